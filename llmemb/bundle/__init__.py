@@ -1,0 +1,18 @@
+"""The bundle: one immutable folder with all that serving needs."""
+
+from llmemb.bundle.bundle import Bundle, BundleItems
+from llmemb.bundle.manifest import FORMAT_VERSION, EncoderInfo, Manifest, Metric, Provenance
+from llmemb.bundle.read import read_bundle
+from llmemb.bundle.write import write_bundle
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Bundle",
+    "BundleItems",
+    "EncoderInfo",
+    "Manifest",
+    "Metric",
+    "Provenance",
+    "read_bundle",
+    "write_bundle",
+]

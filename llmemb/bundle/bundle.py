@@ -1,0 +1,71 @@
+"""A bundle in memory. `N` items, `h` the LLM's width, `d` the recommender's width."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmemb.bundle.manifest import Manifest
+from llmemb.encoder import Encoder
+from llmemb.index import ItemIndex
+from llmemb.item import Attributes, attributes_from_json
+from llmemb.projection import Projection
+from llmemb.prompt import PromptSpec
+from llmemb.sequence_models import SequenceModel
+
+Array = NDArray[np.float32]
+ENCODER_FOLDER = "encoder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleItems:
+    """The catalogue: row r of each column is item row r."""
+
+    ids: tuple[str, ...]
+    attributes_json: tuple[str, ...]
+    """As `llmemb.item.attributes_to_json` writes them."""
+    popularity: NDArray[np.int64]
+    """Interactions in the training part, `(N,)`."""
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Item id -> item row."""
+        return {item_id: row for row, item_id in enumerate(self.ids)}
+
+    def attributes(self, row: int) -> Attributes:
+        """Return the attributes of an item row."""
+        return attributes_from_json(self.attributes_json[row])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """All that serving needs, but for the encoder, which `load_encoder` loads when it is wanted."""
+
+    folder: Path
+    manifest: Manifest
+    projection: Projection
+    sequence_model: SequenceModel
+    """In evaluation mode."""
+    items: BundleItems
+    semantic: Array
+    """Projected embeddings, `(N, d)`."""
+    residual: Array | None
+    """Learned collaborative residuals `(N, d)`, zero for an item without training interactions."""
+    index: ItemIndex
+    """Over `item_embeddings`."""
+
+    @cached_property
+    def item_embeddings(self) -> Array:
+        """Projection plus residual, `(N, d)`."""
+        return self.semantic if self.residual is None else self.semantic + self.residual
+
+    @property
+    def prompt(self) -> PromptSpec:
+        """How items become prompts."""
+        return self.manifest.prompt.spec()
+
+    def load_encoder(self, device: str = "cpu") -> Encoder:
+        """Load the encoder of this bundle."""
+        return Encoder.load(self.folder / ENCODER_FOLDER, device)

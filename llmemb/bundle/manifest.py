@@ -1,0 +1,112 @@
+"""`manifest.json`: what the bundle is, how it was made, and the hash of every other file.
+
+`N` items, `h` the LLM's width, `d` the recommender's width.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from llmemb.prompt import PromptSpec
+from llmemb.sequence_models import SequenceModelSpec
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PromptInfo(_Part):
+    """The prompt spec, as JSON."""
+
+    domain: str
+    attribute_names: tuple[str, ...]
+    max_value_characters: int
+
+    def spec(self) -> PromptSpec:
+        """Return the prompt spec itself."""
+        return PromptSpec(self.domain, self.attribute_names, self.max_value_characters)
+
+
+class EncoderInfo(_Part):
+    """The encoder in `encoder/`."""
+
+    base: str
+    """Name of the language model it was made of."""
+    depth: int
+    """Layers that run."""
+    width: int
+    """Width of the raw embeddings, h."""
+    pooling: Literal["mean", "last"]
+    max_tokens: int
+    """The longest prompt, in tokens."""
+
+
+class FileInfo(_Part):
+    """One file of the bundle."""
+
+    sha256: str
+    bytes: int
+
+
+class Metric(_Part):
+    """One figure of the evaluation, over test targets, ranked among the whole catalogue."""
+
+    model: str
+    group: str
+    name: str
+    value: float
+
+
+class Provenance(_Part):
+    """Where the bundle comes from; takes no part in its id."""
+
+    created_at: str
+    """UTC, ISO 8601."""
+    versions: dict[str, str]
+    """Versions of Python and of the libraries that made it."""
+    config: dict[str, JsonValue]
+    """The resolved configuration."""
+
+
+class Manifest(_Part):
+    """The whole manifest."""
+
+    format_version: Annotated[int, Field(ge=1)]
+    id: str
+    """Hash of the content: the same content has the same id wherever it was made."""
+    seed: int
+    prompt: PromptInfo
+    encoder: EncoderInfo
+    sequence_model: SequenceModelSpec
+    num_items: int
+    """Items of the catalogue, N."""
+    dim: int
+    """Width of the item embeddings, d."""
+    has_residual: bool
+    """Whether items carry a learned collaborative residual."""
+    index: Literal["flat"]
+    """Kind of the FAISS index; inner product, exact."""
+    metrics: tuple[Metric, ...]
+    files: dict[str, FileInfo]
+    """Path in the bundle -> hash and size, for every file but this one."""
+    provenance: Provenance
+    checksum: str
+    """Hash of all the rest of the manifest."""
+
+    def content_id(self) -> str:
+        """Hash all that decides an answer: neither the metrics nor the provenance."""
+        return self._hash_without("id", "metrics", "provenance", "checksum")[:16]
+
+    def content_checksum(self) -> str:
+        """Hash everything but the checksum itself."""
+        return self._hash_without("checksum")
+
+    def _hash_without(self, *excluded: str) -> str:
+        content = self.model_dump(mode="json", exclude=set(excluded))
+        canonical = json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+        return hashlib.sha256(canonical).hexdigest()

@@ -1,0 +1,120 @@
+"""Write a bundle: into a temporary folder, to disk, then renamed."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file as save_tensors
+
+from llmemb.bundle.bundle import ENCODER_FOLDER, BundleItems
+from llmemb.bundle.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_FILE,
+    EncoderInfo,
+    FileInfo,
+    Manifest,
+    Metric,
+    PromptInfo,
+    Provenance,
+)
+from llmemb.errors import BundleError
+from llmemb.files import new_folder, sha256_of_file
+from llmemb.index import Array, ItemIndex
+from llmemb.projection import Projection
+from llmemb.prompt import PromptSpec
+from llmemb.sequence_models import SequenceModel
+
+
+def write_bundle(
+    target: Path,
+    *,
+    prompt: PromptSpec,
+    encoder_folder: Path,
+    encoder: EncoderInfo,
+    projection: Projection,
+    sequence_model: SequenceModel,
+    items: BundleItems,
+    semantic: Array,
+    residual: Array | None,
+    metrics: tuple[Metric, ...],
+    seed: int,
+    provenance: Provenance,
+) -> Manifest:
+    """Write the bundle `target`, replacing what is there in one step.
+
+    Args:
+        target: the bundle's folder.
+        prompt: how items become prompts.
+        encoder_folder: as `Encoder.save` wrote it; copied.
+        encoder: what is in it.
+        projection: `(h, d)`.
+        sequence_model: of width d.
+        items: the N items of the catalogue.
+        semantic: their projected embeddings, `(N, d)`.
+        residual: their collaborative residuals, `(N, d)`, or None.
+        metrics: the evaluation's figures.
+        seed: the configuration's seed.
+        provenance: where all this comes from.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        BundleError: the parts do not fit each other.
+    """
+    _check_shapes(projection, sequence_model, items, semantic, residual)
+    with new_folder(target) as folder:
+        shutil.copytree(encoder_folder, folder / ENCODER_FOLDER)
+        save_arrays({"weight": projection.weight, "bias": projection.bias}, folder / "projection.safetensors")
+        save_tensors(sequence_model.state_dict(), folder / "sequence_model.safetensors")
+        pl.DataFrame(
+            {"id": items.ids, "attributes": items.attributes_json, "popularity": items.popularity}
+        ).write_parquet(folder / "items.parquet")
+        tables = {"semantic": semantic} | ({} if residual is None else {"residual": residual})
+        save_arrays(tables, folder / "item_embeddings.safetensors")
+        ItemIndex.build(semantic if residual is None else semantic + residual).write(folder / "index.faiss")
+
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            id="",
+            seed=seed,
+            prompt=PromptInfo(
+                domain=prompt.domain,
+                attribute_names=prompt.attribute_names,
+                max_value_characters=prompt.max_value_characters,
+            ),
+            encoder=encoder,
+            sequence_model=sequence_model.spec,
+            num_items=len(items.ids),
+            dim=projection.dim,
+            has_residual=residual is not None,
+            index="flat",
+            metrics=metrics,
+            files=_describe_files(folder),
+            provenance=provenance,
+            checksum="",
+        )
+        manifest = manifest.model_copy(update={"id": manifest.content_id()})
+        manifest = manifest.model_copy(update={"checksum": manifest.content_checksum()})
+        (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _check_shapes(
+    projection: Projection, model: SequenceModel, items: BundleItems, semantic: Array, residual: Array | None
+) -> None:
+    expected = (len(items.ids), projection.dim)
+    for name, table in (("semantic", semantic), ("residual", residual)):
+        if table is not None and table.shape != expected:
+            raise BundleError(f"{name} has the shape {table.shape}, but items and projection make {expected}")
+    if model.spec.dim != projection.dim:
+        raise BundleError(f"the sequence model has width {model.spec.dim}, the projection {projection.dim}")
+
+
+def _describe_files(folder: Path) -> dict[str, FileInfo]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): FileInfo(sha256=sha256_of_file(path), bytes=path.stat().st_size)
+        for path in files
+    }

@@ -1,0 +1,66 @@
+"""The one command, `llmemb`: a table of verbs, each in a module that is imported only when it is chosen.
+
+The table holds names, not imports, so that the three packages stay independent and `--help` needs no torch.
+"""
+
+import importlib
+import sys
+
+from llmemb import __version__
+from llmemb.errors import LlmembError
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    # verb: (module:function, extra it is installed with, what it does)
+    "train": ("training.cli:train", "train", "all steps of a config, skipping what is up to date"),
+    "prepare": ("training.cli:prepare", "train", "read the source, split it, hold cold items out"),
+    "scft": ("training.cli:scft", "train", "fine-tune the LLM contrastively on two views of each item"),
+    "embed": ("training.cli:embed", "train", "embed every item with the tuned LLM"),
+    "rat": ("training.cli:rat", "train", "train adapter and sequence model, aligned to collaborative embeddings"),
+    "evaluate": ("training.cli:evaluate", "train", "rank the test targets, ours and the baselines"),
+    "bundle": ("training.cli:bundle", "train", "write the bundle that the service reads"),
+    "ablate": ("training.cli:ablate", "train", "train a config with parts switched off, over several seeds"),
+    "serve": ("service.cli:serve", "serve", "serve a bundle over HTTP"),
+    "openapi": ("service.cli:openapi", "serve", "print the service's OpenAPI description"),
+}
+
+EXIT_OUR_ERROR = 3
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def usage() -> str:
+    """The text of `llmemb --help`."""
+    verbs = "\n".join(f"  {verb:<10}{what}" for verb, (_, _, what) in COMMANDS.items())
+    return f"usage: llmemb COMMAND ...\n\n{verbs}\n\n`llmemb COMMAND --help` tells more of one. Version {__version__}."
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one verb and leave with 0 good, 1 a bug, 2 wrong usage, 3 an error said in one sentence."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(usage())
+        sys.exit(0 if arguments else EXIT_USAGE)
+    if arguments[0] == "--version":
+        print(__version__)
+        sys.exit(0)
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in COMMANDS:
+        print(f"llmemb: no command {verb!r}; one of {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    target, extra, _ = COMMANDS[verb]
+    module_name, function_name = target.split(":")
+    try:
+        command = getattr(importlib.import_module(module_name), function_name)
+        command(rest)
+    except ModuleNotFoundError as error:
+        print(
+            f"llmemb {verb}: the module {error.name!r} is missing; install it with: pip install 'llmemb[{extra}]'",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_OUR_ERROR)
+    except LlmembError as error:
+        print(f"llmemb {verb}: {error}", file=sys.stderr)
+        sys.exit(EXIT_OUR_ERROR)
+    except KeyboardInterrupt:
+        print(f"\nllmemb {verb}: stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)

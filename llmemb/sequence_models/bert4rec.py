@@ -1,0 +1,41 @@
+"""BERT4Rec: a bidirectional transformer that fills masked positions. Source: Sun et al. 2019, arXiv 1904.06690."""
+
+import torch
+from torch import Tensor, nn
+
+from llmemb.sequence_models.sequence_model import SequenceModel, SequenceModelSpec, last_present
+from llmemb.sequence_models.transformer import PositionEmbedding, TransformerBlock
+
+
+class BERT4Rec(SequenceModel):
+    """The output at a mask is made of the whole history; a session vector is the output at a mask put at its end."""
+
+    objective = "masked_item"
+
+    def __init__(self, spec: SequenceModelSpec) -> None:
+        super().__init__(spec)
+        # One position more than the history: the mask at its end.
+        self.embed = PositionEmbedding(spec.max_length + 1, spec.dim, spec.dropout)
+        self.mask = nn.Parameter(torch.randn(spec.dim) * 0.02)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(spec.dim, spec.heads, spec.dropout, causal=False) for _ in range(spec.layers)
+        )
+        self.output = nn.Sequential(nn.LayerNorm(spec.dim), nn.Linear(spec.dim, spec.dim))
+
+    def forward(self, items: Tensor, present: Tensor) -> Tensor:
+        x = self.embed(items)
+        for block in self.blocks:
+            x = block(x, present)
+        out: Tensor = self.output(x)
+        return out
+
+    def hide(self, items: Tensor, hidden: Tensor) -> Tensor:
+        """Put the mask's vector into `items` `(B, L, d)` where `hidden` `(B, L)` is true."""
+        return torch.where(hidden.unsqueeze(-1), self.mask, items)
+
+    def session_vectors(self, items: Tensor, present: Tensor) -> Tensor:
+        B, _, d = items.shape
+        items = torch.cat([items, items.new_zeros(B, 1, d)], dim=1)
+        end = torch.arange(items.shape[1], device=items.device) == present.sum(dim=1, keepdim=True)  # (B, L + 1)
+        present = torch.cat([present, present.new_zeros(B, 1)], dim=1) | end
+        return last_present(self(self.hide(items, end), present), present)

@@ -1,0 +1,73 @@
+"""The transformer block that SASRec and BERT4Rec share."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm attention and feed-forward, each with a residual and dropout.
+
+    Args:
+        dim: width, d.
+        heads: attention heads; divides `dim`.
+        dropout: share dropped of attention weights and of both branches.
+        causal: whether a position sees only itself and what comes before it.
+
+    Source: Vaswani et al. 2017; pre-norm: Xiong et al. 2020, arXiv 2002.04745.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float, *, causal: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout_share = dropout
+        self.causal = causal
+        self.attention_norm = nn.LayerNorm(dim)
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.attention_output = nn.Linear(dim, dim)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(dim),
+            nn.Linear(dim, 4 * dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * dim, dim),
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        """Map `(B, L, d)` to `(B, L, d)`; positions where `present` `(B, L)` is false are not attended to."""
+        x = x + self.dropout(self._attend(self.attention_norm(x), present))
+        out: Tensor = x + self.dropout(self.feed_forward(x))
+        return out
+
+    def _attend(self, x: Tensor, present: Tensor) -> Tensor:
+        B, L, d = x.shape
+        qkv = self.query_key_value(x).view(B, L, 3, self.heads, d // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, L, d / heads)
+        attended = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            # The padding stands on the right, where a causal position never looks.
+            attn_mask=None if self.causal else present[:, None, None, :],
+            dropout_p=self.dropout_share if self.training else 0.0,
+            is_causal=self.causal,
+        )
+        out: Tensor = self.attention_output(attended.transpose(1, 2).reshape(B, L, d))
+        return out
+
+
+class PositionEmbedding(nn.Module):
+    """A learned vector for each position, added to the items scaled by the square root of the width."""
+
+    def __init__(self, max_length: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(max_length, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Map `(B, L, d)` to `(B, L, d)`."""
+        index = torch.arange(items.shape[1], device=items.device)
+        out: Tensor = self.dropout(self.norm(items + self.positions(index)))
+        return out

@@ -1,0 +1,1 @@
+"""The FastAPI service: reads a bundle and answers from it. It knows nothing of the trainer."""

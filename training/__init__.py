@@ -1,0 +1,1 @@
+"""The offline trainer: writes bundles. It knows nothing of the service."""

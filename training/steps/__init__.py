@@ -1,0 +1,1 @@
+"""The steps of the offline line, one module a verb."""
