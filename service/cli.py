@@ -1,0 +1,114 @@
+"""`llmemb serve` and `llmemb openapi`.
+
+The app is imported when the arguments and settings are known to be good: with it comes torch, which takes seconds.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from llmemb.errors import ConfigError
+from service.settings import Settings, load_settings
+
+
+def serve(arguments: list[str]) -> None:
+    """Serve a bundle over HTTP until a signal ends it.
+
+    Raises:
+        LlmembError: the service cannot start.
+    """
+    parser = argparse.ArgumentParser(
+        prog="llmemb serve",
+        description="Serve a bundle over HTTP. Settings come from LLMEMB_* variables, see docs/settings.md; "
+        "these options win over theirs.",
+    )
+    parser.add_argument("--bundle", type=Path, help="the bundle's folder")
+    parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
+    settings = load_settings(vars(parser.parse_args(arguments)))
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for ours in ("llmemb", "service"):
+        logging.getLogger(ours).setLevel(logging.INFO)
+    uvloop.run(_serve(settings))
+
+
+def openapi(arguments: list[str]) -> None:
+    """Print the OpenAPI description; it needs no bundle."""
+    parser = argparse.ArgumentParser(prog="llmemb openapi", description="Print the service's OpenAPI description.")
+    parser.parse_args(arguments)
+    from service.app import create_app
+
+    print(json.dumps(create_app(Settings(bundle=Path())).openapi(), indent=2, ensure_ascii=False))
+
+
+_BACKLOG = 2048
+"""Connections that may wait to be accepted; uvicorn's own figure."""
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `_stop_on_signals`: uvicorn's own way would kill the process before the engine is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(settings: Settings) -> None:
+    # The port first: it is the quicker to fail. It does not listen before all is loaded.
+    with _bind(settings.host, settings.port) as listener:
+        from service.app import create_app
+
+        app = create_app(settings)
+        # uvicorn's own lifespan protocol would turn our errors into a traceback and an exit code of its own.
+        async with app.router.lifespan_context(app):
+            server = _Server(
+                uvicorn.Config(
+                    app,
+                    lifespan="off",
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    timeout_graceful_shutdown=settings.shutdown_seconds,
+                )
+            )
+            _stop_on_signals(server)
+            listener.listen(_BACKLOG)  # so that whoever reads the line below can connect
+            host, port = listener.getsockname()[:2]
+            address = f"[{host}]" if ":" in host else host
+            print(f"serving on http://{address}:{port} (API at /docs)", flush=True)
+            await server.serve(sockets=[listener])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    listener = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+    return listener
+
+
+def _stop_on_signals(server: uvicorn.Server) -> None:
+    """Let SIGTERM and SIGINT end the server when its requests are answered; a second one ends it at once."""
+
+    def stop() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)

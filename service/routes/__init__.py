@@ -1,0 +1,1 @@
+"""The service's paths, by what they are for."""

@@ -1,0 +1,88 @@
+"""What operators ask: `GET /healthz`, `/readyz`, `/info`, `/metrics`."""
+
+import platform
+from importlib.metadata import version
+
+from fastapi import APIRouter, Response
+
+from llmemb import __version__
+from service.dependencies import EngineDep, MetricsDep, SettingsDep
+from service.errors import NotReadyError
+from service.metrics import CONTENT_TYPE
+from service.openapi import problem_responses
+from service.readiness import OK
+from service.schemas import CatalogueCounts, HealthResponse, InfoResponse, MetricBody, ReadyResponse
+
+router = APIRouter(tags=["operations"])
+
+_LIBRARIES = ("fastapi", "torch", "transformers", "faiss-cpu", "numpy")
+
+
+@router.get("/healthz", summary="Is the process alive?")
+async def healthz() -> HealthResponse:
+    """Answer at once, whatever else goes on."""
+    return HealthResponse(status="alive")
+
+
+@router.get("/readyz", summary="Can requests be answered?", responses=problem_responses("internal", "not_ready"))
+async def readyz(engine: EngineDep) -> ReadyResponse:
+    """Run a real pass through encoder, sequence model and index; the result is reused for a few seconds.
+
+    `degraded`, and 200: Redis does not answer, so nothing is cached, and requests are answered all the same.
+
+    Raises:
+        NotReadyError: a part fails; `checks` says which and how.
+    """
+    health = await engine.readiness.check()
+    if not health.ready:
+        failed = ", ".join(part for part, result in health.checks.items() if result != OK)
+        raise NotReadyError(f"not ready: {failed}", health.checks)
+    return ReadyResponse(
+        status="degraded" if health.degraded else "ready",
+        bundle_id=engine.bundle.manifest.id,
+        checks=dict(health.checks),
+    )
+
+
+@router.get("/info", summary="What is running?", responses=problem_responses("internal"))
+async def info(engine: EngineDep, settings: SettingsDep) -> InfoResponse:
+    """Tell of the bundle, its evaluation, the catalogue, the limits and the versions."""
+    manifest = engine.bundle.manifest
+    snapshot = engine.catalogue.snapshot
+    return InfoResponse(
+        bundle_id=manifest.id,
+        created_at=manifest.provenance.created_at,
+        domain=manifest.prompt.domain,
+        attribute_names=list(manifest.prompt.attribute_names),
+        encoder=manifest.encoder.model_dump(mode="json"),
+        sequence_model=manifest.sequence_model.model_dump(mode="json"),
+        dimension=manifest.dim,
+        has_residual=manifest.has_residual,
+        metrics=[MetricBody(**metric.model_dump()) for metric in manifest.metrics],
+        catalogue=CatalogueCounts(
+            items=len(snapshot),
+            bundle=len(snapshot) - len(snapshot.added),
+            added=len(snapshot.added),
+            left_out=engine.catalogue.left_out,
+        ),
+        limits={
+            name: getattr(settings, name)
+            for name in (
+                "max_body_bytes", "max_items_per_request", "max_value_characters", "max_history_items", "max_k",
+                "max_added_items", "queue_max_items",
+            )
+        },
+        versions={"llmemb": __version__, "python": platform.python_version()}
+        | {library: version(library) for library in _LIBRARIES},
+    )  # fmt: skip
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"description": "Prometheus' text format.", "content": {"text/plain": {}}}},
+)
+async def metrics(metrics: MetricsDep) -> Response:
+    """Give all metrics of this process in Prometheus' text format."""
+    return Response(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})

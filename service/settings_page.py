@@ -1,0 +1,48 @@
+"""`docs/settings.md`, made from the settings themselves: `python -m service.settings_page > docs/settings.md`."""
+
+import sys
+from pathlib import Path
+from types import UnionType
+from typing import get_args
+
+from pydantic.fields import FieldInfo
+
+from service.settings import PREFIX, Settings
+
+_HEAD = """# Settings of the service
+
+Made by `python -m service.settings_page` from `service/settings.py`; do not edit.
+
+`llmemb serve` reads these environment variables once, when it starts; `--bundle`, `--host` and `--port` win over
+theirs. A variable that starts with `LLMEMB_` and is not in this table stops the start.
+
+| variable | type | default | meaning |
+|---|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """Return the whole page."""
+    return _HEAD + "".join(_row(name, field) for name, field in Settings.model_fields.items())
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    if field.is_required():
+        default = "none, must be set"
+    elif field.default is None:
+        default = "unset"
+    else:
+        default = f"`{field.default}`"
+    return f"| `{PREFIX}{name.upper()}` | {_type_name(field)} | {default} | {field.description} |\n"
+
+
+def _type_name(field: FieldInfo) -> str:
+    kind = field.annotation
+    if isinstance(kind, UnionType):
+        kind = get_args(kind)[0]
+    names: dict[object, str] = {Path: "folder", str: "text", int: "integer", float: "number"}
+    return names.get(kind, "secret text")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(settings_page())

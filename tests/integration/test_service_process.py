@@ -1,0 +1,83 @@
+"""`llmemb serve` as users run it: a process that is stopped, killed, and told wrong things."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.service import HEAT, ServeProcess
+
+
+def test_acknowledged_items_survive_kill_9(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Every item that was answered with 200 before the process was killed is there after the next start."""
+    acknowledged = []
+    with ServeProcess(tiny_bundle, tmp_path / "state") as service:
+        for i in range(5):
+            items = [{"id": f"{i}-{j}", "attributes": {**HEAT, "title": f"Heat {i} {j}"}} for j in range(3)]
+            assert service.post("/embed_items", {"items": items, "index": True}).status_code == 200
+            acknowledged += [item["id"] for item in items]
+        assert service.end(signal.SIGKILL) == -signal.SIGKILL
+    with ServeProcess(tiny_bundle, tmp_path / "state") as service:
+        answer = service.post("/recommend", {"history": ["1"], "k": 100}).json()
+        exit_code = service.end(signal.SIGTERM)
+
+    assert set(acknowledged) <= {item["id"] for item in answer["items"]}
+    assert exit_code == 0, service.output
+    assert "Traceback" not in service.output
+
+
+def test_sigterm_ends_the_process_after_its_requests(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A request that runs when the signal comes is answered."""
+    with ServeProcess(tiny_bundle, tmp_path / "state", LLMEMB_BATCH_TOKENS="1") as service:
+        items = [{"id": str(i), "attributes": {"title": f"{i}"}} for i in range(300)]
+        answers: list[httpx2.Response] = []
+        sender = threading.Thread(target=lambda: answers.append(service.post("/embed_items", {"items": items})))
+        sender.start()
+        while "llmemb_queue_items 0.0" in httpx2.get(f"{service.url}/metrics").text:
+            assert sender.is_alive(), "the request was over before it was seen to run"
+        assert service.end(signal.SIGTERM) == 0
+        sender.join()
+
+    assert answers[0].status_code == 200
+    assert len(answers[0].json()["embeddings"]) == 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        (["--bundle", "nowhere"], {}, "nowhere is no bundle: it has no manifest.json"),
+        (["--bundle", "x"], {"LLMEMB_MAX_KK": "1"}, "did you mean LLMEMB_MAX_K?"),
+        ([], {}, "LLMEMB_BUNDLE is not set, nor --bundle given"),
+        (["--bundle", "x", "--host", "192.0.2.1"], {}, "cannot listen on 192.0.2.1 port 8000"),
+    ],
+)
+def test_start_that_fails_says_why_in_a_sentence(
+    tmp_path: Path, arguments: list[str], variables: dict[str, str], said: str
+) -> None:
+    """Exit code 3, one line, no traceback."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "llmemb", "serve", *arguments],
+        env={"PATH": "", "PYTHONPATH": str(Path.cwd()), "LLMEMB_STATE_DIR": str(tmp_path)} | variables,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 3
+    assert said in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_openapi_is_printed_without_a_bundle(tmp_path: Path) -> None:
+    """JSON on the output, and nothing else."""
+    printed = subprocess.run(
+        [sys.executable, "-m", "llmemb", "openapi"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+
+    assert "/recommend" in json.loads(printed)["paths"]

@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from llmemb.errors import ConfigError
+from service.settings import Settings, load_settings
+from service.settings_page import settings_page
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own variables take no part."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"LLMEMB_{name.upper()}", raising=False)
+
+
+def test_settings_come_from_the_environment_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag overrides a variable; a flag that was not given does not."""
+    monkeypatch.setenv("LLMEMB_BUNDLE", "from/environment")
+    monkeypatch.setenv("LLMEMB_PORT", "1234")
+    settings = load_settings({"bundle": Path("from/flag"), "port": None})
+
+    assert settings.bundle == Path("from/flag")
+    assert settings.port == 1234
+
+
+def test_settings_refuse_a_misspelt_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the variable and the one that was meant."""
+    monkeypatch.setenv("LLMEMB_BUNDEL", "x")
+
+    with pytest.raises(ConfigError, match=r"LLMEMB_BUNDEL is no setting.*did you mean LLMEMB_BUNDLE"):
+        load_settings({"bundle": Path("x")})
+
+
+def test_settings_without_a_bundle_say_how_to_give_one() -> None:
+    """The one setting that has no default is named, as variable and as flag."""
+    with pytest.raises(ConfigError, match="LLMEMB_BUNDLE is not set, nor --bundle given"):
+        load_settings({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LLMEMB_PORT", "http"), ("LLMEMB_MAX_K", "0"), ("LLMEMB_DEVICE", "gpu"), ("LLMEMB_READY_SECONDS", "-1")],
+)
+def test_settings_refuse_a_bad_value_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """The message names the variable."""
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError, match=name):
+        load_settings({"bundle": Path("x")})
+
+
+def test_settings_refuse_a_queue_that_holds_no_whole_request() -> None:
+    """Such a request could never be answered."""
+    with pytest.raises(ConfigError, match=r"^queue_max_items is 10"):
+        load_settings({"bundle": Path("x"), "queue_max_items": 10})
+
+
+def test_settings_treat_an_empty_variable_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files pass variables on empty."""
+    monkeypatch.setenv("LLMEMB_REDIS_URL", "")
+
+    assert load_settings({"bundle": Path("x")}).redis_url is None
+
+
+def test_settings_hide_the_redis_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the text of the settings nor an error shows it."""
+    monkeypatch.setenv("LLMEMB_REDIS_URL", "redis://:hunter2@localhost")
+
+    assert "hunter2" not in repr(load_settings({"bundle": Path("x")}))
+
+
+def test_settings_cannot_be_changed() -> None:
+    """What was checked stays so."""
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings({"bundle": Path("x")}).port = 1  # type: ignore[misc]
+
+
+def test_settings_page_is_fresh() -> None:
+    """docs/settings.md is what `python -m service.settings_page` writes now."""
+    page = Path(__file__).parents[3] / "docs" / "settings.md"
+
+    assert page.read_text(encoding="utf-8") == settings_page()
+
+
+def test_settings_page_explains_every_setting() -> None:
+    """Each has a description, and none is left out."""
+    page = settings_page()
+
+    for name, field in Settings.model_fields.items():
+        assert f"| `LLMEMB_{name.upper()}` |" in page
+        assert field.description
