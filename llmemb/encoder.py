@@ -4,6 +4,7 @@
 """
 
 import logging
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from tokenizers.processors import Sequence as ProcessorSequence
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
@@ -28,6 +30,9 @@ from llmemb.encoder_folder import read_encoder_settings, write_encoder_settings
 from llmemb.errors import EncoderError
 
 Pooling = Literal["mean", "last"]
+
+# What the libraries raise for a source that is missing, foreign, cut off, or at odds with its own config.
+_LOADING_ERRORS = (OSError, ValueError, ImportError, LookupError, RuntimeError, struct.error, SafetensorError)
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +72,7 @@ class Encoder:
         self,
         prompts: Sequence[str],
         batch_tokens: int = 2048,
-        on_batch: Callable[[int], None] | None = None,
+        on_batch: Callable[[int], object] | None = None,
     ) -> NDArray[np.float32]:
         """Embed prompts in batches sorted by length, so that little is spent on padding.
 
@@ -109,6 +114,8 @@ class Encoder:
 
     def save(self, folder: Path) -> None:
         """Write a folder that sentence-transformers, and any server that reads its format, loads."""
+        # What `tokenize` set would be saved too: the files must not tell whether it ran.
+        self.tokenizer.backend_tokenizer.no_truncation()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         write_encoder_settings(folder, width=self.width, pooling=self.pooling, max_tokens=self.max_tokens)
@@ -169,7 +176,7 @@ def load_llm(source: str, *, depth: int | None = None, pooling: Pooling = "mean"
         if depth is not None:
             _cut_depth(config, depth, source)
         model = AutoModel.from_pretrained(location, config=config, dtype=torch.float32, **gguf)
-    except (OSError, ValueError, ImportError) as error:
+    except _LOADING_ERRORS as error:
         raise EncoderError(
             f"cannot load the LLM {source!r} (a Hugging Face id, a folder or a .gguf file): {error}"
         ) from error

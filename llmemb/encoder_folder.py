@@ -32,9 +32,9 @@ def read_encoder_settings(folder: Path) -> tuple[Literal["mean", "last"], int]:
         EncoderError: a file is missing or unreadable, or the pooling is neither `mean` nor `last`.
     """
     try:
-        pooling_config = json.loads((folder / "1_Pooling" / "config.json").read_text())
+        pooling_config = dict(json.loads((folder / "1_Pooling" / "config.json").read_text()))
         max_tokens = int(json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(f"{folder} is no encoder folder: {error}") from error
     if pooling_config.get(_POOLING_KEYS["mean"]):
         return "mean", max_tokens

@@ -25,10 +25,10 @@ def pad_rows(histories: Sequence[NDArray[np.int64]], max_length: int) -> Tensor:
         `(B, L)` int64, L the longest kept history (at least 1).
     """
     kept = [history[-max_length:] for history in histories]
-    rows = torch.full((len(kept), max([1, *map(len, kept)])), PADDING)
+    rows = np.full((len(kept), max([1, *map(len, kept)])), PADDING, dtype=np.int64)
     for i, history in enumerate(kept):
-        rows[i, : len(history)] = torch.from_numpy(np.asarray(history, dtype=np.int64))
-    return rows
+        rows[i, : len(history)] = history
+    return torch.from_numpy(rows)
 
 
 def pad_vectors(histories: Sequence[NDArray[np.float32]], max_length: int) -> tuple[Tensor, Tensor]:
@@ -43,7 +43,7 @@ def pad_vectors(histories: Sequence[NDArray[np.float32]], max_length: int) -> tu
     """
     kept = [history[-max_length:] for history in histories]
     lengths = torch.tensor([len(history) for history in kept])
-    vectors = torch.zeros((len(kept), int(lengths.max()), kept[0].shape[1]))
+    vectors = np.zeros((len(kept), int(lengths.max()), kept[0].shape[1]), dtype=np.float32)
     for i, history in enumerate(kept):
-        vectors[i, : len(history)] = torch.from_numpy(history)
-    return vectors, torch.arange(vectors.shape[1]) < lengths[:, None]
+        vectors[i, : len(history)] = history
+    return torch.from_numpy(vectors), torch.arange(vectors.shape[1]) < lengths[:, None]

@@ -56,12 +56,19 @@ class ItemIndex:
             k: at least 1.
             excluded: rows that must not be returned, for each query.
         """
-        # The k best that pass stand among the k + |excluded| best: exact, and cheaper than a filter in FAISS.
-        reach = min(len(self), k + max(map(len, excluded), default=0))
-        if reach == 0:
+        if len(self) == 0:
             return [Hits(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)) for _ in excluded]
-        scores, rows = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), reach)
-        return [self._best(rows[i], scores[i], k, excluded[i]) for i in range(len(queries))]
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        # The k best that pass stand among the k + |excluded| best: exact, and cheaper than a filter in FAISS.
+        # One more is fetched: where it ties with the last kept, FAISS chose among equals, so we look further.
+        reach = k + max(map(len, excluded), default=0) + 1
+        while True:
+            reach = min(reach, len(self))
+            scores, rows = self._index.search(queries, reach)
+            hits = [self._best(rows[i], scores[i], k, excluded[i]) for i in range(len(queries))]
+            if reach == len(self) or all(hits[i].scores[-1] > scores[i, -1] for i in range(len(queries))):
+                return hits
+            reach *= 2
 
     @staticmethod
     def _best(rows: NDArray[np.int64], scores: Array, k: int, excluded: Collection[int]) -> Hits:

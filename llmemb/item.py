@@ -70,7 +70,13 @@ def attributes_from_json(text: str) -> dict[str, AttributeValue]:
     Raises:
         InvalidItemError: the text holds something else.
     """
-    return parse_attributes(json.loads(text))
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise InvalidItemError("attributes", f"not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise InvalidItemError("attributes", f"must be a JSON object, not {type(raw).__name__}")
+    return parse_attributes(raw)
 
 
 def _text(value: object, location: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb.errors import ConfigError
+from llmemb.errors import ConfigError, DataError
 
 ReductionMode = Literal["whiten", "pca"]
 Array = NDArray[np.float32]
@@ -62,6 +62,7 @@ def fit_reduction(raw: Array, components: int, mode: ReductionMode) -> Reduction
 
     Raises:
         ConfigError: `components` exceeds what `raw` can give.
+        DataError: all raw embeddings are the same.
 
     Source: LLMEmb, "Recommendation adaptation training" (PCA); whitening: Su et al. 2021, arXiv 2103.15316.
     """
@@ -70,6 +71,8 @@ def fit_reduction(raw: Array, components: int, mode: ReductionMode) -> Reduction
         raise ConfigError(
             f"rat.components is {components}, but {raw.shape[0]} items of width {raw.shape[1]} allow 1 to {most}"
         )
+    if (raw == raw[0]).all():
+        raise DataError(f"all {len(raw)} items have the same raw embedding: their attributes tell none from another")
     wide = raw.astype(np.float64)
     mean = wide.mean(axis=0)
     covariance = np.cov(wide, rowvar=False)

@@ -57,7 +57,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleCorruptError(f"{folder} is no bundle: it has no {MANIFEST_FILE}") from error
     except ValueError as error:
         raise BundleCorruptError(f"{MANIFEST_FILE} is not JSON: {error}") from error

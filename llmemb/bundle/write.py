@@ -3,8 +3,9 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import polars as pl
-from safetensors.numpy import save_file as save_arrays
+from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 
 from llmemb.bundle.bundle import ENCODER_FOLDER, BundleItems
@@ -63,16 +64,16 @@ def write_bundle(
     Raises:
         BundleError: the parts do not fit each other.
     """
-    _check_shapes(projection, sequence_model, items, semantic, residual)
+    _check_shapes(encoder, projection, sequence_model, items, semantic, residual)
     with new_folder(target) as folder:
         shutil.copytree(encoder_folder, folder / ENCODER_FOLDER)
-        save_arrays({"weight": projection.weight, "bias": projection.bias}, folder / "projection.safetensors")
+        _save_arrays({"weight": projection.weight, "bias": projection.bias}, folder / "projection.safetensors")
         save_tensors(sequence_model.state_dict(), folder / "sequence_model.safetensors")
         pl.DataFrame(
             {"id": items.ids, "attributes": items.attributes_json, "popularity": items.popularity}
         ).write_parquet(folder / "items.parquet")
         tables = {"semantic": semantic} | ({} if residual is None else {"residual": residual})
-        save_arrays(tables, folder / "item_embeddings.safetensors")
+        _save_arrays(tables, folder / "item_embeddings.safetensors")
         ItemIndex.build(semantic if residual is None else semantic + residual).write(folder / "index.faiss")
 
         manifest = Manifest(
@@ -102,14 +103,29 @@ def write_bundle(
 
 
 def _check_shapes(
-    projection: Projection, model: SequenceModel, items: BundleItems, semantic: Array, residual: Array | None
+    encoder: EncoderInfo,
+    projection: Projection,
+    model: SequenceModel,
+    items: BundleItems,
+    semantic: Array,
+    residual: Array | None,
 ) -> None:
+    columns = (len(items.ids), len(items.attributes_json), len(items.popularity))
+    if len(set(columns)) > 1:
+        raise BundleError("items has {} ids, {} attributes and {} popularities".format(*columns))
     expected = (len(items.ids), projection.dim)
     for name, table in (("semantic", semantic), ("residual", residual)):
         if table is not None and table.shape != expected:
             raise BundleError(f"{name} has the shape {table.shape}, but items and projection make {expected}")
+    if encoder.width != len(projection.weight):
+        raise BundleError(f"the encoder has width {encoder.width}, the projection reads {len(projection.weight)}")
     if model.spec.dim != projection.dim:
         raise BundleError(f"the sequence model has width {model.spec.dim}, the projection {projection.dim}")
+
+
+def _save_arrays(arrays: dict[str, Array], path: Path) -> None:
+    # safetensors copies an array's memory as it lies: a transposed or reversed one it would store wrong, silently.
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
 def _describe_files(folder: Path) -> dict[str, FileInfo]:

@@ -18,7 +18,8 @@ class BERT4Rec(SequenceModel):
         self.embed = PositionEmbedding(spec.max_length + 1, spec.dim, spec.dropout)
         self.mask = nn.Parameter(torch.randn(spec.dim) * 0.02)
         self.blocks = nn.ModuleList(
-            TransformerBlock(spec.dim, spec.heads, spec.dropout, causal=False) for _ in range(spec.layers)
+            TransformerBlock(spec.dim, spec.heads, 4 * spec.dim, spec.dropout, causal=False)
+            for _ in range(spec.layers)
         )
         self.output = nn.Sequential(nn.LayerNorm(spec.dim), nn.Linear(spec.dim, spec.dim))
 
@@ -30,7 +31,6 @@ class BERT4Rec(SequenceModel):
         return out
 
     def hide(self, items: Tensor, hidden: Tensor) -> Tensor:
-        """Put the mask's vector into `items` `(B, L, d)` where `hidden` `(B, L)` is true."""
         return torch.where(hidden.unsqueeze(-1), self.mask, items)
 
     def session_vectors(self, items: Tensor, present: Tensor) -> Tensor:

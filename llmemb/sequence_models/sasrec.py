@@ -15,7 +15,7 @@ class SASRec(SequenceModel):
         super().__init__(spec)
         self.embed = PositionEmbedding(spec.max_length, spec.dim, spec.dropout)
         self.blocks = nn.ModuleList(
-            TransformerBlock(spec.dim, spec.heads, spec.dropout, causal=True) for _ in range(spec.layers)
+            TransformerBlock(spec.dim, spec.heads, spec.dim, spec.dropout, causal=True) for _ in range(spec.layers)
         )
         self.norm = nn.LayerNorm(spec.dim)
 

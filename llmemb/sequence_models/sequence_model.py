@@ -71,6 +71,14 @@ class SequenceModel(nn.Module, ABC):
         Arguments as in `forward`; each row has at least one present position.
         """
 
+    def hide(self, items: Tensor, hidden: Tensor) -> Tensor:
+        """Put the mask's vector into `items` `(B, L, d)` where `hidden` `(B, L)` is true.
+
+        Raises:
+            NotImplementedError: the model's objective is not `masked_item`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no mask")
+
 
 def last_present(outputs: Tensor, present: Tensor) -> Tensor:
     """Return the outputs `(B, L, d)` at the last present position of each row, `(B, d)`."""

@@ -1,0 +1,81 @@
+"""The trainer's verbs."""
+
+import argparse
+from pathlib import Path
+
+from training.config import Config, load_config
+
+
+def train(arguments: list[str]) -> None:
+    """`llmemb train CONFIG`: every step that is not up to date."""
+    config, folder = _parse("train", arguments)
+    from training import pipeline
+
+    pipeline.train(config, folder)
+
+
+def prepare(arguments: list[str]) -> None:
+    """`llmemb prepare CONFIG`."""
+    _run_step("prepare", arguments)
+
+
+def scft(arguments: list[str]) -> None:
+    """`llmemb scft CONFIG`."""
+    _run_step("scft", arguments)
+
+
+def embed(arguments: list[str]) -> None:
+    """`llmemb embed CONFIG`."""
+    _run_step("embed", arguments)
+
+
+def rat(arguments: list[str]) -> None:
+    """`llmemb rat CONFIG`."""
+    _run_step("rat", arguments)
+
+
+def evaluate(arguments: list[str]) -> None:
+    """`llmemb evaluate CONFIG`, and print its tables."""
+    folder = _run_step("evaluate", arguments)
+    print((folder / "evaluate" / "table.md").read_text(encoding="utf-8"))
+
+
+def bundle(arguments: list[str]) -> None:
+    """`llmemb bundle CONFIG`."""
+    _run_step("bundle", arguments)
+
+
+def ablate(arguments: list[str]) -> None:
+    """`llmemb ablate CONFIG`: with parts switched off, over several seeds, and print the table."""
+    parser = _parser("ablate")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parsed = parser.parse_args(arguments)
+    from training.ablation import ablate as run_ablation
+
+    folder = parsed.run or Path("runs") / f"{parsed.config.stem}-ablation"
+    table = run_ablation(parsed.config, parsed.set, parsed.seeds, folder)
+    print(table.read_text(encoding="utf-8"))
+
+
+def _run_step(name: str, arguments: list[str]) -> Path:
+    config, folder = _parse(name, arguments)
+    from training import pipeline
+
+    pipeline.run_step(name, config, folder)
+    return folder
+
+
+def _parse(verb: str, arguments: list[str]) -> tuple[Config, Path]:
+    parsed = _parser(verb).parse_args(arguments)
+    folder = parsed.run or Path("runs") / parsed.config.stem
+    return load_config(parsed.config, parsed.set), folder
+
+
+def _parser(verb: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"llmemb {verb}")
+    parser.add_argument("config", type=Path, help="a TOML file, such as training/configs/demo.toml")
+    parser.add_argument("--run", type=Path, help="the run folder; by default under runs/, by the config's name")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a value, e.g. rat.alignment.alpha=0"
+    )
+    return parser

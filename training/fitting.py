@@ -1,0 +1,156 @@
+"""The training loop that the vanilla and the adapted recommender share.
+
+`W` warm items, `M` predictions of a batch, `d` width.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from llmemb.history import PADDING
+from llmemb.sequence_models import SequenceModel
+from training.batches import Batch, cut_windows, iterate_batches
+from training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from training.dataset import Rows, Targets
+from training.item_tables import ItemTable
+from training.losses import bce_loss, softmax_loss
+from training.progress import bar
+from training.ranking import ndcg, rank_targets
+from training.seeds import derive_generator, derive_seed
+
+LOSSES = {"softmax": softmax_loss, "bce": bce_loss}
+
+Regulariser = Callable[[Tensor], Tensor]
+"""The item rows of a batch's targets, each once -> a term added to the loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """See `training.config.RatConfig`, whose words these are."""
+
+    loss: Literal["softmax", "bce"]
+    mask_share: float
+    batch_size: int
+    learning_rate: float
+    max_epochs: int
+    patience: int
+    seed: int
+
+
+class Recommender(nn.Module):
+    """An item table and a sequence model that are trained together."""
+
+    def __init__(self, table: ItemTable, model: SequenceModel) -> None:
+        super().__init__()
+        self.table = table
+        self.model = model
+
+    def predict(self, batch: Batch, table: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the outputs `(M, d)` at the positions that predict something, and their targets `(M,)`."""
+        items = table[batch.inputs.clamp_min(0)]  # (B, L, d); what the padding reads is never used
+        present = batch.inputs != PADDING
+        if batch.hidden is not None:
+            items = self.model.hide(items, batch.hidden)
+        outputs = self.model(items, present)
+        predicting = batch.targets != PADDING
+        return outputs[predicting], batch.targets[predicting]
+
+    @torch.inference_mode()
+    def item_embeddings(self) -> NDArray[np.float32]:
+        """Return the table `(W, d)` without dropout."""
+        self.eval()
+        table: NDArray[np.float32] = self.table().cpu().numpy()
+        return table
+
+
+def fit(
+    name: str,
+    recommender: Recommender,
+    train: Sequence[Rows],
+    validation: Targets,
+    options: FitOptions,
+    checkpoint: Path,
+    log_folder: Path,
+    regulariser: Regulariser | None = None,
+) -> Progress:
+    """Train until the validation NDCG@10 has not risen for `patience` epochs; leave the best state in `recommender`.
+
+    Goes on from `checkpoint` where it exists, to the same result as without the interruption.
+
+    Args:
+        name: of the bar and the logs.
+        recommender: changed in place.
+        train: each user's training items.
+        validation: ranked among the warm items after each epoch, the history left out.
+        options: how to train.
+        checkpoint: a file, written after each epoch.
+        log_folder: takes the TensorBoard logs.
+        regulariser: an optional second term of the loss.
+    """
+    optimizer = torch.optim.Adam(recommender.parameters(), lr=options.learning_rate)
+    torch.manual_seed(derive_seed(options.seed, name, "dropout"))
+    windows = cut_windows(train, recommender.model.spec.max_length, recommender.model.objective)
+    best = {key: value.clone() for key, value in recommender.state_dict().items()}
+    progress = Progress()
+    if checkpoint.is_file():
+        best, progress = load_checkpoint(checkpoint, recommender, optimizer)
+    with SummaryWriter(str(log_folder)) as log, bar(name, " epochs", options.max_epochs) as epochs:
+        epochs.update(progress.epoch)
+        while progress.epoch < options.max_epochs and progress.epoch - progress.best_epoch < options.patience:
+            loss = _train_epoch(name, recommender, windows, optimizer, options, progress.epoch, regulariser)
+            score = validation_ndcg(recommender, validation)
+            progress.epoch += 1
+            if score > progress.best_score:
+                progress.best_epoch, progress.best_score = progress.epoch, score
+                best = {key: value.clone() for key, value in recommender.state_dict().items()}
+            save_checkpoint(checkpoint, recommender, best, optimizer, progress)
+            log.add_scalar("loss/train", loss, progress.epoch)
+            log.add_scalar("ndcg@10/validation", score, progress.epoch)
+            epochs.set_postfix(loss=f"{loss:.3f}", ndcg=f"{score:.4f}", best=f"{progress.best_score:.4f}")
+            epochs.update()
+    recommender.load_state_dict(best)
+    recommender.eval()
+    return progress
+
+
+def _train_epoch(
+    name: str,
+    recommender: Recommender,
+    windows: Sequence[Rows],
+    optimizer: torch.optim.Optimizer,
+    options: FitOptions,
+    epoch: int,
+    regulariser: Regulariser | None,
+) -> float:
+    """Run one epoch; return its mean loss."""
+    recommender.train()
+    generator = derive_generator(options.seed, name, "batches", epoch)
+    device = next(recommender.parameters()).device
+    losses = []
+    for batch in iterate_batches(
+        windows, recommender.model.objective, options.batch_size, options.mask_share, generator
+    ):
+        table = recommender.table()
+        outputs, targets = recommender.predict(batch.to(device), table)
+        loss = LOSSES[options.loss](outputs, table, targets)
+        if regulariser is not None:
+            loss = loss + regulariser(targets.unique())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return float(torch.stack(losses).mean())
+
+
+def validation_ndcg(recommender: Recommender, validation: Targets) -> float:
+    """Return NDCG@10 of the validation targets among the warm items, histories left out."""
+    embeddings = recommender.item_embeddings()
+    ranks = rank_targets(recommender.model, embeddings, validation, exclude_history=True)
+    return float(ndcg(ranks, 10).mean()) if len(ranks) else 0.0
