@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bundle": ("training.cli:bundle", "train", "write the bundle that the service reads"),
     "ablate": ("training.cli:ablate", "train", "train a config with parts switched off, over several seeds"),
     "serve": ("service.cli:serve", "serve", "serve a bundle over HTTP"),
+    "check": ("service.check:check", "serve", "serve a bundle on a free port, ask it real requests, and stop"),
     "openapi": ("service.cli:openapi", "serve", "print the service's OpenAPI description"),
 }
 

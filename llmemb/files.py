@@ -4,9 +4,13 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 
 def sha256_of_file(path: Path) -> str:
@@ -27,6 +31,12 @@ def write_text_atomically(path: Path, text: str) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def save_arrays(arrays: Mapping[str, NDArray[np.float32]], path: Path) -> None:
+    """Write arrays as safetensors."""
+    # The library copies an array's memory as it lies: a transposed or reversed one it would store wrong, silently.
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
 @contextmanager

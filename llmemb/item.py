@@ -41,6 +41,18 @@ def parse_attributes(raw: Mapping[str, object]) -> dict[str, AttributeValue]:
         InvalidItemError: a name or a value is of another type, not finite, or not valid Unicode, or no
             attribute is left.
     """
+    attributes = parse_perhaps_no_attributes(raw)
+    if not attributes:
+        raise InvalidItemError("attributes", "an item needs at least one attribute that is not empty")
+    return attributes
+
+
+def parse_perhaps_no_attributes(raw: Mapping[str, object]) -> dict[str, AttributeValue]:
+    """Do the same, but let an item be without any attribute.
+
+    Raises:
+        InvalidItemError: as in `parse_attributes`, but for that.
+    """
     attributes: dict[str, AttributeValue] = {}
     for name, value in raw.items():
         if not name.strip():
@@ -54,8 +66,6 @@ def parse_attributes(raw: Mapping[str, object]) -> dict[str, AttributeValue]:
             parsed = _text(value, location)
         if parsed:
             attributes[name] = parsed
-    if not attributes:
-        raise InvalidItemError("attributes", "an item needs at least one attribute that is not empty")
     return attributes
 
 

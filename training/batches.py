@@ -41,17 +41,17 @@ class Batch:
 
 
 def cut_windows(histories: Sequence[Rows], max_length: int, objective: Objective) -> list[Rows]:
-    """Cut each history, from its end, into windows that a model of `max_length` can read whole.
+    """Cut each history, from its end, into windows of at most `max_length + 1` items: a full history and what follows.
 
-    A window for next-item prediction has one item more, its last target; the next window ends at that item, so that
-    every item but the first of a history is a target once. Windows without a target are left out.
+    Windows for next-item prediction share an item with their neighbour, so that every item but the first of a history
+    is a target once; windows without a target are left out. Those for masked items share none.
     """
     overlap = 1 if objective == "next_item" else 0
     windows = []
     for history in histories:
         end = len(history)
         while end > overlap:
-            start = max(0, end - max_length - overlap)
+            start = max(0, end - max_length - 1)
             windows.append(history[start:end])
             end = start + overlap if start else 0
     return windows

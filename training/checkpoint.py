@@ -22,6 +22,10 @@ class Progress:
     """Epochs that are finished."""
     best_epoch: int = 0
     best_score: float = -1.0
+    """Validation NDCG@10 of the best epoch."""
+
+    def __str__(self) -> str:
+        return f"validation NDCG@10 {self.best_score:.4f} (epoch {self.best_epoch} of {self.epoch})"
 
 
 def save_checkpoint(

@@ -16,33 +16,33 @@ def train(arguments: list[str]) -> None:
 
 def prepare(arguments: list[str]) -> None:
     """`llmemb prepare CONFIG`."""
-    _run_step("prepare", arguments)
+    _run_verb("prepare", arguments)
 
 
 def scft(arguments: list[str]) -> None:
     """`llmemb scft CONFIG`."""
-    _run_step("scft", arguments)
+    _run_verb("scft", arguments)
 
 
 def embed(arguments: list[str]) -> None:
     """`llmemb embed CONFIG`."""
-    _run_step("embed", arguments)
+    _run_verb("embed", arguments)
 
 
 def rat(arguments: list[str]) -> None:
     """`llmemb rat CONFIG`."""
-    _run_step("rat", arguments)
+    _run_verb("rat", arguments)
 
 
 def evaluate(arguments: list[str]) -> None:
     """`llmemb evaluate CONFIG`, and print its tables."""
-    folder = _run_step("evaluate", arguments)
+    folder = _run_verb("evaluate", arguments)
     print((folder / "evaluate" / "table.md").read_text(encoding="utf-8"))
 
 
 def bundle(arguments: list[str]) -> None:
     """`llmemb bundle CONFIG`."""
-    _run_step("bundle", arguments)
+    _run_verb("bundle", arguments)
 
 
 def ablate(arguments: list[str]) -> None:
@@ -57,11 +57,11 @@ def ablate(arguments: list[str]) -> None:
     print(table.read_text(encoding="utf-8"))
 
 
-def _run_step(name: str, arguments: list[str]) -> Path:
-    config, folder = _parse(name, arguments)
+def _run_verb(verb: str, arguments: list[str]) -> Path:
+    config, folder = _parse(verb, arguments)
     from training import pipeline
 
-    pipeline.run_step(name, config, folder)
+    pipeline.run_verb(verb, config, folder)
     return folder
 
 

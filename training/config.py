@@ -4,7 +4,7 @@ Every value that changes a number is here; a step unpacks its section into plain
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +38,13 @@ class PrepareConfig(_Section):
     """Share of the items held out of all training, to measure new items on."""
     cold_interactions: int = Field(default=10, ge=1)
     """The first interactions of a cold item that become targets."""
+
+    @model_validator(mode="after")
+    def _lists_are_attributes(self) -> "PrepareConfig":
+        for name in self.list_attributes:
+            if self.attributes and name not in self.attributes:
+                raise ValueError(f"list_attributes: {name!r} is none of the attributes")
+        return self
 
 
 class EncoderConfig(_Section):
@@ -212,7 +219,7 @@ def _apply_override(content: dict[str, JsonValue], override: str) -> None:
     content[name] = value
 
 
-def dump_config(config: Config) -> Mapping[str, JsonValue]:
+def dump_config(config: Config) -> dict[str, JsonValue]:
     """Return the resolved configuration as JSON values."""
-    dumped: Mapping[str, JsonValue] = config.model_dump(mode="json")
+    dumped: dict[str, JsonValue] = config.model_dump(mode="json")
     return dumped

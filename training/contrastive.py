@@ -1,5 +1,6 @@
 """SCFT's inner part: LoRA on an encoder folder, trained so that two views of an item find each other."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,14 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from llmemb.files import write_text_atomically
 from training.progress import bar
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+_MARK = "last_checkpoint"
 
 Views = Callable[[int, int], tuple[str, str]]
 """(epoch, item row) -> the prompts of two views, always the same for the same pair."""
@@ -75,6 +79,7 @@ def fine_tune(
 
     Source: LLMEmb, "Supervised contrastive fine-tuning"; gradient caching: Gao et al. 2021, arXiv 2101.06983.
     """
+    torch.manual_seed(options.seed)  # draws LoRA's first weights, before the trainer sets a seed of its own
     encoder = SentenceTransformer(str(base_folder), device=None)
     encoder.add_adapter(
         LoraConfig(
@@ -86,22 +91,25 @@ def fine_tune(
         )
     )
     drawn = _EpochViews(views, num_items)
-    trainer = SentenceTransformerTrainer(
+    trainer = _Trainer(
         model=encoder,
         args=_arguments(options, num_items, work_folder),
         train_dataset=drawn.dataset,
         loss=_loss(encoder, options),
-        callbacks=[drawn, _Bar(), TensorBoardCallback(SummaryWriter(str(log_folder)))],
+        callbacks=[drawn, _Marker(), _Bar(), TensorBoardCallback(SummaryWriter(str(log_folder)))],
     )
     # Our bar stands instead of the library's, which prints a line for each step where there is no terminal.
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(trainer.model_card_callback_class)
-    checkpoint = get_last_checkpoint(str(work_folder)) if work_folder.is_dir() else None
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(work_folder))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     last = losses[-max(1, len(losses) // 10) :]
     return merge_lora(encoder.transformers_model), sum(last) / len(last)
+
+
+class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]  # its types are not published
+    def add_model_card_callback(self, default_args_dict: Mapping[str, object]) -> None:
+        """Make no model card: it would draw from the global random state, and nobody reads a checkpoint's."""
 
 
 class _EpochViews(TrainerCallback):
@@ -121,6 +129,25 @@ class _EpochViews(TrainerCallback):
     def _draw(self, batch: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
         pairs = [self._views(self._epoch, row) for row in batch["item_row"]]
         return {"first": [first for first, _ in pairs], "second": [second for _, second in pairs]}
+
+
+class _Marker(TrainerCallback):
+    """Notes the newest checkpoint once it is written whole, so that one that was cut off is never gone on from."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        folder = Path(args.output_dir)
+        write_text_atomically(folder / _MARK, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+
+
+def _last_checkpoint(work_folder: Path) -> str | None:
+    mark = work_folder / _MARK
+    return str(work_folder / mark.read_text(encoding="utf-8")) if mark.is_file() else None
+
+
+def discard_checkpoints(work_folder: Path) -> None:
+    """Remove the checkpoints, the mark first, so that a half-removed one is never gone on from."""
+    (work_folder / _MARK).unlink(missing_ok=True)
+    shutil.rmtree(work_folder, ignore_errors=True)
 
 
 class _Bar(TrainerCallback):

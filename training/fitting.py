@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from llmemb.errors import DataError
 from llmemb.history import PADDING
 from llmemb.sequence_models import SequenceModel
 from training.batches import Batch, cut_windows, iterate_batches
 from training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from training.config import RatConfig
 from training.dataset import Rows, Targets
 from training.item_tables import ItemTable
 from training.losses import bce_loss, softmax_loss
@@ -42,6 +44,19 @@ class FitOptions:
     max_epochs: int
     patience: int
     seed: int
+
+
+def fit_options(config: RatConfig, seed: int) -> FitOptions:
+    """Take the options from the configuration."""
+    return FitOptions(
+        loss=config.loss,
+        mask_share=config.mask_share,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        max_epochs=config.max_epochs,
+        patience=config.patience,
+        seed=seed,
+    )
 
 
 class Recommender(nn.Module):
@@ -93,10 +108,15 @@ def fit(
         checkpoint: a file, written after each epoch.
         log_folder: takes the TensorBoard logs.
         regulariser: an optional second term of the loss.
+
+    Raises:
+        DataError: no history has an item to predict.
     """
     optimizer = torch.optim.Adam(recommender.parameters(), lr=options.learning_rate)
     torch.manual_seed(derive_seed(options.seed, name, "dropout"))
     windows = cut_windows(train, recommender.model.spec.max_length, recommender.model.objective)
+    if not windows:
+        raise DataError("no user has two training items: there is nothing to learn from")
     best = {key: value.clone() for key, value in recommender.state_dict().items()}
     progress = Progress()
     if checkpoint.is_file():

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from llmemb import __version__
 from llmemb.errors import RunError
 from llmemb.files import sha256_of_file, write_text_atomically
-from training.config import Config
+from training.config import Config, dump_config
 from training.progress import say
 from training.run_folder import RunFolder, fingerprint_of
 from training.sources import source_files
@@ -22,7 +22,7 @@ class Step:
     """A step of the line.
 
     Args:
-        sections: its parts of the configuration.
+        sections: its parts of the configuration, such as `scft` or `rat.model`.
         inputs: the steps whose folders it reads.
         run: does the work and returns the summary line.
     """
@@ -50,21 +50,40 @@ def _embed(config: Config, run: RunFolder) -> str:
     return embed.run(config.embed, config.encoder, run.step("prepare"), encoder_folder(run), run.step("embed"))
 
 
+def _vanilla(config: Config, run: RunFolder) -> str:
+    from training.steps import vanilla
+
+    return vanilla.run(config.rat, config.seed, run.step("prepare"), run.step("vanilla"), run.logs / "vanilla")
+
+
 def _rat(config: Config, run: RunFolder) -> str:
     from training.raw_embeddings import read_raw_embeddings
     from training.steps import rat
 
-    raw = read_raw_embeddings(run.step("embed"))
-    return rat.run(config.rat, config.seed, run.step("prepare"), raw, run.step("rat"), run.logs / "rat")
+    return rat.run(
+        config.rat,
+        config.seed,
+        run.step("prepare"),
+        read_raw_embeddings(run.step("embed")),
+        run.step("vanilla"),
+        run.step("rat"),
+        run.logs / "rat",
+    )
 
 
 def _evaluate(config: Config, run: RunFolder) -> str:
     from training.raw_embeddings import read_raw_embeddings
     from training.steps import evaluate
 
-    raw = read_raw_embeddings(run.step("embed"))
     return evaluate.run(
-        config.evaluate, config.rat, config.seed, run.step("prepare"), raw, run.step("rat"), run.step("evaluate")
+        config.evaluate,
+        config.rat,
+        config.seed,
+        run.step("prepare"),
+        read_raw_embeddings(run.step("embed")),
+        run.step("rat"),
+        run.step("vanilla"),
+        run.step("evaluate"),
     )
 
 
@@ -76,14 +95,23 @@ def _bundle(config: Config, run: RunFolder) -> str:
     )
 
 
+# Not the whole of `rat`: what only the adapted recommender reads need not train the vanilla one again.
+_VANILLA_SECTIONS = tuple(
+    f"rat.{name}" for name in ("model", "loss", "mask_share", "batch_size", "learning_rate", "max_epochs", "patience")
+)
+
 STEPS: dict[str, Step] = {
     "prepare": Step(("prepare",), (), _prepare),
     "scft": Step(("encoder", "scft"), ("prepare",), _scft),
     "embed": Step(("encoder", "embed"), ("prepare", "scft"), _embed),
-    "rat": Step(("rat",), ("prepare", "embed"), _rat),
-    "evaluate": Step(("rat", "evaluate"), ("prepare", "embed", "rat"), _evaluate),
+    "vanilla": Step(_VANILLA_SECTIONS, ("prepare",), _vanilla),
+    "rat": Step(("rat",), ("prepare", "embed", "vanilla"), _rat),
+    "evaluate": Step(("rat", "evaluate"), ("prepare", "embed", "vanilla", "rat"), _evaluate),
     "bundle": Step(("encoder", "rat"), ("prepare", "scft", "rat", "evaluate"), _bundle),
 }
+
+VERBS = {name: (name,) for name in STEPS if name != "vanilla"} | {"rat": ("vanilla", "rat")}
+"""The command's verbs and the steps they run."""
 
 
 def encoder_folder(run: RunFolder) -> Path:
@@ -112,8 +140,8 @@ def train(config: Config, folder: Path, last: str = "bundle", shared: Sequence[R
                 break
 
 
-def run_step(name: str, config: Config, folder: Path) -> None:
-    """Run one step, if it is not up to date.
+def run_verb(verb: str, config: Config, folder: Path) -> None:
+    """Run the steps of one verb that are not up to date.
 
     Raises:
         RunError: a step before it is not up to date.
@@ -122,10 +150,11 @@ def run_step(name: str, config: Config, folder: Path) -> None:
     with run.locked():
         _write_config(config, folder)
         fingerprints = step_fingerprints(config)
-        for needed in STEPS[name].inputs:
-            if not run.is_done(needed, fingerprints[needed]):
-                raise RunError(f"{folder}: {needed} is not up to date; run `llmemb {needed}` or `llmemb train` first")
-        _run_step(name, config, run, fingerprints)
+        for name in VERBS[verb]:
+            for needed in STEPS[name].inputs:
+                if not run.is_done(needed, fingerprints[needed]):
+                    raise RunError(f"{folder}: {needed} is not up to date; run its verb or `llmemb train` first")
+            _run_step(name, config, run, fingerprints)
 
 
 def step_fingerprints(config: Config) -> dict[str, str]:
@@ -135,10 +164,11 @@ def step_fingerprints(config: Config) -> dict[str, str]:
         "prepare": [sha256_of_file(interactions), sha256_of_file(items)],
         "scft": [_describe_llm(Path(config.encoder.base))],
     }
+    dumped = dump_config(config)
     fingerprints: dict[str, str] = {}
     for name, step in STEPS.items():
         part: dict[str, JsonValue] = {"seed": config.seed, "version": __version__}
-        part |= {section: getattr(config, section).model_dump(mode="json") for section in step.sections}
+        part |= {section: _section(dumped, section) for section in step.sections}
         inputs = [fingerprints[needed] for needed in step.inputs]
         fingerprints[name] = fingerprint_of(name, part, inputs + outside.get(name, []))
     return fingerprints
@@ -157,6 +187,13 @@ def _run_step(name: str, config: Config, run: RunFolder, fingerprints: dict[str,
     seconds = time.monotonic() - start
     run.finish(name, fingerprint, seconds, summary)
     say(name, f"{summary} ({seconds:.1f} s)")
+
+
+def _section(dumped: JsonValue, path: str) -> JsonValue:
+    for name in path.split("."):
+        assert isinstance(dumped, dict)
+        dumped = dumped[name]
+    return dumped
 
 
 def _describe_llm(base: Path) -> str:

@@ -103,11 +103,12 @@ def draw_negatives(
 
 
 def _ranks(scores: Array, own: Array, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Ranks:
-    """Count what stands before the target: greater scores, and equal ones of a lower item row."""
+    """Count what stands before the target: all but lesser scores, and equal ones of a higher item row."""
     own = own[:, None]
     others = columns != rows[:, None]
-    before = (scores > own) | ((scores == own) & (columns < rows[:, None]))
+    # Counted are the items behind, so that NaN, the score of a model that diverged, ranks last and never first.
+    behind = (scores < own) | ((scores == own) & (columns > rows[:, None]))
     # An item that the model cannot rank stands behind all others, whatever its row.
-    before |= np.isneginf(own)
-    ranks: Ranks = 1 + (before & others).sum(axis=1)
+    behind &= ~np.isneginf(own)
+    ranks: Ranks = 1 + (others & ~behind).sum(axis=1)
     return ranks

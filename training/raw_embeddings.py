@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+
+from llmemb.files import save_arrays
 
 RAW_EMBEDDINGS_FILE = "raw_embeddings.safetensors"
 
@@ -12,7 +14,7 @@ RAW_EMBEDDINGS_FILE = "raw_embeddings.safetensors"
 def save_raw_embeddings(raw: NDArray[np.float32], path: Path) -> None:
     """Write raw embeddings `(n, h)` to a file, whole or not at all."""
     temporary = path.with_suffix(".tmp")
-    save_file({"raw": raw}, temporary)
+    save_arrays({"raw": raw}, temporary)
     temporary.replace(path)
 
 

@@ -1,4 +1,4 @@
-"""Trained recommenders on disk: what `rat` writes, `evaluate` and `bundle` read.
+"""Trained recommenders on disk: what `vanilla` and `rat` write, `evaluate` and `bundle` read.
 
 sequence_model.safetensors
 item_embeddings.safetensors  semantic (N, d), and residual (N, d) where there is one
@@ -11,15 +11,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
+from llmemb.files import save_arrays
 from llmemb.projection import Projection
 from llmemb.sequence_models import SequenceModel, SequenceModelSpec, build_sequence_model
 
 Array = NDArray[np.float32]
 VANILLA = "vanilla"
+LLMEMB = "llmemb"
 _MODEL_FILE = "sequence_model.safetensors"
 _EMBEDDINGS_FILE = "item_embeddings.safetensors"
 _PROJECTION_FILE = "projection.safetensors"
@@ -54,14 +56,14 @@ def write_recommender(folder: Path, recommender: TrainedRecommender) -> None:
     tables = {"semantic": recommender.semantic}
     if recommender.residual is not None:
         tables["residual"] = recommender.residual
-    save_file(tables, folder / _EMBEDDINGS_FILE)
+    save_arrays(tables, folder / _EMBEDDINGS_FILE)
     if recommender.projection is not None:
         arrays = {"weight": recommender.projection.weight, "bias": recommender.projection.bias}
-        save_file(arrays, folder / _PROJECTION_FILE)
+        save_arrays(arrays, folder / _PROJECTION_FILE)
 
 
 def read_recommender(folder: Path, spec: SequenceModelSpec) -> TrainedRecommender:
-    """Read the adapted recommender of a rat folder, or the vanilla one of its folder `vanilla`."""
+    """Read what `write_recommender` wrote."""
     model = build_sequence_model(spec)
     model.load_state_dict(load_tensors(folder / _MODEL_FILE))
     tables = load_file(folder / _EMBEDDINGS_FILE)

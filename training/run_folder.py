@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from llmemb.errors import RunError
-from llmemb.files import write_text_atomically
+from llmemb.files import new_folder, write_text_atomically
 
 RECORDS = "steps"
 
@@ -107,7 +107,8 @@ class RunFolder:
         if record is None or self.is_done(name, fingerprint) or not other.is_done(name, fingerprint):
             return
         self.begin(name, fingerprint)
-        shutil.copytree(other.step(name), self.step(name), copy_function=os.link, dirs_exist_ok=True)
+        with new_folder(self.step(name)) as folder:
+            shutil.copytree(other.step(name), folder, copy_function=os.link, dirs_exist_ok=True)
         self._write(name, record)
 
     def _write(self, name: str, record: StepRecord) -> None:

@@ -21,7 +21,7 @@ def read_bundle(folder: Path) -> Bundle:
     """Verify a bundle and load all of it but the encoder's weights.
 
     Raises:
-        BundleVersionError: the bundle has another format version.
+        BundleVersionError: the bundle has another format version, or its sequence model another shape.
         BundleCorruptError: a file is missing or changed; the message names it.
     """
     manifest = read_manifest(folder)
@@ -29,7 +29,12 @@ def read_bundle(folder: Path) -> Bundle:
     arrays = load_arrays(folder / "projection.safetensors")
     tables = load_arrays(folder / "item_embeddings.safetensors")
     model = build_sequence_model(manifest.sequence_model)
-    model.load_state_dict(load_tensors(folder / "sequence_model.safetensors"))
+    try:
+        model.load_state_dict(load_tensors(folder / "sequence_model.safetensors"))
+    except RuntimeError as error:
+        raise BundleVersionError(
+            f"sequence_model.safetensors: its weights are not those of this program's {manifest.sequence_model.name}"
+        ) from error
     frame = pl.read_parquet(folder / "items.parquet")
     return Bundle(
         folder=folder,

@@ -3,9 +3,7 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 
 from llmemb.bundle.bundle import ENCODER_FOLDER, BundleItems
@@ -20,7 +18,7 @@ from llmemb.bundle.manifest import (
     Provenance,
 )
 from llmemb.errors import BundleError
-from llmemb.files import new_folder, sha256_of_file
+from llmemb.files import new_folder, save_arrays, sha256_of_file
 from llmemb.index import Array, ItemIndex
 from llmemb.projection import Projection
 from llmemb.prompt import PromptSpec
@@ -67,13 +65,13 @@ def write_bundle(
     _check_shapes(encoder, projection, sequence_model, items, semantic, residual)
     with new_folder(target) as folder:
         shutil.copytree(encoder_folder, folder / ENCODER_FOLDER)
-        _save_arrays({"weight": projection.weight, "bias": projection.bias}, folder / "projection.safetensors")
+        save_arrays({"weight": projection.weight, "bias": projection.bias}, folder / "projection.safetensors")
         save_tensors(sequence_model.state_dict(), folder / "sequence_model.safetensors")
         pl.DataFrame(
             {"id": items.ids, "attributes": items.attributes_json, "popularity": items.popularity}
         ).write_parquet(folder / "items.parquet")
         tables = {"semantic": semantic} | ({} if residual is None else {"residual": residual})
-        _save_arrays(tables, folder / "item_embeddings.safetensors")
+        save_arrays(tables, folder / "item_embeddings.safetensors")
         ItemIndex.build(semantic if residual is None else semantic + residual).write(folder / "index.faiss")
 
         manifest = Manifest(
@@ -121,11 +119,6 @@ def _check_shapes(
         raise BundleError(f"the encoder has width {encoder.width}, the projection reads {len(projection.weight)}")
     if model.spec.dim != projection.dim:
         raise BundleError(f"the sequence model has width {model.spec.dim}, the projection {projection.dim}")
-
-
-def _save_arrays(arrays: dict[str, Array], path: Path) -> None:
-    # safetensors copies an array's memory as it lies: a transposed or reversed one it would store wrong, silently.
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
 def _describe_files(folder: Path) -> dict[str, FileInfo]:

@@ -18,8 +18,7 @@ class BERT4Rec(SequenceModel):
         self.embed = PositionEmbedding(spec.max_length + 1, spec.dim, spec.dropout)
         self.mask = nn.Parameter(torch.randn(spec.dim) * 0.02)
         self.blocks = nn.ModuleList(
-            TransformerBlock(spec.dim, spec.heads, 4 * spec.dim, spec.dropout, causal=False)
-            for _ in range(spec.layers)
+            TransformerBlock(spec.dim, spec.heads, 4 * spec.dim, spec.dropout, causal=False) for _ in range(spec.layers)
         )
         self.output = nn.Sequential(nn.LayerNorm(spec.dim), nn.Linear(spec.dim, spec.dim))
 

@@ -57,7 +57,7 @@ class SequenceModel(nn.Module, ABC):
         """Return an output for each position.
 
         Args:
-            items: `(B, L, d)` float32, L at most `spec.max_length`.
+            items: `(B, L, d)` float32, L at most `spec.max_length`; one more for `masked_item` models.
             present: `(B, L)` bool, true on a prefix of each row.
 
         Returns:

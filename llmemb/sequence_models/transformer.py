@@ -62,6 +62,8 @@ class PositionEmbedding(nn.Module):
     def __init__(self, max_length: int, dim: int, dropout: float) -> None:
         super().__init__()
         self.positions = nn.Embedding(max_length, dim)
+        # As small as the items' vectors are at first, which it would drown otherwise.
+        nn.init.normal_(self.positions.weight, std=0.02)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 

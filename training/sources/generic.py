@@ -1,14 +1,12 @@
 """The generic form: `interactions.csv[.gz]` (user_id, item_id, timestamp) and `items.jsonl[.gz]` (item_id, ...)."""
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from llmemb.errors import DataError, InvalidItemError
-from llmemb.item import AttributeValue, parse_attributes, parse_item_id
-from training.sources.source import ITEM, Source
-from training.sources.table import check_interactions, read_table
+from llmemb.errors import DataError
+from training.sources.source import ITEM, Source, collect_items
+from training.sources.table import check_interactions, open_source, read_table
 
 
 def read_generic(interactions: Path, items: Path, columns: Mapping[str, str]) -> Source:
@@ -22,30 +20,21 @@ def read_generic(interactions: Path, items: Path, columns: Mapping[str, str]) ->
     Raises:
         DataError: a line cannot be used; names the file and the line.
     """
-    attributes: dict[str, dict[str, AttributeValue]] = {}
     names: dict[str, None] = dict.fromkeys(columns)
-    for line, row in _json_lines(items):
-        try:
-            item_id = parse_item_id(row.get(ITEM))
-            raw = (
-                {name: row.get(key) for name, key in columns.items()}
-                if columns
-                else {key: value for key, value in row.items() if key != ITEM}
-            )
-            if item_id in attributes:
-                raise DataError(f"{items}: line {line}: item_id {item_id!r} stands in an earlier line too")
-            names |= dict.fromkeys(raw)
-            # An item without any text is a fact of the data, reported by `prepare`, and no fault of its line.
-            if any(value not in (None, "", []) for value in raw.values()):
-                attributes[item_id] = parse_attributes(raw)
-        except InvalidItemError as error:
-            raise DataError(f"{items}: line {line}: {error}") from error
+
+    def rows() -> Iterator[tuple[int, object, dict[str, object]]]:
+        for line, row in _json_lines(items):
+            item_id = row.pop(ITEM, None)
+            raw = {name: row.get(key) for name, key in columns.items()} if columns else row
+            names.update(dict.fromkeys(raw))
+            yield line, item_id, raw
+
+    attributes = collect_items(items, rows())
     return Source(check_interactions(read_table(interactions, ","), interactions), attributes, tuple(names))
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as file:
+    with open_source(path) as file:
         for line, text in enumerate(file, start=1):
             if not text.strip():
                 continue

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from llmemb.errors import DataError, InvalidItemError
-from llmemb.item import AttributeValue, parse_attributes, parse_item_id
-from training.sources.source import ITEM, Source
+from llmemb.errors import DataError
+from training.sources.source import ITEM, Source, collect_items
 from training.sources.table import LINE, check_interactions, read_table
 
 
@@ -31,17 +30,15 @@ def read_recbole(
         if column not in table.columns:
             known = ", ".join(name for name in table.columns if name != LINE)
             raise DataError(f"{items}: no column {column!r}; it has {known}")
-    attributes: dict[str, dict[str, AttributeValue]] = {}
-    for row in table.iter_rows(named=True):
-        raw = {name: row[column] or "" for name, column in columns.items()}
-        try:
-            item_id = parse_item_id(row[ITEM])
-            if any(raw.values()):
-                attributes[item_id] = parse_attributes(
-                    {name: text.split() if name in list_attributes else text for name, text in raw.items()}
-                )
-        except InvalidItemError as error:
-            raise DataError(f"{items}: line {row[LINE]}: {error}") from error
+
+    def parse(name: str, text: str | None) -> object:
+        return text.split() if text and name in list_attributes else text
+
+    rows = (
+        (row[LINE], row[ITEM], {name: parse(name, row[column]) for name, column in columns.items()})
+        for row in table.iter_rows(named=True)
+    )
+    attributes = collect_items(items, rows)
     return Source(check_interactions(_read(interactions), interactions), attributes, tuple(columns))
 
 

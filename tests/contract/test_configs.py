@@ -1,0 +1,25 @@
+"""The configurations that come with the project."""
+
+from pathlib import Path
+
+import pytest
+
+from training.config import load_config
+
+FOLDER = Path(__file__).parents[2] / "training" / "configs"
+CONFIGS = sorted(FOLDER.rglob("*.toml"))
+
+
+def test_every_file_of_the_folder_is_tested() -> None:
+    """The search finds configurations, and there is nothing else in the folder."""
+    assert len(CONFIGS) > 0
+    assert sorted(path for path in FOLDER.rglob("*") if path.is_file()) == CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.relative_to(FOLDER).as_posix())
+def test_configuration_loads(path: Path) -> None:
+    """Every key and value is known, and no value depends on one machine."""
+    config = load_config(path)
+
+    assert not Path(config.prepare.path).is_absolute()
+    assert not Path(config.encoder.base).is_absolute()

@@ -1,0 +1,188 @@
+"""`llmemb.bundle.read`: a bundle that is not whole is refused, and the error names the file."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llmemb.bundle import FORMAT_VERSION, Manifest, read_bundle
+from llmemb.bundle.read import read_manifest
+from llmemb.errors import BundleCorruptError, BundleError, BundleVersionError
+
+FILES = [
+    "encoder/1_Pooling/config.json",
+    "encoder/config.json",
+    "encoder/model.safetensors",
+    "encoder/modules.json",
+    "encoder/sentence_bert_config.json",
+    "encoder/tokenizer.json",
+    "encoder/tokenizer_config.json",
+    "index.faiss",
+    "item_embeddings.safetensors",
+    "items.parquet",
+    "manifest.json",
+    "projection.safetensors",
+    "sequence_model.safetensors",
+]
+
+
+@pytest.fixture
+def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle of one's own to damage."""
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object], *, sign: bool = False) -> None:
+    """Change the manifest's content; `sign` makes its checksum right again, as a careful forger would."""
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text())
+    change(content)
+    if sign:
+        content["checksum"] = Manifest.model_validate(content).content_checksum()
+    path.write_text(json.dumps(content))
+
+
+def test_list_of_files_is_complete(tiny_bundle: Path) -> None:
+    """The tests below damage every file of a bundle."""
+    files = sorted(path.relative_to(tiny_bundle).as_posix() for path in tiny_bundle.rglob("*") if path.is_file())
+
+    assert files == FILES
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_one_changed_byte_is_refused_by_name(file: str, place: str, copy: Path) -> None:
+    """One byte changed anywhere, in any file, is noticed; the error names the file."""
+    path = copy / file
+    content = bytearray(path.read_bytes())
+    position = {"first": 0, "middle": len(content) // 2, "last": len(content) - 1}[place]
+    content[position] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(BundleCorruptError, match=rf"^{file}\b"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_missing_file_is_refused_by_name(file: str, copy: Path) -> None:
+    """A file that is not there is named."""
+    (copy / file).unlink()
+
+    with pytest.raises(BundleCorruptError, match=rf"\b{file}\b"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("change", ["longer", "shorter", "empty"])
+def test_file_of_another_length_is_refused_by_name(file: str, change: str, copy: Path) -> None:
+    """A file that was cut off or appended to is named."""
+    path = copy / file
+    content = path.read_bytes()
+    path.write_bytes({"longer": content + b"x", "shorter": content[:-2], "empty": b""}[change])
+
+    with pytest.raises(BundleCorruptError, match=rf"^{file}\b"):
+        read_bundle(copy)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.integers(min_value=0), byte=st.integers(0, 255))
+def test_manifest_with_any_byte_changed_is_refused_or_says_the_same(copy: Path, position: int, byte: int) -> None:
+    """No single byte can change what the manifest says; one that is only white space may differ."""
+    path = copy / "manifest.json"
+    original = path.read_bytes()
+    manifest = read_manifest(copy)
+    changed = bytearray(original)
+    changed[position % len(changed)] = byte
+    path.write_bytes(changed)
+    try:
+        read = read_manifest(copy)
+    except BundleError:
+        read = manifest
+    path.write_bytes(original)
+
+    assert read == manifest
+
+
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, -1, "1", None, [1]])
+def test_other_format_version_is_refused(version: object, copy: Path) -> None:
+    """Another version is its own error, said before anything else is checked."""
+    edit_manifest(copy, lambda content: content.clear() or content.update(format_version=version))
+
+    with pytest.raises(BundleVersionError, match=r"^manifest\.json: format_version is .*, this program reads 1$"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "not JSON", '{"format_version": 1', "\x00"])
+def test_manifest_that_is_no_json_is_refused(text: str, copy: Path) -> None:
+    """A half-written manifest is corrupt."""
+    (copy / "manifest.json").write_text(text)
+
+    with pytest.raises(BundleCorruptError, match=r"^manifest\.json is not JSON: "):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("text", ["[]", "1", "null", '"manifest"'])
+def test_manifest_that_is_no_object_is_refused(text: str, copy: Path) -> None:
+    """JSON of another kind has no format version."""
+    (copy / "manifest.json").write_text(text)
+
+    with pytest.raises(BundleVersionError, match="format_version is None"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "location"),
+    [
+        (lambda content: content.update(extra=1), "extra"),
+        (lambda content: content.pop("dim"), "dim"),
+        (lambda content: content["encoder"].update(pooling="max"), "encoder.pooling"),
+        (lambda content: content["encoder"].update(device="cuda"), "encoder.device"),
+        (lambda content: content["sequence_model"].update(name="caser"), "sequence_model.name"),
+        (lambda content: content["files"].update(x={"sha256": "0"}), "files.x.bytes"),
+    ],
+)
+def test_manifest_of_another_shape_is_refused_by_its_key(
+    change: Callable[[dict[str, Any]], object], location: str, copy: Path
+) -> None:
+    """A key that is unknown, missing or impossible is named."""
+    edit_manifest(copy, change)
+
+    with pytest.raises(BundleCorruptError, match=rf"^manifest\.json: {location}: "):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("key", ["seed", "num_items", "id", "metrics", "provenance"])
+def test_changed_value_is_refused(key: str, copy: Path) -> None:
+    """Even what takes no part in the id cannot be changed unnoticed."""
+    values = {"seed": 5, "num_items": 41, "id": "0" * 16, "metrics": []}
+    provenance = {"created_at": "never", "versions": {}, "config": {}}
+    edit_manifest(copy, lambda content: content.update({key: values.get(key, provenance)}))
+
+    with pytest.raises(BundleCorruptError, match="checksum"):
+        read_bundle(copy)
+
+
+def test_forged_hash_does_not_hide_a_missing_file(copy: Path) -> None:
+    """A manifest that lists a file that never was is refused by that file's name."""
+    edit_manifest(copy, lambda content: content["files"].update(ghost={"sha256": "0", "bytes": 1}), sign=True)
+
+    with pytest.raises(BundleCorruptError, match=r"^ghost: the file is missing$"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty folder", "file"])
+def test_place_that_is_no_bundle_is_refused_by_its_name(kind: str, tmp_path: Path) -> None:
+    """A path to nothing, to an empty folder or to a file is no bundle."""
+    place = tmp_path / "place"
+    if kind == "empty folder":
+        place.mkdir()
+    elif kind == "file":
+        place.write_text("")
+
+    with pytest.raises(BundleCorruptError, match=rf"^{place} is no bundle: it has no manifest\.json$"):
+        read_bundle(place)
