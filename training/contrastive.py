@@ -96,7 +96,7 @@ def fine_tune(
         args=_arguments(options, num_items, work_folder),
         train_dataset=drawn.dataset,
         loss=_loss(encoder, options),
-        callbacks=[drawn, _Marker(), _Bar(), TensorBoardCallback(SummaryWriter(str(log_folder)))],
+        callbacks=[drawn, _Marker(work_folder), _Bar(), TensorBoardCallback(SummaryWriter(str(log_folder)))],
     )
     # Our bar stands instead of the library's, which prints a line for each step where there is no terminal.
     trainer.remove_callback(ProgressCallback)
@@ -134,9 +134,11 @@ class _EpochViews(TrainerCallback):
 class _Marker(TrainerCallback):
     """Notes the newest checkpoint once it is written whole, so that one that was cut off is never gone on from."""
 
+    def __init__(self, work_folder: Path) -> None:
+        self._mark = work_folder / _MARK
+
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        folder = Path(args.output_dir)
-        write_text_atomically(folder / _MARK, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        write_text_atomically(self._mark, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
 
 
 def _last_checkpoint(work_folder: Path) -> str | None:

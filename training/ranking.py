@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from llmemb.errors import DataError
 from llmemb.sequence_models import SequenceModel
 from llmemb.session import session_vectors
 from training.dataset import Rows, Targets
@@ -91,6 +92,9 @@ def draw_negatives(
     """Draw for each target `count` different items that its user never interacted with, `(n, count)`.
 
     Where a user leaves fewer than `count` items, some are drawn more than once.
+
+    Raises:
+        DataError: a user leaves none.
     """
     negatives = np.empty((len(targets.rows), count), dtype=np.int64)
     for i, row in enumerate(targets.rows):
@@ -98,6 +102,8 @@ def draw_negatives(
         free[interacted[i]] = False
         free[row] = False
         candidates = np.flatnonzero(free)
+        if not candidates.size:
+            raise DataError(f"user {targets.user_ids[i]!r} interacted with all items: none is left to rank among")
         negatives[i] = generator.choice(candidates, count, replace=len(candidates) < count)
     return negatives
 

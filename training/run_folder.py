@@ -134,7 +134,16 @@ class RunFolder:
                 raise RunError(f"another llmemb is at work in {self.path}") from error
             lock.write(str(os.getpid()))
             lock.flush()
+            self._clear_leftovers()
             yield
+
+    def _clear_leftovers(self) -> None:
+        """Remove what a killed process left half-written, under the names that `llmemb.files` gives it."""
+        for path in [*self.path.glob(".*.tmp*"), *self.path.glob("*/.*.tmp*")]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def fingerprint_of(step: str, config: Mapping[str, JsonValue], inputs: Sequence[str]) -> str:

@@ -1,17 +1,21 @@
 """A made-up catalogue with taste in it, the offline line run on it, and a way to end a run at a chosen moment."""
 
 import functools
+import itertools
 import json
+import multiprocessing
 import os
-import subprocess
+import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
+import torch
 
 from llmemb.bundle import Bundle, read_bundle
+from llmemb.cli import main
 from training import pipeline
 from training.config import Config, load_config
 
@@ -126,55 +130,80 @@ class TrainedRun:
 
 
 @functools.cache
-def trained_run(factory: pytest.TempPathFactory, llm: Path, model: str) -> TrainedRun:
+def trained_run(base: Path, llm: Path, model: str) -> TrainedRun:
     """Run the whole line on the made-up catalogue, once a session for each sequence model.
 
     The second model and the third take everything over from the first but what depends on the model.
+
+    Args:
+        base: the session's temporary folder.
+        llm: as `write_tiny_llm` wrote it.
+        model: the sequence model.
     """
-    folder = factory.mktemp(f"trained-{model}")
+    folder = base / f"trained-{model}"
     if model == "sasrec":
         source, shared = write_catalogue(folder / "source"), []
     else:
-        first = trained_run(factory, llm, "sasrec")
+        first = trained_run(base, llm, "sasrec")
         source, shared = first.config_path.parent / "source", [pipeline.RunFolder(first.folder)]
+    folder.mkdir(exist_ok=True)
     run = TrainedRun(write_config(folder / "tiny.toml", source=source, base=llm, model=model), folder / "run")
     pipeline.train(run.config, run.folder, shared=shared)
     return run
 
 
-def run_llmemb(*arguments: str | Path, ending: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `llmemb` in a process of its own; `ending` is code that runs first, such as `end_at` makes."""
-    code = f"import sys\n{ending}\nfrom llmemb.cli import main\nmain(sys.argv[1:])"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
-def end_at(event: str, path: str, nth: int = 1, signal: str = "SIGKILL") -> str:
-    """Return code that sends the process a signal at the nth time that it is about to write or rename `path`.
+@dataclass(frozen=True)
+class Ending:
+    """The moment at which a process gets a signal: the nth time that it is about to write a file.
 
     Args:
-        event: an audit event of Python: `open` (for writing) or `os.rename`.
+        event: an audit event of Python, `open` for writing or `os.rename`.
         path: the end of the path that is opened, or that is renamed to.
         nth: counts from 1.
-        signal: its name.
+        number: of the signal.
     """
-    return f"""
-import os, signal
-seen = 0
-def end(event, arguments):
-    global seen
-    if event != {event!r} or (event == "open" and "w" not in str(arguments[1])):
-        return
-    if str(arguments[event == "os.rename"]).endswith({path!r}):
-        seen += 1
-        if seen == {nth}:
-            os.kill(os.getpid(), signal.{signal})
-sys.addaudithook(end)
-"""
+
+    event: str
+    path: str
+    nth: int = 1
+    number: signal.Signals = signal.SIGKILL
+
+    def arm(self) -> None:
+        """Watch this process from now on."""
+        seen = itertools.count(1)
+
+        def watch(event: str, arguments: tuple[object, ...]) -> None:
+            if event != self.event or (event == "open" and "w" not in str(arguments[1])):
+                return
+            path = arguments[1] if event == "os.rename" else arguments[0]
+            if str(path).endswith(self.path) and next(seen) == self.nth:
+                os.kill(os.getpid(), self.number)
+
+        sys.addaudithook(watch)
+
+
+def run_llmemb(arguments: Sequence[str | Path], folder: Path, ending: Ending) -> tuple[int, str, str]:
+    """Run `llmemb` in a process of its own until it ends; return its exit code, stdout and stderr.
+
+    The processes are forked from one that has imported the trainer, which takes longer than the run.
+
+    Args:
+        arguments: as on the command line.
+        folder: takes the output.
+        ending: when to end it.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "training.contrastive"])
+    process = context.Process(target=_run, args=([str(argument) for argument in arguments], folder, ending))
+    process.start()
+    process.join(300)
+    assert process.exitcode is not None, (folder / "stdout").read_text()
+    return process.exitcode, (folder / "stdout").read_text(), (folder / "stderr").read_text()
+
+
+def _run(arguments: list[str], folder: Path, ending: Ending) -> None:
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    torch.set_num_threads(1)
+    ending.arm()
+    main(arguments)

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, cast
 
 import polars as pl
 
@@ -51,15 +51,15 @@ def open_source(path: Path) -> Iterator[IO[bytes]]:
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield file
+            yield cast(IO[bytes], file)
     except DAMAGED as error:
         raise DataError(f"{path}: {error}") from error
 
 
 def _bad_line(path: Path, separator: str) -> str | None:
     """Find the first line that is not UTF-8, has a quote without its end, or more fields than the header."""
-    quoting = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
     with open_source(path) as file, io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="") as text:
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
         reader = csv.reader(text, delimiter=separator, quoting=quoting, strict=True)
         line, width = 1, None
         try:

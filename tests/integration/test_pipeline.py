@@ -1,0 +1,274 @@
+"""The offline line on a made-up catalogue: all steps, what is skipped, and what runs again."""
+
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from llmemb.cli import main
+from tests.support.catalogue import TrainedRun, trained_run
+from training import pipeline
+from training.dataset import read_dataset
+from training.report import make_figures, read_figures
+from training.run_folder import RunFolder
+from training.steps.evaluate import RECOMMENDED
+
+STEPS = list(pipeline.STEPS)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A finished run with SASRec; read it, never write to it."""
+    return trained_run(tmp_path_factory.getbasetemp(), tiny_llm, "sasrec")
+
+
+@pytest.fixture
+def copy(run: TrainedRun, tmp_path: Path) -> TrainedRun:
+    """The same run in a folder of one's own."""
+    mine = RunFolder(tmp_path / "run")
+    for name, fingerprint in pipeline.step_fingerprints(run.config).items():
+        mine.adopt(name, fingerprint, RunFolder(run.folder))
+    return TrainedRun(run.config_path, mine.path)
+
+
+def llmemb(verb: str, run: TrainedRun, *overrides: str) -> None:
+    """Run a verb in this process."""
+    main([verb, str(run.config_path), "--run", str(run.folder), *(f"--set={override}" for override in overrides)])
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """When each file of the steps was written, and which file it is."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.stat().st_ino)
+        for name in (*STEPS, "steps")
+        for path in (folder / name).rglob("*")
+        if path.is_file()
+    }
+
+
+def up_to_date(output: str) -> list[str]:
+    """The steps whose line says that there was nothing to do."""
+    return [line.split()[0] for line in output.splitlines() if line.split()[1:4] == ["up", "to", "date:"]]
+
+
+def test_every_step_writes_its_folder(run: TrainedRun) -> None:
+    """A run is a folder a step, a record of each, logs, and the resolved configuration; no work file is left."""
+    fingerprints = pipeline.step_fingerprints(run.config)
+    files = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
+
+    assert all(RunFolder(run.folder).is_done(name, fingerprint) for name, fingerprint in fingerprints.items())
+    assert (run.folder / "config.json").read_text() == run.config.model_dump_json(indent=2) + "\n"
+    assert not [name for name in files if name.endswith(".tmp") or "shard" in name or "checkpoint-" in name]
+    assert {name.split("/")[0] for name in files} == {*STEPS, "steps", "logs", "config.json", ".lock"}
+    assert [name for name in files if name.startswith("logs/scft/")] != []
+    assert [name for name in files if name.startswith("logs/vanilla/")] != []
+
+
+def test_signal_is_found(run: TrainedRun) -> None:
+    """The catalogue has taste and order in it, and the trained model finds them better than what trains nothing."""
+    figures = read_figures(run.folder / "evaluate").figures
+    values = {(f.model, f.group, f.metric): f.value for f in figures if f.protocol == "full"}
+
+    assert values["llmemb", "all", "ndcg@10"] > values["semantic_knn", "all", "ndcg@10"]
+    assert values["semantic_knn", "all", "ndcg@10"] > 2 * values["popular", "all", "ndcg@10"]
+    assert values["vanilla", "cold", "hr@20"] == 0.0
+    assert values["semantic_knn", "cold", "hr@20"] > 0.0
+
+
+def test_predictions_hold_every_target_of_every_model(run: TrainedRun) -> None:
+    """One row a model and target, with ranks from 1, the documented columns, and the dataset's own counts."""
+    dataset = read_dataset(run.folder / "prepare")
+    frame = pl.read_parquet(run.folder / "evaluate" / "predictions.parquet")
+    counts = dict(zip(dataset.items["item_id"], dataset.items["train_count"], strict=True))
+
+    assert frame.columns == [
+        "model", "seed", "split", "user_id", "target_item_id", "target_train_count", "rank_full", "rank_sampled"
+    ]  # fmt: skip
+    assert frame["model"].unique(maintain_order=True).to_list() == ["llmemb", "vanilla", "semantic_knn", "popular"]
+    for (_, split), rows in frame.group_by("model", "split"):
+        targets = dataset.test if split == "test" else dataset.cold_targets
+        assert tuple(rows["user_id"]) == targets.user_ids
+        assert rows["target_item_id"].to_list() == dataset.items["item_id"].gather(targets.rows).to_list()
+    assert frame["target_train_count"].to_list() == [counts[item] for item in frame["target_item_id"]]
+    assert frame["seed"].unique().to_list() == [run.config.seed]
+    assert (frame["rank_full"].min(), frame["rank_sampled"].min()) == (1, 1)
+    assert frame["rank_full"].max() <= dataset.num_items
+    assert frame["rank_sampled"].max() <= 1 + run.config.evaluate.num_negatives
+
+
+def test_figures_can_be_made_again_from_the_predictions(run: TrainedRun) -> None:
+    """`figures.json` holds nothing that the predictions do not."""
+    folder = run.folder / "evaluate"
+    figures = read_figures(folder)
+    predictions = pl.read_parquet(folder / "predictions.parquet")
+
+    assert make_figures(predictions, figures.tail_max_train_count, run.config.evaluate.ks) == figures
+
+
+def test_recommendations_leave_the_history_out(run: TrainedRun) -> None:
+    """Ten items a test user, the best first, none of the history's."""
+    for row in pl.read_parquet(run.folder / "evaluate" / "recommendations.parquet").iter_rows(named=True):
+        assert len(set(row["item_ids"])) == RECOMMENDED
+        assert not set(row["item_ids"]) & set(row["history"])
+        assert row["scores"] == sorted(row["scores"], reverse=True)
+
+
+def test_bundle_holds_the_run(run: TrainedRun) -> None:
+    """Items, popularity, figures and configuration are those of the run."""
+    bundle, dataset = run.bundle(), read_dataset(run.folder / "prepare")
+    figures = read_figures(run.folder / "evaluate").figures
+
+    assert bundle.items.ids == tuple(dataset.items["item_id"])
+    assert bundle.items.popularity.tolist() == dataset.train_counts.tolist()
+    assert bundle.manifest.seed == run.config.seed
+    assert bundle.manifest.provenance.config == run.config.model_dump(mode="json")
+    assert [m.value for m in bundle.manifest.metrics] == [f.value for f in figures if f.protocol == "full"]
+    assert bundle.residual is not None
+    assert not bundle.residual[bundle.items.popularity == 0].any()
+    assert bundle.residual[bundle.items.popularity > 0].any(axis=1).all()
+
+
+def test_second_run_does_nothing(copy: TrainedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every step is up to date, and no file is written again."""
+    before = stamps(copy.folder)
+    llmemb("train", copy)
+
+    assert up_to_date(capsys.readouterr().out) == STEPS
+    assert stamps(copy.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "kept"),
+    [
+        ("evaluate.num_negatives=11", ["prepare", "scft", "embed", "vanilla", "rat"]),
+        ("rat.alignment.alpha=0", ["prepare", "scft", "embed", "vanilla"]),
+        ("rat.max_epochs=1", ["prepare", "scft", "embed"]),
+        ("embed.batch_tokens=64", ["prepare", "scft", "vanilla"]),
+        ("scft.enabled=false", ["prepare", "vanilla"]),
+        ("seed=8", []),
+    ],
+)
+def test_changed_option_runs_its_step_and_those_after_it(
+    copy: TrainedRun, override: str, kept: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What does not depend on the option is kept to the byte; all the rest is written again."""
+    before = stamps(copy.folder)
+    llmemb("train", copy, override)
+    after = stamps(copy.folder)
+
+    assert up_to_date(capsys.readouterr().out) == kept
+    for name, stamp in before.items():
+        step = Path(name).stem if name.startswith("steps/") else name.split("/")[0]
+        assert (after[name] == stamp) == (step in kept), name
+
+
+def test_changed_source_runs_everything_again(run: TrainedRun, tmp_path: Path) -> None:
+    """Steps depend on what the files hold, not on when they were written."""
+    source = Path(run.config.prepare.path)
+    for path in source.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+        os.utime(tmp_path / path.name, (0, 0))
+    moved = run.config.model_copy(update={"prepare": run.config.prepare.model_copy(update={"path": str(tmp_path)})})
+    first = pipeline.step_fingerprints(moved)
+    with (tmp_path / "interactions.csv").open("a") as file:
+        file.write("u0,western-1,99\n")
+    second = pipeline.step_fingerprints(moved)
+
+    assert [name for name in STEPS if first[name] == second[name]] == []
+
+
+def test_damaged_file_runs_its_step_again(copy: TrainedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that went missing is made again, and with it what is after it only if that is not up to date."""
+    (copy.folder / "evaluate" / "figures.json").unlink()
+    llmemb("train", copy)
+
+    assert up_to_date(capsys.readouterr().out) == [name for name in STEPS if name != "evaluate"]
+
+
+@pytest.mark.parametrize("verb", list(pipeline.VERBS)[1:])
+def test_verb_without_the_step_before_it_is_our_error(
+    run: TrainedRun, verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A verb names the step that it lacks and the command that makes it."""
+    with pytest.raises(SystemExit) as caught:
+        llmemb(verb, TrainedRun(run.config_path, tmp_path / "run"))
+
+    assert caught.value.code == 3
+    assert capsys.readouterr().err == (
+        f"llmemb {verb}: {tmp_path}/run: prepare is not up to date; run its verb or `llmemb train` first\n"
+    )
+
+
+def test_verbs_one_after_another_are_the_whole_line(run: TrainedRun, tmp_path: Path) -> None:
+    """Each verb does its step, and the bundle is the one that `llmemb train` wrote."""
+    mine = TrainedRun(run.config_path, tmp_path / "run")
+    for verb in pipeline.VERBS:
+        llmemb(verb, mine)
+
+    assert mine.bundle().manifest.id == run.bundle().manifest.id
+
+
+def test_verb_after_a_changed_option_is_our_error(copy: TrainedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    """A step before it that was made by other options does not count."""
+    with pytest.raises(SystemExit) as caught:
+        llmemb("evaluate", copy, "rat.max_epochs=1")
+
+    assert caught.value.code == 3
+    assert "vanilla is not up to date" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["prepare.path=nowhere"], "nowhere holds no source"),
+        (["encoder.base=./no/such/llm"], "cannot load the LLM './no/such/llm'"),
+        (["encoder.depth=9"], "depth is 9, but"),
+        (["rat.components=500"], "rat.components is 500, but 38 items of width 32 allow 1 to 32"),
+        (["prepare.min_interactions=99"], "no interaction is left after the 99-core"),
+        (["prepare.attributes={title = 'name'}"], "no interaction is left after the 3-core"),
+        (["rat.model.heads=3"], "rat.model: Value error, dim 16 must be a multiple of heads 3"),
+    ],
+)
+def test_run_that_cannot_be_is_our_error(
+    copy: TrainedRun, overrides: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the options, the data or the LLM do not allow is one sentence and exit code 3."""
+    with pytest.raises(SystemExit) as caught:
+        llmemb("train", copy, *overrides)
+    error = capsys.readouterr().err
+
+    assert caught.value.code == 3
+    assert error.startswith("llmemb train: ")
+    assert message in error
+
+
+@pytest.mark.parametrize("override", ["prepare.cold_share=0", "evaluate.num_negatives=100", "rat.residual.mode=none"])
+def test_line_runs_without_what_is_optional(copy: TrainedRun, override: str) -> None:
+    """No cold items, more negatives than there are items, no residual: each is an ordinary run."""
+    llmemb("train", copy, override, "rat.max_epochs=1", "scft.enabled=false")
+
+    assert copy.bundle().manifest.num_items == 40
+
+
+def test_ablation_shares_what_its_variants_have_in_common(
+    run: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four variants of two seeds: the table has each, and a step is run once for all variants that share it."""
+    changes = [f"--set={change}" for change in ("rat.max_epochs=1", "scft.max_steps=1", "evaluate.ks=[10]")]
+    arguments = ["ablate", str(run.config_path), "--run", str(tmp_path), "--seeds", "1", "2", *changes]
+    main(arguments)
+    output = capsys.readouterr().out
+    table = (tmp_path / "table.md").read_text()
+
+    assert output.endswith(table + "\n")
+    assert table.startswith("### Ranked among all items, 2 seeds, mean ± standard deviation\n")
+    assert table.count("\n| no SCFT, no alignment | ") == 2
+    assert len(up_to_date(output)) == 2 * (0 + 2 + 4 + 4)
+    for path in ("prepare/items.parquet", "embed/raw_embeddings.safetensors"):
+        assert (tmp_path / "seed-1" / "llmemb" / path).samefile(tmp_path / "seed-1" / "no-alignment" / path)
+    assert not (tmp_path / "seed-1" / "llmemb" / "bundle").exists()
+
+    main(arguments)
+    assert len(up_to_date(capsys.readouterr().out)) == 2 * 4 * 6
+    assert (tmp_path / "table.md").read_text() == table

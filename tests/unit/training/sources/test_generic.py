@@ -1,0 +1,187 @@
+"""`training.sources.generic`: the plain form, and the line that each fault is named by."""
+
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from llmemb.errors import DataError
+from training.sources import Source
+from training.sources.generic import read_generic
+
+HEADER = "user_id,item_id,timestamp\n"
+ITEMS = (
+    '{"item_id": "a", "title": "Heat", "year": 1995, "genres": ["Action", "Crime"]}\n'
+    '{"item_id": "b", "title": "Up", "year": null, "genres": []}\n'
+)
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    """Write a file, gzipped where its name says so."""
+    data = content.encode() if isinstance(content, str) else content
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def read(
+    folder: Path,
+    interactions: str | bytes = HEADER + "u,a,1\n",
+    items: str | bytes = ITEMS,
+    columns: Mapping[str, str] | None = None,
+    suffix: str = "",
+) -> Source:
+    """Write both files and read them."""
+    return read_generic(
+        write(folder / f"interactions.csv{suffix}", interactions),
+        write(folder / f"items.jsonl{suffix}", items),
+        columns or {},
+    )
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_source_has_interactions_and_attributes(tmp_path: Path, suffix: str) -> None:
+    """Ids are strings, times are numbers, attributes keep their order; all in the order of the files."""
+    source = read(tmp_path, HEADER + "u2,b,12\nu1,a,1.5\n", suffix=suffix)
+
+    assert source.interactions.rows() == [("u2", "b", 12.0), ("u1", "a", 1.5)]
+    assert source.attributes == {
+        "a": {"title": "Heat", "year": "1995", "genres": ("Action", "Crime")},
+        "b": {"title": "Up"},
+    }
+    assert source.attribute_names == ("title", "year", "genres")
+
+
+def test_numeric_ids_stay_as_they_are_written(tmp_path: Path) -> None:
+    """An id is no number: its zeros stay."""
+    source = read(tmp_path, HEADER + "007,010,1\n", '{"item_id": "010", "title": "Up"}\n')
+
+    assert source.interactions.rows() == [("007", "010", 1.0)]
+
+
+def test_columns_in_another_order_and_others_beside_them_do_not_matter(tmp_path: Path) -> None:
+    """The header says which column is which."""
+    source = read(tmp_path, "rating,timestamp,item_id,user_id\n5,1,a,u\n")
+
+    assert source.interactions.rows() == [("u", "a", 1.0)]
+
+
+def test_wanted_columns_are_renamed_and_ordered(tmp_path: Path) -> None:
+    """A mapping chooses the attributes, their names and their order; the rest is left out."""
+    source = read(tmp_path, columns={"kinds": "genres", "name": "title"})
+
+    assert source.attributes["a"] == {"kinds": ("Action", "Crime"), "name": "Heat"}
+    assert source.attribute_names == ("kinds", "name")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{}, {"title": ""}, {"title": None, "genres": []}, {"title": "  "}, {"genres": [None, "", " "]}],
+)
+def test_item_without_text_is_left_out(tmp_path: Path, attributes: dict[str, object]) -> None:
+    """An item that says nothing is no fault of its line."""
+    source = read(tmp_path, items=ITEMS + json.dumps({"item_id": "c", **attributes}) + "\n")
+
+    assert sorted(source.attributes) == ["a", "b"]
+
+
+def test_blank_lines_between_items_are_skipped_and_counted(tmp_path: Path) -> None:
+    """A blank line of the items is no item, and later lines keep their numbers."""
+    with pytest.raises(DataError, match=r"items\.jsonl: line 5: not JSON"):
+        read(tmp_path, items=ITEMS + "\n  \nno\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "message"),
+    [
+        ("u,a,1\nu,b,2,3\n", 3, "4 fields, but the header has 3"),
+        ("u,a,1\nu,b\n", 3, "timestamp must be a finite number, not None"),
+        ("u,a,1\nu\n", 3, "item_id is empty"),
+        ("u,a,1\n\nu,b,2\n", 3, "user_id is empty"),
+        ("u,a,1\nu,,2\n", 3, "item_id is empty"),
+        (",a,1\n", 2, "user_id is empty"),
+        ('u,"",1\n', 2, "item_id is empty"),
+        ("u,a,1\r\nu,b,late\r\n", 3, "timestamp must be a finite number, not 'late'"),
+        ("u,a,nan\n", 2, "timestamp must be a finite number, not 'nan'"),
+        ("u,a,inf\n", 2, "timestamp must be a finite number, not 'inf'"),
+        ("u,a,1\nu,b,\n", 3, "timestamp must be a finite number, not None"),
+        ('u,a,1\nu,"b,2\nu,a,3\n', 3, "unexpected end of data"),
+        ('u,a,1\nu,"b"c,2\n', 3, "',' expected after '\"'"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_bad_interaction_is_named_by_its_line(tmp_path: Path, body: str, line: int, message: str, suffix: str) -> None:
+    """Each fault of the CSV file says the file, the line as an editor counts it, and what is wrong."""
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, HEADER + body, suffix=suffix)
+
+    assert str(caught.value) == f"{tmp_path}/interactions.csv{suffix}: line {line}: {message}"
+
+
+def test_interaction_that_is_not_utf8_is_named_by_its_line(tmp_path: Path) -> None:
+    """Latin-1 text is found by its line."""
+    with pytest.raises(DataError, match=r"interactions\.csv: line 3: not UTF-8$"):
+        read(tmp_path, HEADER.encode() + b"u,a,1\nu,Am\xe9lie,2\n")
+
+
+@pytest.mark.parametrize("missing", ["user_id", "item_id", "timestamp"])
+def test_missing_column_is_named(tmp_path: Path, missing: str) -> None:
+    """A header without one of the three columns is refused."""
+    with pytest.raises(DataError, match=f"no column '{missing}'"):
+        read(tmp_path, HEADER.replace(missing, "other") + "u,a,1\n")
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_empty_interactions_are_refused(tmp_path: Path, content: str) -> None:
+    """A file with nothing in it is said to be empty."""
+    with pytest.raises(DataError, match=r"interactions\.csv: the file is empty$"):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "not JSON: "),
+        ("nonsense", "not JSON: "),
+        (b'{"item_id": "c", "title": "Am\xe9lie"}', "not JSON: 'utf-8' codec can't decode"),
+        ('["c", "Up"]', "must be a JSON object, not list"),
+        ("3", "must be a JSON object, not int"),
+        ('{"title": "Up"}', "id: must be a string of 1 to 256 characters"),
+        ('{"item_id": "", "title": "Up"}', "id: must be a string of 1 to 256 characters"),
+        ('{"item_id": 3, "title": "Up"}', "id: must be a string of 1 to 256 characters"),
+        ('{"item_id": "a", "title": "Up"}', "item_id 'a' stands in an earlier line too"),
+        ('{"item_id": "c", "title": true}', "attributes.title: must be a string, a number or a list of these"),
+        ('{"item_id": "c", "title": {"en": "Up"}}', "attributes.title: must be a string, a number or a list of these"),
+        ('{"item_id": "c", "genres": ["a", ["b"]]}', "attributes.genres[1]: must be a string, a number or a list"),
+        ('{"item_id": "c", "price": NaN}', "attributes.price: must be a finite number, not nan"),
+        ('{"item_id": "c", "title": "\\ud800"}', "attributes.title: holds half of a surrogate pair"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_bad_item_is_named_by_its_line(tmp_path: Path, line: str | bytes, message: str, suffix: str) -> None:
+    """Each fault of the items says the file, the line and what is wrong."""
+    data = ITEMS.encode() + (line if isinstance(line, bytes) else line.encode()) + b"\n"
+
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, items=data, suffix=suffix)
+
+    assert str(caught.value).startswith(f"{tmp_path}/items.jsonl{suffix}: line 3: {message}")
+
+
+def test_item_that_stands_twice_is_refused_though_one_has_no_text(tmp_path: Path) -> None:
+    """Which of the two lines counts is not for us to say."""
+    with pytest.raises(DataError, match=r"line 4: item_id 'c' stands in an earlier line too"):
+        read(tmp_path, items=ITEMS + '{"item_id": "c"}\n{"item_id": "c", "title": "Up"}\n')
+
+
+@pytest.mark.parametrize("name", ["interactions.csv.gz", "items.jsonl.gz"])
+@pytest.mark.parametrize("damage", ["cut off", "no gzip"])
+def test_damaged_gzip_is_named(tmp_path: Path, name: str, damage: str) -> None:
+    """A download that was cut off, or is no gzip at all, is an error that names the file."""
+    read(tmp_path, HEADER + "u,a,1\n" * 5000, ITEMS, suffix=".gz")
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[:-20] if damage == "cut off" else b"<html>not found</html>\n")
+
+    with pytest.raises(DataError, match=name):
+        read_generic(tmp_path / "interactions.csv.gz", tmp_path / "items.jsonl.gz", {})

@@ -1,0 +1,143 @@
+"""`training.steps.prepare`: a source whose every interaction is accounted for."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from llmemb.errors import DataError
+from training.config import PrepareConfig
+from training.dataset import Dataset, read_dataset
+from training.steps import prepare
+
+USERS = [f"u{number}" for number in range(6)]
+ITEMS = [f"i{number}" for number in range(5)]
+
+
+def write_source(folder: Path, extra: str = "", items: list[dict[str, object]] | None = None) -> Path:
+    """Six users who met five items, each in another order, one a second, and the lines `extra`."""
+    folder.mkdir()
+    lines = [
+        f"{user},{ITEMS[(position + turn) % 5]},{position}" for turn, user in enumerate(USERS) for position in range(5)
+    ]
+    (folder / "interactions.csv").write_text("\n".join(["user_id,item_id,timestamp", *lines]) + "\n" + extra)
+    described = [{"item_id": item, "title": f"Title {item}", "genres": ["Drama"]} for item in ITEMS]
+    rows = described if items is None else items
+    (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def run(folder: Path, output: Path, *, seed: int = 0, **values: object) -> tuple[Dataset, str]:
+    """Run the step; no item is cold unless `values` say so."""
+    output.mkdir()
+    config = PrepareConfig.model_validate(
+        {"path": str(folder), "domain": "movie", "min_interactions": 2, "cold_share": 0.0} | values
+    )
+    summary = prepare.run(config, seed, output)
+    return read_dataset(output), summary
+
+
+def test_every_interaction_is_accounted_for(tmp_path: Path) -> None:
+    """What was read is repeated, without text, outside the core, or kept; and the summary says so."""
+    extra = (
+        "u0,i0,0\n"  # the first line once more
+        "u0,i0,9\n"  # the same at another time: not repeated
+        "u1,mute,8\nu2,mute,8\n"  # two with an item that has no text
+        "u1,unknown,8\n"  # an item that stands nowhere
+        "lonely,i0,1\n"  # a user of one interaction
+        "u3,rare,8\n"  # an item of one interaction
+    )
+    items = [{"item_id": item, "title": f"Title {item}"} for item in ITEMS]
+    items += [{"item_id": "mute", "title": ""}, {"item_id": "rare", "title": "Rare"}]
+    dataset, summary = run(write_source(tmp_path / "source", extra, items), tmp_path / "out")
+    counts = dataset.info.counts
+
+    assert counts == {
+        "interactions_read": 37,
+        "interactions_repeated": 1,
+        "interactions_without_item_text": 3,
+        "interactions_outside_core": 2,
+        "interactions_kept": 31,
+        "items_with_text_read": 6,
+        "items_kept": 5,
+        "items_cold": 0,
+        "users_kept": 6,
+        "users_with_targets": 6,
+        "cold_targets": 0,
+    }
+    assert dataset.sequences["item_rows"].list.len().sum() == counts["interactions_kept"]
+    assert summary == (
+        "6 users, 5 items (0 held out as cold), 31 interactions; "
+        "dropped 1 repeated, 3 without item text, 2 outside the core"
+    )
+
+
+def test_popularity_leaves_validation_and_test_out(tmp_path: Path) -> None:
+    """Of each history the last two count for no item."""
+    dataset, _ = run(write_source(tmp_path / "source"), tmp_path / "out")
+    ids = dataset.items["item_id"].to_list()
+    expected = dict.fromkeys(ITEMS, 0)
+    for turn in range(len(USERS)):
+        for position in range(3):
+            expected[ITEMS[(position + turn) % 5]] += 1
+
+    assert dict(zip(ids, dataset.items["train_count"].to_list(), strict=True)) == expected
+
+
+def test_cold_items_are_out_of_all_training(tmp_path: Path) -> None:
+    """Their rows come last, no history holds them, their popularity is 0, and their first users are the targets."""
+    dataset, _ = run(write_source(tmp_path / "source"), tmp_path / "out", cold_share=0.4, cold_interactions=3)
+
+    assert (dataset.num_items, dataset.num_warm) == (5, 3)
+    assert dataset.sequences["item_rows"].explode().max() < 3
+    assert dataset.train_counts[3:].tolist() == [0, 0]
+    assert dataset.cold_targets.rows.tolist() == [3, 3, 3, 4, 4, 4]
+    assert dataset.info.counts["cold_targets"] == 6
+
+
+def test_attributes_and_their_order_are_the_source_s(tmp_path: Path) -> None:
+    """The prompt's names are known to all later steps."""
+    names = {"kind": "genres", "name": "title"}
+    dataset, _ = run(write_source(tmp_path / "source"), tmp_path / "out", attributes=names)
+
+    assert dataset.info.attribute_names == ("kind", "name")
+    assert dataset.attributes()[0]["kind"] == ("Drama",)
+    assert dataset.info.domain == "movie"
+
+
+def test_seed_decides_rows_and_ties(tmp_path: Path) -> None:
+    """The same seed writes the same files, another one other rows."""
+    source = write_source(tmp_path / "source")
+    one, same, other = (run(source, tmp_path / name, seed=seed)[0] for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+
+    assert one.items.equals(same.items)
+    assert one.sequences.equals(same.sequences)
+    assert not one.items["item_id"].equals(other.items["item_id"])
+
+
+def test_equal_times_are_shuffled(tmp_path: Path) -> None:
+    """Where a whole day has one time, the order of the file is not the order of the history."""
+    folder = write_source(tmp_path / "source")
+    frame = pl.read_csv(folder / "interactions.csv").with_columns(timestamp=0)
+    frame.write_csv(folder / "interactions.csv")
+    orders = set()
+    for seed in range(5):
+        dataset, _ = run(folder, tmp_path / f"out{seed}", seed=seed)
+        ids = dataset.items["item_id"].to_list()
+        orders.add(tuple(ids[row] for row in dataset.interacted["u0"]))
+
+    assert len(orders) == 5
+
+
+@pytest.mark.parametrize(
+    ("items", "least"),
+    [([], 1), ([{"item_id": "elsewhere", "title": "Up"}], 1), (None, 7)],
+    ids=["no items", "other items", "too great a core"],
+)
+def test_source_with_nothing_left_is_refused(tmp_path: Path, items: list[dict[str, object]] | None, least: int) -> None:
+    """Neither items without interactions nor a core that nothing is in can be trained on."""
+    source = write_source(tmp_path / "source", items=items)
+
+    with pytest.raises(DataError, match=f"^{source}: no interaction is left after the {least}-core$"):
+        run(source, tmp_path / "out", min_interactions=least)

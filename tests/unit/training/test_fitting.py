@@ -1,0 +1,215 @@
+"""`training.fitting` and `training.checkpoint`: models that learn, stop in time, and go on after an interruption."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from llmemb.errors import DataError
+from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
+from training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from training.dataset import Rows, Targets
+from training.fitting import FitOptions, Recommender, fit, validation_ndcg
+from training.item_tables import AdaptedTable, IdTable
+from training.ranking import hit_rate, rank_targets
+
+MODELS = ["sasrec", "gru4rec", "bert4rec"]
+NUM_ITEMS = 12
+
+
+def cycles(users: int, length: int = 6) -> list[Rows]:
+    """Histories that go round the items: after item i always comes item i + 1."""
+    return [np.array([(user + step) % NUM_ITEMS for step in range(length)]) for user in range(users)]
+
+
+def targets_of(histories: list[Rows]) -> Targets:
+    return Targets(
+        user_ids=tuple(f"u{i}" for i in range(len(histories))),
+        histories=[history[:-1] for history in histories],
+        rows=np.array([history[-1] for history in histories]),
+    )
+
+
+VALIDATION = targets_of(cycles(NUM_ITEMS))
+
+
+def recommender(name: str = "sasrec", *, seed: int = 0, adapted: bool = False, dropout: float = 0.0) -> Recommender:
+    torch.manual_seed(seed)
+    spec = SequenceModelSpec.model_validate({"name": name, "dim": 16, "max_length": 6, "layers": 1, "dropout": dropout})
+    reduced = np.random.default_rng(0).normal(size=(NUM_ITEMS, 8)).astype(np.float32)
+    table = AdaptedTable(reduced, 16, with_residual=True, residual_dropout=0.3) if adapted else IdTable(NUM_ITEMS, 16)
+    return Recommender(table, build_sequence_model(spec))
+
+
+def options(**changes: Any) -> FitOptions:
+    values: dict[str, Any] = {
+        "loss": "softmax",
+        "mask_share": 0.3,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "max_epochs": 6,
+        "patience": 6,
+        "seed": 3,
+    }
+    return FitOptions(**values | changes)
+
+
+def run(
+    model: Recommender, folder: Path, regulariser: Callable[[Tensor], Tensor] | None = None, **changes: Any
+) -> Progress:
+    checkpoint, logs = folder / "checkpoint.safetensors", folder / "logs"
+    return fit("llmemb", model, cycles(40), VALIDATION, options(**changes), checkpoint, logs, regulariser)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "bce"])
+@pytest.mark.parametrize("name", MODELS)
+def test_cycle_is_learnt(name: str, loss: str, tmp_path: Path) -> None:
+    """Each sequence model with each loss finds what always comes next."""
+    model = recommender(name)
+    progress = run(model, tmp_path, loss=loss, max_epochs=60, patience=60)
+    ranks = rank_targets(model.model, model.item_embeddings(), VALIDATION, exclude_history=True)
+
+    assert hit_rate(ranks, 1).mean() >= 0.9
+    assert progress.best_score == pytest.approx(validation_ndcg(model, VALIDATION))
+    assert not model.training
+
+
+class Interruption(Exception):
+    """Stands for whatever ends a run."""
+
+
+def interrupt_after(calls: int) -> Callable[[Tensor], Tensor]:
+    """A regulariser that changes nothing, and raises at a later call."""
+    left = calls
+
+    def regulariser(rows: Tensor) -> Tensor:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Interruption
+        return torch.zeros(())
+
+    return regulariser
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("batches", [5, 10, 13])
+def test_interrupted_fit_ends_with_the_same_bits(name: str, batches: int, tmp_path: Path) -> None:
+    """At the end of an epoch or in its middle: dropout, order, optimiser and best state go on where they were."""
+    (tmp_path / "whole").mkdir()
+    whole = recommender(name, adapted=True, dropout=0.2)
+    expected = run(whole, tmp_path / "whole", max_epochs=4)
+
+    with pytest.raises(Interruption):
+        run(recommender(name, adapted=True, dropout=0.2), tmp_path, interrupt_after(batches), max_epochs=4)
+    resumed = recommender(name, seed=99, adapted=True, dropout=0.2)
+    torch.rand(7)  # another process would not stand at the same random number either
+    progress = run(resumed, tmp_path, max_epochs=4)
+
+    assert progress == expected
+    assert all(torch.equal(resumed.state_dict()[key], value) for key, value in whole.state_dict().items())
+
+
+def test_finished_fit_trains_no_more(tmp_path: Path) -> None:
+    """Begun again it restores the best state without a step."""
+    first = recommender()
+    progress = run(first, tmp_path)
+    again = recommender(seed=5)
+
+    assert run(again, tmp_path, interrupt_after(0)) == progress
+    assert all(torch.equal(again.state_dict()[key], value) for key, value in first.state_dict().items())
+
+
+def test_early_stop_keeps_the_best_epoch(tmp_path: Path) -> None:
+    """At a learning rate that destroys what it learnt: it stops `patience` epochs after the best, whose state stays."""
+    model = recommender(adapted=True)
+    progress = run(model, tmp_path, learning_rate=0.3, max_epochs=50, patience=3)
+    scores = []
+    for epochs in range(1, progress.epoch + 1):
+        folder = tmp_path / str(epochs)
+        folder.mkdir()
+        shorter = run(recommender(adapted=True), folder, learning_rate=0.3, max_epochs=epochs, patience=99)
+        scores.append(shorter.best_score)
+
+    assert progress.epoch == progress.best_epoch + 3 < 50
+    assert scores[progress.best_epoch - 1] == progress.best_score == max(scores)
+    assert progress.best_epoch == 1 or scores[progress.best_epoch - 2] < progress.best_score
+    assert validation_ndcg(model, VALIDATION) == pytest.approx(progress.best_score)
+
+
+def test_regulariser_gets_each_target_once_and_counts(tmp_path: Path) -> None:
+    """It is asked with the different target rows of a batch, and its gradient reaches the table."""
+    asked: list[Tensor] = []
+    model = recommender(adapted=True)
+    table = model.table
+    assert isinstance(table, AdaptedTable)
+
+    def pull(rows: Tensor) -> Tensor:
+        asked.append(rows)
+        return 100 * table.semantic(rows).square().mean()
+
+    run(model, tmp_path, pull)
+
+    assert all(len(rows) == len(rows.unique()) for rows in asked)
+    assert sorted(torch.cat(asked).unique().tolist()) == list(range(NUM_ITEMS))
+    assert table.semantic().square().mean() < 0.01
+
+
+def test_seed_decides_everything(tmp_path: Path) -> None:
+    """The same seed ends with the same bits, another one with others."""
+    ends = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / name).mkdir()
+        model = recommender(dropout=0.2)
+        run(model, tmp_path / name, seed=seed, max_epochs=1)
+        ends.append(model.item_embeddings())
+
+    assert np.array_equal(ends[0], ends[1])
+    assert not np.array_equal(ends[0], ends[2])
+
+
+def test_diverged_training_is_no_best_epoch(tmp_path: Path) -> None:
+    """A model that scores nothing but NaN ranks last, not first."""
+    model = recommender()
+    torch.nn.init.constant_(model.table.embedding, float("nan"))
+
+    assert validation_ndcg(model, VALIDATION) == 0.0
+
+
+def test_validation_without_targets_is_zero() -> None:
+    """Where no history is long enough there is nothing to select by."""
+    assert validation_ndcg(recommender(), targets_of([])) == 0.0
+
+
+def test_histories_without_targets_are_refused(tmp_path: Path) -> None:
+    """Users of one training item each teach nothing; it is said so."""
+    with pytest.raises(DataError, match="no user has two training items"):
+        fit("llmemb", recommender(), [np.array([1])], VALIDATION, options(), tmp_path / "c", tmp_path / "logs")
+
+
+def test_checkpoint_restores_everything(tmp_path: Path) -> None:
+    """Weights, best weights, optimiser, random state and progress come back to the bit; no other file is left."""
+    model, path = recommender(), tmp_path / "c.safetensors"
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model.table().sum().backward()
+    optimizer.step()
+    best = {key: value + 1 for key, value in model.state_dict().items()}
+    save_checkpoint(path, model, best, optimizer, Progress(epoch=5, best_epoch=2, best_score=0.25))
+    drawn = torch.rand(3)
+
+    other = recommender(seed=1)
+    fresh = torch.optim.Adam(other.parameters(), lr=0.1)
+    read_best, progress = load_checkpoint(path, other, fresh)
+
+    assert torch.equal(torch.rand(3), drawn)
+    assert progress == Progress(epoch=5, best_epoch=2, best_score=0.25)
+    assert all(torch.equal(read_best[key], value) for key, value in best.items())
+    assert all(torch.equal(other.state_dict()[key], value) for key, value in model.state_dict().items())
+    ours, theirs = optimizer.state_dict()["state"], fresh.state_dict()["state"]
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(theirs[i][name], value) for i, state in ours.items() for name, value in state.items())
+    assert [file.name for file in tmp_path.iterdir()] == ["c.safetensors"]

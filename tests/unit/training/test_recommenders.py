@@ -1,0 +1,46 @@
+"""`training.recommenders` and `training.raw_embeddings`: files that lose nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from llmemb.projection import Projection
+from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
+from training.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
+from training.recommenders import TrainedRecommender, read_recommender, write_recommender
+
+
+def draw(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "bert4rec"])
+def test_recommender_reads_back_as_it_was_written(tmp_path: Path, name: str, whole: bool) -> None:
+    """Weights, tables and projection are the same to the bit; a vanilla one has neither residual nor projection."""
+    spec = SequenceModelSpec.model_validate({"name": name, "dim": 8, "max_length": 4})
+    model = build_sequence_model(spec)
+    projection = Projection(weight=draw(5, 8), bias=draw(8)) if whole else None
+    write_recommender(tmp_path, TrainedRecommender(model, draw(6, 8), draw(6, 8) if whole else None, projection))
+    read = read_recommender(tmp_path, spec)
+
+    assert not read.model.training
+    assert all(torch.equal(read.model.state_dict()[key], value) for key, value in model.state_dict().items())
+    assert np.array_equal(read.semantic, draw(6, 8))
+    assert np.array_equal(read.item_embeddings, 2 * draw(6, 8) if whole else draw(6, 8))
+    if whole:
+        assert read.projection is not None
+        assert np.array_equal(read.projection.weight, draw(5, 8))
+        assert np.array_equal(read.projection.bias, draw(8))
+    else:
+        assert (read.residual, read.projection) == (None, None)
+
+
+def test_raw_embeddings_read_back_as_they_were_written(tmp_path: Path) -> None:
+    """Nothing is left beside the file."""
+    save_raw_embeddings(draw(3, 4), tmp_path / RAW_EMBEDDINGS_FILE)
+
+    assert np.array_equal(read_raw_embeddings(tmp_path), draw(3, 4))
+    assert [path.name for path in tmp_path.iterdir()] == [RAW_EMBEDDINGS_FILE]
