@@ -94,7 +94,7 @@ def test_wrong_options_are_wrong_usage(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["train", "missing.toml"], ["serve", "--bundle", "missing"]])
+@pytest.mark.parametrize("arguments", [["train", "missing.toml"], ["serve", "--bundle", "missing", "--port", "0"]])
 def test_our_error_is_one_sentence(arguments: list[str], tmp_path: Path) -> None:
     """What we refuse ends with 3; the last line names the verb and the fault, and there is no traceback."""
     done = run(*arguments, path=tmp_path)
