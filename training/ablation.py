@@ -52,7 +52,7 @@ def make_ablation_table(results: Mapping[str, Sequence[Figures]]) -> str:
     parts = []
     for protocol, title in (
         ("full", "Ranked among all items"),
-        ("sampled", "Ranked among 1 positive and 100 negatives"),
+        ("sampled", "Ranked among 1 positive and sampled negatives"),
     ):
         keys = [
             (figure.group, figure.metric)
