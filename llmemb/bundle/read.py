@@ -22,7 +22,7 @@ def read_bundle(folder: Path) -> Bundle:
 
     Raises:
         BundleVersionError: the bundle has another format version, or its sequence model another shape.
-        BundleCorruptError: a file is missing or changed; the message names it.
+        BundleCorruptError: a file is missing, changed or not in the manifest; the message names it.
     """
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
@@ -84,8 +84,13 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
     """Hold every file against the manifest.
 
     Raises:
-        BundleCorruptError: a file is missing or changed; the message names it.
+        BundleCorruptError: a file is missing, changed or not in the manifest; the message names it.
     """
+    # A stray file can change what is loaded: an `adapter_config.json` in `encoder/` would bring other weights.
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in manifest.files and name != MANIFEST_FILE:
+            raise BundleCorruptError(f"{name}: the file is not in the manifest")
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():

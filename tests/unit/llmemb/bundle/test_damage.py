@@ -77,6 +77,14 @@ def test_missing_file_is_refused_by_name(file: str, copy: Path) -> None:
         read_bundle(copy)
 
 
+def test_file_that_the_manifest_does_not_list_is_refused_by_name(copy: Path) -> None:
+    """A stray file beside the encoder's could change what is loaded."""
+    (copy / "encoder" / "adapter_config.json").write_text("{}")
+
+    with pytest.raises(BundleCorruptError, match=r"^encoder/adapter_config\.json: the file is not in the manifest$"):
+        read_bundle(copy)
+
+
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("change", ["longer", "shorter", "empty"])
 def test_file_of_another_length_is_refused_by_name(file: str, change: str, copy: Path) -> None:
