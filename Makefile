@@ -4,10 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 # Versions that are known to work together, torch's CPU build among them. For CUDA: make CONSTRAINTS=/dev/null
 CONSTRAINTS ?= constraints.txt
+DEFAULT_MODEL := .cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
+DEFAULT_DATA := .cache/data/ml-100k
 # MODEL: a Hugging Face id, a folder or a .gguf file. DATA: a folder in one of the forms of docs/data.md; DOMAIN says
 # what its items are.
-MODEL ?= .cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
-DATA ?= .cache/data/ml-100k
+MODEL ?= $(DEFAULT_MODEL)
+DATA ?= $(DEFAULT_DATA)
 DOMAIN ?= product
 RUN ?= runs/demo
 HOST ?= 127.0.0.1
@@ -18,11 +20,17 @@ export OMP_WAIT_POLICY ?= passive
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-DEFAULT_MODEL := .cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
-DEFAULT_DATA := .cache/data/ml-100k
 # The demo's configuration names the columns of MovieLens; other data brings its own.
 OWN_DATA := $(if $(filter-out $(DEFAULT_DATA),$(DATA)),--set prepare.domain=$(DOMAIN) --set 'prepare.attributes={}' --set 'prepare.list_attributes=[]')
 TRAIN = $(BIN)/llmemb train training/configs/demo.toml --run $(RUN) --set encoder.base=$(MODEL) --set prepare.path=$(DATA) $(OWN_DATA)
+
+# What `check` and `test` both begin with.
+define LINT
+$(BIN)/ruff format --check .
+$(BIN)/ruff check .
+$(BIN)/mypy
+$(BIN)/lint-imports
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help install check fix test demo demo-bundle ablate docs
@@ -33,10 +41,7 @@ help:  ## list the targets
 install: $(INSTALLED)  ## make the virtual environment
 
 check: $(INSTALLED)  ## format, lint, types, import rules, generated docs; changes nothing
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(LINT)
 	$(BIN)/pytest -q -m "not slow" tests/unit tests/contract
 
 fix: $(INSTALLED)  ## format and fix what can be fixed by itself
@@ -44,10 +49,7 @@ fix: $(INSTALLED)  ## format and fix what can be fixed by itself
 	$(BIN)/ruff format .
 
 test: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## all tests, with a real Redis, the small real model and real data
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(LINT)
 	$(BIN)/pytest -q
 
 demo: demo-bundle  ## train the demo bundle if need be, and serve it on http://127.0.0.1:8000
