@@ -12,6 +12,9 @@ MODEL ?= $(DEFAULT_MODEL)
 DATA ?= $(DEFAULT_DATA)
 DOMAIN ?= product
 RUN ?= runs/demo
+# Where `eval` finds amazon_scientific_2018 and amazon_beauty_2014, each a generic source of docs/data.md.
+EVAL_DATA ?= ../shared/data
+SEEDS ?= 42 43 44
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
@@ -33,7 +36,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test demo demo-bundle ablate docs
+.PHONY: help install check fix test demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality docs
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -63,6 +66,24 @@ demo-bundle: $(INSTALLED) $(filter $(DEFAULT_MODEL),$(MODEL)) $(filter $(DEFAULT
 
 ablate: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## the demo with SCFT and alignment on and off, three seeds: docs/experiments.md
 	$(BIN)/llmemb ablate training/configs/demo.toml
+
+eval: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Scientific, all steps into runs/scientific: tables, predictions, report
+	$(BIN)/llmemb train training/configs/scientific.toml --set prepare.path=$(EVAL_DATA)/amazon_scientific_2018
+	@cat runs/scientific/evaluate/table.md
+
+eval-beauty: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Beauty, the same into runs/beauty
+	$(BIN)/llmemb train training/configs/beauty.toml --set prepare.path=$(EVAL_DATA)/amazon_beauty_2014
+	@cat runs/beauty/evaluate/table.md
+
+eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Scientific over SEEDS, mean and deviation into runs/scientific-ablation
+	$(BIN)/llmemb ablate training/configs/scientific.toml --seeds $(SEEDS) --variants llmemb \
+	  --set prepare.path=$(EVAL_DATA)/amazon_scientific_2018
+
+bench: $(INSTALLED) $(DEFAULT_DATA)  ## a RAT epoch beside RecBole's SASRec epoch: benchmarks/results
+	$(BIN)/python -m benchmarks.rat_epoch --data $(DATA)
+
+bench-quality: $(INSTALLED)  ## our vanilla SASRec beside RecBole's, on the split of RUN
+	$(BIN)/python -m benchmarks.recbole_quality --run $(RUN)
 
 docs: $(INSTALLED)  ## write the generated pages anew
 	$(BIN)/python -m service.settings_page > docs/settings.md

@@ -4,7 +4,7 @@ A reduction (whitening or PCA, fitted once and frozen) and the adapter (linear l
 them) are both affine, so they fold into one `(h, d)` matrix and a bias for serving.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from llmemb.errors import ConfigError, DataError
 
-ReductionMode = Literal["whiten", "pca"]
+ReductionMode = Literal["whiten", "pca", "none"]
 Array = NDArray[np.float32]
+CHUNK_ROWS = 16384
+"""Rows that are held in float64 at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,10 @@ class Reduction:
 
     def apply(self, raw: Array) -> Array:
         """Reduce `(N, h)` to `(N, p)`, computed in float64, returned as float32."""
-        return np.asarray((raw.astype(np.float64) - self.mean) @ self.components, dtype=np.float32)
+        reduced = np.empty((len(raw), self.components.shape[1]), dtype=np.float32)
+        for rows in _chunks(len(raw)):
+            reduced[rows] = (raw[rows].astype(np.float64) - self.mean) @ self.components
+        return reduced
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +46,33 @@ class Projection:
         """The recommender's width, `d`."""
         return int(self.weight.shape[1])
 
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays by their names, from which `Projection(**arrays)` makes it again."""
+        return {"weight": self.weight, "bias": self.bias}
+
     def apply(self, raw: Array) -> Array:
         """Project raw embeddings `(N, h)` to `(N, d)` float32."""
         # float64: an LLM's vectors have a few huge coordinates, which cancel only in the sum.
-        wide = raw.astype(np.float64) @ self.weight.astype(np.float64) + self.bias
-        return np.asarray(wide, dtype=np.float32)
+        weight = self.weight.astype(np.float64)
+        projected = np.empty((len(raw), self.dim), dtype=np.float32)
+        for rows in _chunks(len(raw)):
+            projected[rows] = raw[rows].astype(np.float64) @ weight + self.bias
+        return projected
 
 
-def fit_reduction(raw: Array, components: int, mode: ReductionMode) -> Reduction:
-    """Fit PCA or whitening on raw embeddings.
+def fit_reduction(raw: Array, components: int, mode: ReductionMode, option: str = "rat.components") -> Reduction:
+    """Fit PCA or whitening on raw embeddings, or only their mean.
 
-    Both keep the `components` directions of greatest variance. `whiten` gives each unit variance; `pca` divides all
-    by one number, so that their mean variance is 1: plain PCA up to that factor, which keeps one learning rate fit
-    for any LLM. The sign of a direction is fixed by its greatest coordinate, so a refit gives the same vectors.
+    The first two keep the `components` directions of greatest variance. `whiten` gives each unit variance; `pca`
+    divides all by one number, so that their mean variance is 1: plain PCA up to that factor, which keeps one learning
+    rate fit for any LLM. The sign of a direction is fixed by its greatest coordinate, so a refit gives the same
+    vectors. `none` only centres, and keeps all `h` coordinates as they are.
 
     Args:
         raw: `(N, h)`.
-        components: how many directions to keep, `p`.
-        mode: `whiten` or `pca`.
+        components: how many directions to keep, `p`; `none` does not read it.
+        mode: `whiten`, `pca` or `none`.
+        option: whose value `components` is, for the error.
 
     Raises:
         ConfigError: `components` exceeds what `raw` can give.
@@ -67,22 +81,39 @@ def fit_reduction(raw: Array, components: int, mode: ReductionMode) -> Reduction
     Source: LLMEmb, "Recommendation adaptation training" (PCA); whitening: Su et al. 2021, arXiv 2103.15316.
     """
     most = min(raw.shape[0] - 1, raw.shape[1])
-    if not 1 <= components <= most:
+    if mode != "none" and not 1 <= components <= most:
         raise ConfigError(
-            f"rat.components is {components}, but {raw.shape[0]} items of width {raw.shape[1]} allow 1 to {most}"
+            f"{option} is {components}, but {raw.shape[0]} items of width {raw.shape[1]} allow 1 to {most}"
         )
-    if (raw == raw[0]).all():
+    if all((raw[rows] == raw[0]).all() for rows in _chunks(len(raw))):
         raise DataError(f"all {len(raw)} items have the same raw embedding: their attributes tell none from another")
-    wide = raw.astype(np.float64)
-    mean = wide.mean(axis=0)
-    covariance = np.cov(wide, rowvar=False)
-    variances, directions = np.linalg.eigh(covariance)
+    mean = raw.mean(axis=0, dtype=np.float64)
+    if mode == "none":
+        return Reduction(mean=mean, components=np.eye(raw.shape[1]))
+    scatter = np.zeros((raw.shape[1], raw.shape[1]))
+    for rows in _chunks(len(raw)):
+        centred = raw[rows] - mean
+        scatter += centred.T @ centred
+    variances, directions = np.linalg.eigh(scatter / (len(raw) - 1))
     variances = variances[::-1][:components]
     directions = directions[:, ::-1][:, :components]
     signs = np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(components)])
     floor = variances[0] * 1e-9  # a direction with no variance stays near zero instead of blowing up noise
     scale = np.sqrt(np.maximum(variances, floor)) if mode == "whiten" else np.sqrt(max(variances.mean(), floor))
     return Reduction(mean=mean, components=directions * signs / scale)
+
+
+def _chunks(length: int) -> Iterator[slice]:
+    """Cut rows up, so that only some of them are held in float64 at once."""
+    for start in range(0, length, CHUNK_ROWS):
+        yield slice(start, start + CHUNK_ROWS)
+
+
+def unit_length(vectors: Array) -> Array:
+    """Scale vectors `(..., d)` to unit length, computed in float64; a zero vector stays zero."""
+    wide = vectors.astype(np.float64)
+    length = np.linalg.norm(wide, axis=-1, keepdims=True)
+    return np.asarray(wide / np.maximum(length, 1e-12), dtype=np.float32)
 
 
 def fold(reduction: Reduction, layers: Sequence[tuple[Array, Array]]) -> Projection:

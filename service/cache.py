@@ -26,11 +26,11 @@ class VectorCache(Protocol):
     """What is known of a key may be gone at any time; a cache that fails knows nothing."""
 
     async def read(self, keys: Sequence[str]) -> list[Array | None]:
-        """Return the vector `(d,)` of each key, None where it is not known."""
+        """Return the vector `(D,)` of each key, None where it is not known."""
         ...
 
     async def write(self, vectors: Mapping[str, Array]) -> None:
-        """Keep vectors `(d,)`."""
+        """Keep vectors `(D,)`."""
         ...
 
     async def fault(self) -> str | None:
@@ -72,15 +72,15 @@ class RedisCache:
 
     Args:
         redis: answers bytes, and gives up by itself after a short time.
-        dim: width of a vector, d.
+        width: of a vector, D.
         ttl_seconds: how long a vector is kept.
         retry_seconds: how long Redis is left alone after a failure.
         metrics: counts the failures.
     """
 
-    def __init__(self, redis: Redis, *, dim: int, ttl_seconds: int, retry_seconds: float, metrics: Metrics) -> None:
+    def __init__(self, redis: Redis, *, width: int, ttl_seconds: int, retry_seconds: float, metrics: Metrics) -> None:
         self._redis = redis
-        self._bytes = dim * 4
+        self._bytes = width * 4
         self._ttl_seconds = ttl_seconds
         self._retry_seconds = retry_seconds
         self._metrics = metrics
@@ -136,7 +136,7 @@ class RedisCache:
         logger.warning("Redis failed (%s); going on without it", type(error).__name__)
 
 
-def open_cache(settings: Settings, dim: int, metrics: Metrics) -> VectorCache:
+def open_cache(settings: Settings, width: int, metrics: Metrics) -> VectorCache:
     """Make the cache that the settings ask for.
 
     Raises:
@@ -155,7 +155,7 @@ def open_cache(settings: Settings, dim: int, metrics: Metrics) -> VectorCache:
         raise ConfigError("LLMEMB_REDIS_URL: not a Redis URL, such as redis://host:6379/0") from None
     return RedisCache(
         redis,
-        dim=dim,
+        width=width,
         ttl_seconds=settings.cache_ttl_seconds,
         retry_seconds=settings.redis_retry_seconds,
         metrics=metrics,

@@ -1,6 +1,7 @@
 """The use case behind `/embed_items`: attributes -> semantic vectors, by cache and encoder.
 
-The semantic vector is the projection of the encoder's output, `(d,)`; `service/catalogue.py` adds the residual.
+The semantic vector `(D,)` is what the text alone gives: the projection of the encoder's output, and beside it the
+semantic profile vector where the bundle has a semantic term. `service/snapshot.py` makes an item vector of it.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmemb.encoder import Encoder
 from llmemb.item import Attributes
-from llmemb.projection import Projection
+from llmemb.item_space import ItemSpace
 from llmemb.prompt import PromptSpec
 from service.batching import EmbeddingQueue
 from service.cache import VectorCache
@@ -25,23 +26,23 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class SemanticEncoder:
-    """Encoder and projection as one: prompts -> semantic vectors `(N, d)`, both in the queue's thread."""
+    """Encoder and item space as one: prompts -> semantic vectors `(N, D)`, both in the queue's thread."""
 
     encoder: Encoder
-    projection: Projection
+    space: ItemSpace
 
     def tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each prompt."""
         return self.encoder.tokenize(prompts)
 
     def encode(self, prompts: Sequence[str], batch_tokens: int) -> Array:
-        """Return the semantic vectors, `(N, d)`."""
-        return self.projection.apply(self.encoder.encode(prompts, batch_tokens))
+        """Return the semantic vectors, `(N, D)`."""
+        return self.space.semantic_vectors(self.encoder.encode(prompts, batch_tokens))
 
 
 @dataclass(frozen=True, slots=True)
 class SemanticVector:
-    """A semantic vector `(d,)`, and whether the cache had it."""
+    """A semantic vector `(D,)`, and whether the cache had it."""
 
     vector: Array
     cached: bool

@@ -43,10 +43,10 @@ async def open_engine(settings: Settings, metrics: Metrics) -> AsyncIterator[Eng
     async with AsyncExitStack() as stack:
         state_dir = stack.enter_context(own_state_folder(settings.state_dir))
         bundle = read_bundle(settings.bundle)
-        cache = open_cache(settings, bundle.manifest.dim, metrics)
+        cache = open_cache(settings, bundle.space.width, metrics)
         stack.push_async_callback(cache.close)
         queue = EmbeddingQueue(
-            SemanticEncoder(_load_encoder(bundle, settings.device), bundle.projection),
+            SemanticEncoder(_load_encoder(bundle, settings.device), bundle.space),
             batch_tokens=settings.batch_tokens,
             max_items=settings.queue_max_items,
             metrics=metrics,

@@ -1,6 +1,6 @@
 """The items added to the catalogue, in SQLite: what `put` has returned from survives a crash of the machine.
 
-`d` the width of a semantic vector.
+`D` the width of a semantic vector.
 """
 
 import sqlite3
@@ -36,7 +36,7 @@ ON CONFLICT (id) DO UPDATE SET
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An added item: its semantic vector `(d,)` float32 is that of `bundle_id`."""
+    """An added item: its semantic vector `(D,)` float32 is that of `bundle_id`."""
 
     id: str
     attributes_json: str

@@ -99,9 +99,11 @@ class Readiness:
         return OK if np.isfinite(vector).all() else "gives no finite vector"
 
     async def _ranking(self) -> str:
+        bundle = self._bundle
+
         def compute() -> str:
-            session = session_vectors(self._bundle.sequence_model, [self._bundle.item_embeddings[:1]])
-            hits = self._bundle.index.search(session, 1, [()])[0]
+            session = session_vectors(bundle.sequence_model, [bundle.item_vectors[:1]], bundle.semantic_term)
+            hits = bundle.index.search(session, 1, [()])[0]
             return OK if np.isfinite(hits.scores).all() and len(hits.rows) else "gives no finite score"
 
         return await asyncio.to_thread(compute)

@@ -1,4 +1,4 @@
-"""The use case behind `/recommend`: a history -> the next items. `d` the embeddings' width."""
+"""The use case behind `/recommend`: a history -> the next items. `D` the width of item vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from anyio import to_thread
 
 from llmemb.bundle import Bundle
 from llmemb.errors import UnknownItemError
-from llmemb.session import session_vectors
+from llmemb.session import items_read, session_vectors
 from service.catalogue import Catalogue
 from service.embedding import Array, ItemEmbedder
 from service.metrics import Metrics
@@ -29,7 +29,7 @@ class Recommender:
     """Recommends from the catalogue's snapshot of the moment.
 
     Args:
-        bundle: gives the sequence model and the popularity.
+        bundle: gives the sequence model, the semantic term and the popularity.
         catalogue: the items.
         embedder: for the history's items that are given by attributes; ids alone never wait for it.
         threads: recommendations computed at the same time, off the event loop.
@@ -51,8 +51,8 @@ class Recommender:
         """Recommend k items after a history, the oldest entry first.
 
         Args:
-            history: the most recent entries are read, as many as the sequence model takes; empty: the most popular
-                items come.
+            history: the most recent entries are read, as many as sequence model and semantic term take; empty: the
+                most popular items come.
             k: where fewer items are left, all of them come.
             exclude_history: leave out every item whose id is in the history, however old.
 
@@ -67,22 +67,29 @@ class Recommender:
         if not history:
             self._metrics.fallbacks.inc()
             return Recommendation(self._popular(snapshot, k), by_popularity=True)
-        recent = history[-self._bundle.sequence_model.spec.max_length :]
+        model, semantic_term = self._bundle.sequence_model, self._bundle.semantic_term
+        recent = history[-items_read(model, semantic_term) :]
         vectors = await self._vectors(snapshot, rows, recent)
         excluded = set(rows.values()) if exclude_history else set()
 
         def compute() -> list[ScoredItem]:
-            session = session_vectors(self._bundle.sequence_model, [vectors])[0]
+            session = session_vectors(model, [vectors], semantic_term)[0]
             return snapshot.search(session, k, excluded)
 
         return Recommendation(await to_thread.run_sync(compute, limiter=self._threads), by_popularity=False)
 
     async def _vectors(self, snapshot: Snapshot, rows: dict[str, int], history: Sequence[HistoryEntry]) -> Array:
-        """The history's embeddings, `(n, d)`."""
+        """The history's item vectors, `(n, D)`."""
         inline = [entry for entry in history if not isinstance(entry, str)]
         embedded = iter(await self._embedder.embed(inline) if inline else ())
+        space = self._bundle.space
         return np.stack(
-            [snapshot.embedding(rows[entry]) if isinstance(entry, str) else next(embedded).vector for entry in history]
+            [
+                snapshot.vector(rows[entry])
+                if isinstance(entry, str)
+                else space.item_vectors(next(embedded).vector, None)
+                for entry in history
+            ]
         )
 
     def _popular(self, snapshot: Snapshot, k: int) -> list[ScoredItem]:

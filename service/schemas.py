@@ -53,7 +53,8 @@ class ItemEmbedding(_Response):
 
     id: str
     embedding: list[float]
-    """Projection of the item's text; for an id of the bundle, plus what its interactions taught."""
+    """Projection of the item's text; for an id of the bundle, plus what its interactions taught. Of unit length where
+    the bundle scores by cosine."""
     cached: bool
     """Whether the text had been embedded before."""
 
@@ -96,7 +97,8 @@ class RecommendedItem(_Response):
 
     id: str
     score: float
-    """Inner product of session vector and item embedding; with `fallback`, the popularity."""
+    """Inner product of session vector and item embedding, plus the semantic term where the bundle has one; with
+    `fallback`, the popularity."""
     attributes: dict[str, str | list[str]]
 
 
@@ -156,7 +158,13 @@ class InfoResponse(_Response):
     sequence_model: dict[str, JsonValue]
     dimension: int
     has_residual: bool
+    scoring: Literal["dot", "cosine"]
+    """`cosine`: item embeddings have unit length."""
+    semantic_term: dict[str, JsonValue] | None
+    """What is added to a score for the likeness of the texts; null where nothing is."""
     metrics: list[MetricBody]
+    selection: list[dict[str, JsonValue]]
+    """What was chosen on validation, with the figures behind it."""
     catalogue: CatalogueCounts
     limits: dict[str, int]
     versions: dict[str, str]

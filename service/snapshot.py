@@ -1,6 +1,7 @@
 """The catalogue at one moment, never changed: the bundle's items, and beside them those added or replaced since.
 
-An item's row is its row in the bundle, or N plus its place among the M added ones. `d` the embeddings' width.
+An item's row is its row in the bundle, or N plus its place among the M added ones. `D` the width of item
+vectors, see `llmemb/item_space.py`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -35,18 +36,18 @@ class Snapshot:
     """Added and replaced items, in the order of their first addition."""
     places: Mapping[str, int]
     """Id -> place among the added items."""
-    embeddings: Array
-    """Of the added items, `(M, d)`."""
+    vectors: Array
+    """Of the added items, `(M, D)`."""
     delta: ItemIndex
-    """Index over `embeddings`."""
+    """Index over `vectors`."""
     hidden: frozenset[int]
     """Rows of the bundle whose items were replaced."""
 
     @classmethod
     def of(cls, bundle: Bundle) -> "Snapshot":
         """Return the bundle's own catalogue."""
-        none = np.empty((0, bundle.manifest.dim), dtype=np.float32)
-        return cls(bundle=bundle, added=(), places={}, embeddings=none, delta=ItemIndex.build(none), hidden=frozenset())
+        none = np.empty((0, bundle.space.width), dtype=np.float32)
+        return cls(bundle=bundle, added=(), places={}, vectors=none, delta=ItemIndex.build(none), hidden=frozenset())
 
     def with_items(self, items: Sequence[StoredItem]) -> "Snapshot":
         """Return the catalogue with items of distinct ids added, or put in place of those it holds."""
@@ -54,17 +55,17 @@ class Snapshot:
         for item in items:
             place = places.setdefault(item.id, len(added))
             added[place : place + 1] = [item]  # replaces that place, or appends
-        embeddings = np.empty((len(added), self.bundle.manifest.dim), dtype=np.float32)
-        embeddings[: len(self.added)] = self.embeddings
+        vectors = np.empty((len(added), self.bundle.space.width), dtype=np.float32)
+        vectors[: len(self.added)] = self.vectors
         for item in items:
-            embeddings[places[item.id]] = item_embedding(self.bundle, item.id, item.semantic)
+            vectors[places[item.id]] = item_vector(self.bundle, item.id, item.semantic)
         rows = self.bundle.items.rows
         return Snapshot(
             bundle=self.bundle,
             added=tuple(added),
             places=places,
-            embeddings=embeddings,
-            delta=ItemIndex.build(embeddings),
+            vectors=vectors,
+            delta=ItemIndex.build(vectors),
             hidden=self.hidden | {rows[item.id] for item in items if item.id in rows},
         )
 
@@ -81,9 +82,9 @@ class Snapshot:
         place = self.places.get(item_id)
         return self.bundle.items.rows.get(item_id) if place is None else self._base + place
 
-    def embedding(self, row: int) -> Array:
-        """Return an item's embedding, `(d,)`."""
-        table, place = (self.bundle.item_embeddings, row) if row < self._base else (self.embeddings, row - self._base)
+    def vector(self, row: int) -> Array:
+        """Return an item's vector, `(D,)`."""
+        table, place = (self.bundle.item_vectors, row) if row < self._base else (self.vectors, row - self._base)
         vector: Array = table[place]
         return vector
 
@@ -95,7 +96,7 @@ class Snapshot:
         return ScoredItem(added.id, score, attributes_from_json(added.attributes_json))
 
     def search(self, query: Array, k: int, excluded: Collection[int]) -> list[ScoredItem]:
-        """Return the k items of the greatest inner product with `query` `(d,)`, none of the excluded rows.
+        """Return the k items of the greatest inner product with `query` `(D,)`, none of the excluded rows.
 
         Equal scores come in the order of their rows; where fewer items are left, all of them come.
         """
@@ -108,7 +109,10 @@ class Snapshot:
         return [self.item(int(row), float(score)) for row, score in zip(hits.rows, hits.scores, strict=True)]
 
 
-def item_embedding(bundle: Bundle, item_id: str, semantic: Array) -> Array:
-    """Return an item's embedding `(d,)`: an id that the bundle knows keeps its residual, whatever its text."""
+def item_vector(bundle: Bundle, item_id: str, semantic: Array) -> Array:
+    """Return the vector `(D,)` of an item with the semantic vector `(D,)`.
+
+    An id that the bundle knows keeps its residual, whatever its text.
+    """
     row = bundle.items.rows.get(item_id)
-    return semantic if row is None or bundle.residual is None else semantic + bundle.residual[row]
+    return bundle.space.item_vectors(semantic, None if row is None or bundle.residual is None else bundle.residual[row])

@@ -16,6 +16,9 @@ from llmemb.sequence_models.sequence_model import Objective
 
 Rows = NDArray[np.int64]
 
+GROUPED_BATCHES = 20
+"""Batches whose windows are drawn together and sorted by length."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -60,10 +63,32 @@ def cut_windows(histories: Sequence[Rows], max_length: int, objective: Objective
 def iterate_batches(
     windows: Sequence[Rows], objective: Objective, batch_size: int, mask_share: float, generator: np.random.Generator
 ) -> Iterator[Batch]:
-    """Yield every window once, in an order drawn from `generator`."""
+    """Yield every window once, in an order drawn from `generator`.
+
+    Windows of like length stand together, so that little is computed on padding, and every batch holds about as many
+    items as another, so that an item counts alike in a short history and in a long one: a drawn group of windows is
+    sorted by length and cut, and the batches come in an order drawn again.
+
+    Args:
+        windows: as `cut_windows` returns them.
+        objective: of the sequence model.
+        batch_size: windows of a batch, on average.
+        mask_share: for masked items: share of the positions that are masked.
+        generator: decides order and masks.
+    """
+    lengths = np.array([len(window) for window in windows])
     order = generator.permutation(len(windows))
-    for start in range(0, len(order), batch_size):
-        chosen = [windows[i] for i in order[start : start + batch_size]]
+    group = batch_size * GROUPED_BATCHES
+    batches: list[Rows] = []
+    for start in range(0, len(order), group):
+        members = order[start : start + group]
+        members = members[np.argsort(lengths[members], kind="stable")]
+        items = np.cumsum(lengths[members])
+        count = max(1, round(len(members) / batch_size))
+        cuts = np.searchsorted(items, items[-1] * np.arange(1, count) / count)
+        batches += [batch for batch in np.split(members, cuts) if len(batch)]
+    for place in generator.permutation(len(batches)):
+        chosen = [windows[i] for i in batches[place]]
         rows = pad_rows(chosen, max(map(len, chosen)))
         yield _next_item(rows) if objective == "next_item" else _masked_item(rows, mask_share, generator)
 

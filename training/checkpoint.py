@@ -5,13 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
-
-_RNG = "rng"
 
 
 @dataclass(slots=True)
@@ -31,12 +28,11 @@ class Progress:
 def save_checkpoint(
     path: Path, module: nn.Module, best: Mapping[str, Tensor], optimizer: Optimizer, progress: Progress
 ) -> None:
-    """Write the module's state, its best state so far, the optimiser's state, torch's generator and the progress."""
+    """Write the module's state, its best state so far, the optimiser's state and the progress."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    tensors[_RNG] = torch.get_rng_state()
     fields = {"epoch": progress.epoch, "best_epoch": progress.best_epoch, "best_score": progress.best_score}
     temporary = path.with_suffix(".tmp")
     save_file({name: t.detach().clone() for name, t in tensors.items()}, temporary, {"progress": json.dumps(fields)})
@@ -56,11 +52,9 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> tupl
                 module_state[rest] = tensor
             elif kind == "best":
                 best[rest] = tensor
-            elif kind == "optimizer":
+            else:
                 index, _, field = rest.partition(".")
                 optimizer_state.setdefault(int(index), {})[field] = tensor
-            else:
-                torch.set_rng_state(tensor)
         progress = Progress(**json.loads(file.metadata()["progress"]))
     module.load_state_dict(module_state)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": optimizer_state})

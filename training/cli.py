@@ -1,11 +1,31 @@
 """The trainer's verbs."""
 
 import argparse
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
+from training import processes
 from training.config import Config, load_config
 
 
+def _with_helpers(verb: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
+    """Let the first of the processes that `torchrun` starts run the verb, and the others help it fine-tune."""
+
+    @functools.wraps(verb)
+    def run(arguments: list[str]) -> None:
+        with processes.joined():
+            if processes.is_main():
+                verb(arguments)
+            else:
+                from training.steps import scft
+
+                scft.help_main()
+
+    return run
+
+
+@_with_helpers
 def train(arguments: list[str]) -> None:
     """`llmemb train CONFIG`: every step that is not up to date."""
     config, folder = _parse("train", arguments)
@@ -19,9 +39,15 @@ def prepare(arguments: list[str]) -> None:
     _run_verb("prepare", arguments)
 
 
+@_with_helpers
 def scft(arguments: list[str]) -> None:
     """`llmemb scft CONFIG`."""
     _run_verb("scft", arguments)
+
+
+def select(arguments: list[str]) -> None:
+    """`llmemb select CONFIG`."""
+    _run_verb("select", arguments)
 
 
 def embed(arguments: list[str]) -> None:
@@ -40,20 +66,33 @@ def evaluate(arguments: list[str]) -> None:
     print((folder / "evaluate" / "table.md").read_text(encoding="utf-8"))
 
 
+def report(arguments: list[str]) -> None:
+    """`llmemb report CONFIG`."""
+    _run_verb("report", arguments)
+
+
 def bundle(arguments: list[str]) -> None:
     """`llmemb bundle CONFIG`."""
     _run_verb("bundle", arguments)
 
 
+@_with_helpers
 def ablate(arguments: list[str]) -> None:
-    """`llmemb ablate CONFIG`: with parts switched off, over several seeds, and print the table."""
+    """`llmemb ablate CONFIG`: with parts switched off or changed, over several seeds, and print the tables."""
     parser = _parser("ablate")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help='such as "no SCFT"; all by default; `llmemb` is among them',
+    )
     parsed = parser.parse_args(arguments)
     from training.ablation import ablate as run_ablation
 
     folder = parsed.run or Path("runs") / f"{parsed.config.stem}-ablation"
-    table = run_ablation(parsed.config, parsed.set, parsed.seeds, folder)
+    table = run_ablation(parsed.config, parsed.set, parsed.seeds, parsed.variants, folder)
     print(table.read_text(encoding="utf-8"))
 
 

@@ -1,21 +1,14 @@
-"""SCFT's inner part: LoRA on an encoder folder, trained so that two views of an item find each other."""
+"""SCFT's inner part: LoRA on an encoder folder, trained so that the two texts of a pair find each other."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, TaskType
-from peft.tuners.lora import LoraLayer
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.sentence_transformer.losses import (
-    CachedMultipleNegativesRankingLoss,
-    MultipleNegativesRankingLoss,
-)
-from torch import Tensor, nn
-from torch.nn import functional
+from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch.utils.tensorboard import SummaryWriter
 from transformers import (
     PreTrainedModel,
@@ -29,15 +22,16 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from llmemb.errors import ConfigError
 from llmemb.files import write_text_atomically
+from training import processes
+from training.contrastive_loss import ContrastiveLoss
+from training.lora import lora_config, merge_lora
+from training.pairs import Pairs
 from training.progress import bar
-
-LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+from training.seeds import derive_generator
 
 _MARK = "last_checkpoint"
-
-Views = Callable[[int, int], tuple[str, str]]
-"""(epoch, item row) -> the prompts of two views, always the same for the same pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +53,17 @@ class ContrastiveOptions:
 
 
 def fine_tune(
-    base_folder: Path, num_items: int, views: Views, options: ContrastiveOptions, work_folder: Path, log_folder: Path
+    base_folder: Path, num_items: int, pairs: Pairs, options: ContrastiveOptions, work_folder: Path, log_folder: Path
 ) -> tuple[PreTrainedModel, float]:
     """Train LoRA weights contrastively and merge them; go on from the last checkpoint in `work_folder`.
 
-    The loss contrasts, in both directions, the two views of the items of a batch by cosine over `temperature`, in
-    float32; equal texts are never in one batch, so none is its own negative.
+    Every process that `torchrun` or `accelerate launch` started calls this, with the same arguments; they share each
+    batch, and the main one writes.
 
     Args:
         base_folder: an encoder folder, as `Encoder.save` writes it.
         num_items: items 0..num_items-1 are trained on.
-        views: draws the two views.
+        pairs: draws an item's positive pair.
         options: how to train.
         work_folder: takes the checkpoints.
         log_folder: takes the TensorBoard logs.
@@ -77,27 +71,27 @@ def fine_tune(
     Returns:
         The LLM with the update merged into its weights, and the mean loss of the last tenth of the steps.
 
-    Source: LLMEmb, "Supervised contrastive fine-tuning"; gradient caching: Gao et al. 2021, arXiv 2101.06983.
+    Raises:
+        ConfigError: `batch_items` cannot be shared by the processes.
+
+    Source: LLMEmb, "Supervised contrastive fine-tuning"; see `ContrastiveLoss`.
     """
     torch.manual_seed(options.seed)  # draws LoRA's first weights, before the trainer sets a seed of its own
     encoder = SentenceTransformer(str(base_folder), device=None)
-    encoder.add_adapter(
-        LoraConfig(
-            task_type=TaskType.FEATURE_EXTRACTION,
-            r=options.lora_rank,
-            lora_alpha=options.lora_alpha,
-            lora_dropout=options.lora_dropout,
-            target_modules=list(LORA_TARGETS),
-        )
-    )
-    drawn = _EpochViews(views, num_items)
+    encoder.add_adapter(lora_config(options.lora_rank, options.lora_alpha, options.lora_dropout))
+    drawn = _Epoch(pairs, num_items, options.seed)
+    batch_items = _batch_items(options, num_items)
     trainer = _Trainer(
+        epoch=drawn,
         model=encoder,
-        args=_arguments(options, num_items, work_folder),
+        args=_arguments(options, num_items // batch_items, batch_items, work_folder),
         train_dataset=drawn.dataset,
-        loss=_loss(encoder, options),
-        callbacks=[drawn, _Marker(work_folder), _Bar(), TensorBoardCallback(SummaryWriter(str(log_folder)))],
+        loss=ContrastiveLoss(encoder, options.temperature, _mini_batch(options, batch_items)),
+        callbacks=[drawn, _Marker(work_folder)],
     )
+    if processes.is_main():
+        trainer.add_callback(_Bar())
+        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(log_folder))))
     # Our bar stands instead of the library's, which prints a line for each step where there is no terminal.
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
@@ -108,27 +102,60 @@ def fine_tune(
 
 
 class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]  # its types are not published
+    def __init__(self, epoch: "_Epoch", **options: object) -> None:
+        self._epoch = epoch
+        super().__init__(**options)
+
+    def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **options: object) -> "_Batches":
+        """Give the items in an order that hangs on nothing but the seed and the epoch."""
+        return _Batches(self._epoch, batch_size)
+
     def add_model_card_callback(self, default_args_dict: Mapping[str, object]) -> None:
         """Make no model card: it would draw from the global random state, and nobody reads a checkpoint's."""
 
 
-class _EpochViews(TrainerCallback):
-    """A dataset whose rows are drawn when they are read, afresh in each epoch."""
+class _Epoch(TrainerCallback):
+    """A dataset whose rows are drawn when they are read, and their order, both afresh in each epoch."""
 
-    def __init__(self, views: Views, num_items: int) -> None:
-        self._views = views
-        self._epoch = 0
+    def __init__(self, pairs: Pairs, num_items: int, seed: int) -> None:
+        self._pairs = pairs
+        self._seed = seed
+        self._number = 0
         self.dataset = Dataset.from_dict({"item_row": range(num_items)}).with_transform(self._draw)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         # A resumed epoch begins at a fraction.
-        self._epoch = int(state.epoch or 0)
+        self._number = int(state.epoch or 0)
 
-    def _draw(self, batch: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
-        pairs = [self._views(self._epoch, row) for row in batch["item_row"]]
-        return {"first": [first for first, _ in pairs], "second": [second for _, second in pairs]}
+    def order(self) -> list[int]:
+        """Return the item rows in this epoch's order."""
+        generator = derive_generator(self._seed, "order", self._number)
+        return [int(row) for row in generator.permutation(len(self.dataset))]
+
+    def _draw(self, batch: Mapping[str, Sequence[int]]) -> dict[str, list[object]]:
+        pairs = [self._pairs(self._number, row) for row in batch["item_row"]]
+        # Neighbours in a batch go through the LLM together: of one length, they need little padding.
+        pairs.sort(key=lambda pair: len(pair.first) + len(pair.second))
+        return {
+            "first": [pair.first for pair in pairs],
+            "second": [pair.second for pair in pairs],
+            "label": [pair.identity() for pair in pairs],
+        }
+
+
+class _Batches(DefaultBatchSampler):  # type: ignore[misc]  # its types are not published
+    """Whole batches in the epoch's order."""
+
+    def __init__(self, epoch: _Epoch, batch_items: int) -> None:
+        super().__init__(epoch.dataset, batch_size=batch_items, drop_last=True)
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self._epoch.order()
+        for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
+            yield order[start : start + self.batch_size]
 
 
 class _Marker(TrainerCallback):
@@ -138,7 +165,9 @@ class _Marker(TrainerCallback):
         self._mark = work_folder / _MARK
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        write_text_atomically(self._mark, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        processes.meet()  # each process writes its random state
+        if processes.is_main():
+            write_text_atomically(self._mark, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
 
 
 def _last_checkpoint(work_folder: Path) -> str | None:
@@ -175,15 +204,16 @@ class _Bar(TrainerCallback):
         self._bar.close()
 
 
-def _arguments(options: ContrastiveOptions, num_items: int, work_folder: Path) -> SentenceTransformerTrainingArguments:
-    steps = options.max_steps or options.epochs * max(1, num_items // options.batch_items)
-    return SentenceTransformerTrainingArguments(
+def _arguments(
+    options: ContrastiveOptions, epoch_steps: int, batch_items: int, work_folder: Path
+) -> SentenceTransformerTrainingArguments:
+    steps = options.max_steps or options.epochs * epoch_steps
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=str(work_folder),
         num_train_epochs=options.epochs,
         max_steps=options.max_steps or -1,
-        per_device_train_batch_size=options.batch_items,
-        dataloader_drop_last=num_items >= options.batch_items,
-        batch_sampler="no_duplicates",
+        per_device_train_batch_size=batch_items,
+        dataloader_drop_last=True,
         learning_rate=options.learning_rate,
         warmup_steps=int(options.warmup_share * steps),
         lr_scheduler_type="linear",
@@ -197,37 +227,27 @@ def _arguments(options: ContrastiveOptions, num_items: int, work_folder: Path) -
         data_seed=options.seed % 2**32,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
+        # Without this the library lets processes without a GPU train each for itself.
+        use_cpu=processes.count() > 1 and not torch.cuda.is_available(),
+        accelerator_config={"split_batches": True},
+        ddp_find_unused_parameters=False,
     )
+    # One process drives one device; the library would spread a lone process over all it sees, and multiply the batch.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
-def _loss(encoder: SentenceTransformer, options: ContrastiveOptions) -> nn.Module:
-    shared = {
-        "scale": 1.0 / options.temperature,
-        "similarity_fct": cosines,
-        "directions": ("query_to_doc", "doc_to_query"),
-        "partition_mode": "per_direction",
-    }
+def _batch_items(options: ContrastiveOptions, num_items: int) -> int:
+    """Return the pairs of a batch, of all processes together."""
+    if options.batch_items % processes.count():
+        raise ConfigError(
+            f"scft.batch_items is {options.batch_items}, which {processes.count()} processes cannot share: "
+            f"choose a multiple of {processes.count()}"
+        )
+    return min(options.batch_items, num_items // processes.count() * processes.count())
+
+
+def _mini_batch(options: ContrastiveOptions, batch_items: int) -> int | None:
+    """Return the pairs that one process passes through the LLM at once, None where that is its whole batch."""
     mini_batch = options.mini_batch_items
-    if mini_batch is None or mini_batch >= options.batch_items:
-        loss: nn.Module = MultipleNegativesRankingLoss(encoder, **shared)
-    else:
-        loss = CachedMultipleNegativesRankingLoss(encoder, mini_batch_size=mini_batch, **shared)
-    return loss
-
-
-def cosines(first: Tensor, second: Tensor) -> Tensor:
-    """Return the cosines of `(n, h)` with `(m, h)`, `(n, m)`, in float32 under any autocast."""
-    with torch.autocast(first.device.type, enabled=False):
-        return functional.normalize(first.float(), dim=-1) @ functional.normalize(second.float(), dim=-1).T
-
-
-def merge_lora(model: PreTrainedModel) -> PreTrainedModel:
-    """Add every LoRA update to the weight under it and take the LoRA layers out; changes `model` in place."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLayer):
-            module.merge(safe_merge=True)
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, module.get_base_layer())
-    del model.peft_config
-    model._hf_peft_config_loaded = False
-    return model
+    return mini_batch if mini_batch is not None and mini_batch * processes.count() < batch_items else None

@@ -1,7 +1,7 @@
 """The prepared dataset: what `prepare` writes and every later step reads.
 
 items.parquet         item row -> item_id, attributes (JSON), train_count; warm items first
-sequences.parquet     user_id, item_rows
+sequences.parquet     user_id, item_rows (warm), cold_rows
 cold_targets.parquet  user_id, history_rows, target_row
 dataset.json          num_warm, domain, attribute names, and what was read and dropped
 """
@@ -93,14 +93,19 @@ class Dataset:
         """The first interactions of the cold items, after the warm items before them."""
         return Targets(
             user_ids=tuple(self.cold["user_id"].to_list()),
-            histories=[rows.to_numpy() for rows in self.cold["history_rows"]],
+            histories=_arrays(self.cold["history_rows"]),
             rows=self.cold["target_row"].to_numpy(),
         )
 
     @cached_property
     def interacted(self) -> dict[str, Rows]:
-        """Each user's warm items, whatever the split."""
-        return dict(zip(self.sequences["user_id"].to_list(), self._histories, strict=True))
+        """Each user's items, whatever the split: the history, then the cold items."""
+        cold = _arrays(self.sequences["cold_rows"])
+        users = self.sequences["user_id"].to_list()
+        return {
+            user: np.concatenate((history, rows)) if len(rows) else history
+            for user, history, rows in zip(users, self._histories, cold, strict=True)
+        }
 
     def prompt(self, max_value_characters: int) -> PromptSpec:
         """How this catalogue's items become prompts."""
@@ -120,7 +125,7 @@ class Dataset:
 
     @cached_property
     def _histories(self) -> list[Rows]:
-        return [rows.to_numpy() for rows in self.sequences["item_rows"]]
+        return _arrays(self.sequences["item_rows"])
 
     def _targets(self, position: int) -> Targets:
         users = self.sequences["user_id"].to_list()
@@ -160,6 +165,13 @@ def read_dataset(folder: Path) -> Dataset:
         sequences=pl.read_parquet(folder / "sequences.parquet"),
         cold=pl.read_parquet(folder / "cold_targets.parquet"),
     )
+
+
+def _arrays(lists: pl.Series) -> list[Rows]:
+    """Return each list as a view of one array that holds them all."""
+    flat = lists.explode(empty_as_null=False).to_numpy()
+    ends = lists.list.len().cast(pl.Int64).cum_sum().to_list()
+    return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _train_length(length: int) -> int:

@@ -4,9 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,60 +20,45 @@ from training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from training.config import RatConfig
 from training.dataset import Rows, Targets
 from training.item_tables import ItemTable
-from training.losses import bce_loss, softmax_loss
+from training.losses import build_loss
 from training.progress import bar
 from training.ranking import ndcg, rank_targets
 from training.seeds import derive_generator, derive_seed
-
-LOSSES = {"softmax": softmax_loss, "bce": bce_loss}
+from training.semantic_profile import SemanticProfile
 
 Regulariser = Callable[[Tensor], Tensor]
 """The item rows of a batch's targets, each once -> a term added to the loss."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitOptions:
-    """See `training.config.RatConfig`, whose words these are."""
-
-    loss: Literal["softmax", "bce"]
-    mask_share: float
-    batch_size: int
-    learning_rate: float
-    max_epochs: int
-    patience: int
-    seed: int
-
-
-def fit_options(config: RatConfig, seed: int) -> FitOptions:
-    """Take the options from the configuration."""
-    return FitOptions(
-        loss=config.loss,
-        mask_share=config.mask_share,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        max_epochs=config.max_epochs,
-        patience=config.patience,
-        seed=seed,
-    )
-
-
 class Recommender(nn.Module):
-    """An item table and a sequence model that are trained together."""
+    """An item table and a sequence model that are trained together, perhaps beside a semantic term.
 
-    def __init__(self, table: ItemTable, model: SequenceModel) -> None:
+    Its scores are the inner products of outputs `(M, D)` and scored items `(W, D)`; D is d, and the width q of the
+    semantic term where there is one.
+    """
+
+    def __init__(self, table: ItemTable, model: SequenceModel, profile: SemanticProfile | None = None) -> None:
         super().__init__()
         self.table = table
         self.model = model
+        self.profile = profile
+
+    def scored_items(self, table: Tensor) -> Tensor:
+        """Return the table `(W, d)` with the semantic profile vectors beside it, `(W, D)`."""
+        return table if self.profile is None else torch.cat([table, self.profile.vectors], dim=1)
 
     def predict(self, batch: Batch, table: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs `(M, d)` at the positions that predict something, and their targets `(M,)`."""
+        """Return the outputs `(M, D)` at the positions that predict something, and their targets `(M,)`."""
         items = table[batch.inputs.clamp_min(0)]  # (B, L, d); what the padding reads is never used
         present = batch.inputs != PADDING
         if batch.hidden is not None:
             items = self.model.hide(items, batch.hidden)
         outputs = self.model(items, present)
         predicting = batch.targets != PADDING
-        return outputs[predicting], batch.targets[predicting]
+        chosen = outputs[predicting]
+        if self.profile is not None:
+            chosen = torch.cat([chosen, self.profile(batch)], dim=1)
+        return chosen, batch.targets[predicting]
 
     @torch.inference_mode()
     def item_embeddings(self) -> NDArray[np.float32]:
@@ -84,13 +67,21 @@ class Recommender(nn.Module):
         table: NDArray[np.float32] = self.table().cpu().numpy()
         return table
 
+    @torch.inference_mode()
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Return what is scored, `(W, D)`, without dropout."""
+        self.eval()
+        vectors: NDArray[np.float32] = self.scored_items(self.table()).cpu().numpy()
+        return vectors
+
 
 def fit(
     name: str,
     recommender: Recommender,
     train: Sequence[Rows],
     validation: Targets,
-    options: FitOptions,
+    config: RatConfig,
+    seed: int,
     checkpoint: Path,
     log_folder: Path,
     regulariser: Regulariser | None = None,
@@ -104,7 +95,8 @@ def fit(
         recommender: changed in place.
         train: each user's training items.
         validation: ranked among the warm items after each epoch, the history left out.
-        options: how to train.
+        config: how to train.
+        seed: the configuration's.
         checkpoint: a file, written after each epoch.
         log_folder: takes the TensorBoard logs.
         regulariser: an optional second term of the loss.
@@ -112,8 +104,7 @@ def fit(
     Raises:
         DataError: no history has an item to predict.
     """
-    optimizer = torch.optim.Adam(recommender.parameters(), lr=options.learning_rate)
-    torch.manual_seed(derive_seed(options.seed, name, "dropout"))
+    optimizer = torch.optim.AdamW(recommender.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     windows = cut_windows(train, recommender.model.spec.max_length, recommender.model.objective)
     if not windows:
         raise DataError("no user has two training items: there is nothing to learn from")
@@ -121,10 +112,10 @@ def fit(
     progress = Progress()
     if checkpoint.is_file():
         best, progress = load_checkpoint(checkpoint, recommender, optimizer)
-    with SummaryWriter(str(log_folder)) as log, bar(name, " epochs", options.max_epochs) as epochs:
+    with SummaryWriter(str(log_folder)) as log, bar(name, " epochs", config.max_epochs) as epochs:
         epochs.update(progress.epoch)
-        while progress.epoch < options.max_epochs and progress.epoch - progress.best_epoch < options.patience:
-            loss = _train_epoch(name, recommender, windows, optimizer, options, progress.epoch, regulariser)
+        while progress.epoch < config.max_epochs and progress.epoch - progress.best_epoch < config.patience:
+            loss = train_epoch(name, recommender, windows, optimizer, config, seed, progress.epoch, regulariser)
             score = validation_ndcg(recommender, validation)
             progress.epoch += 1
             if score > progress.best_score:
@@ -140,26 +131,28 @@ def fit(
     return progress
 
 
-def _train_epoch(
+def train_epoch(
     name: str,
     recommender: Recommender,
     windows: Sequence[Rows],
     optimizer: torch.optim.Optimizer,
-    options: FitOptions,
+    config: RatConfig,
+    seed: int,
     epoch: int,
     regulariser: Regulariser | None,
 ) -> float:
-    """Run one epoch; return its mean loss."""
+    """Run one epoch; return its mean loss. Arguments as in `fit`; windows as `cut_windows` returns them."""
     recommender.train()
-    generator = derive_generator(options.seed, name, "batches", epoch)
+    loss_of = build_loss(config)
+    # Each epoch's draws depend on its number alone, so that a resumed run goes on the same, on any device.
+    torch.manual_seed(derive_seed(seed, name, "dropout", epoch))
+    generator = derive_generator(seed, name, "batches", epoch)
     device = next(recommender.parameters()).device
     losses = []
-    for batch in iterate_batches(
-        windows, recommender.model.objective, options.batch_size, options.mask_share, generator
-    ):
+    for batch in iterate_batches(windows, recommender.model.objective, config.batch_size, config.mask_share, generator):
         table = recommender.table()
         outputs, targets = recommender.predict(batch.to(device), table)
-        loss = LOSSES[options.loss](outputs, table, targets)
+        loss = loss_of(outputs, recommender.scored_items(table), targets)
         if regulariser is not None:
             loss = loss + regulariser(targets.unique())
         optimizer.zero_grad()
@@ -171,6 +164,6 @@ def _train_epoch(
 
 def validation_ndcg(recommender: Recommender, validation: Targets) -> float:
     """Return NDCG@10 of the validation targets among the warm items, histories left out."""
-    embeddings = recommender.item_embeddings()
-    ranks = rank_targets(recommender.model, embeddings, validation, exclude_history=True)
+    term = None if recommender.profile is None else recommender.profile.term()
+    ranks = rank_targets(recommender.model, recommender.item_vectors(), validation, term, exclude_history=True)
     return float(ndcg(ranks, 10).mean()) if len(ranks) else 0.0

@@ -1,11 +1,35 @@
 """Losses of recommendation training.
 
-`M` predictions of a batch, `W` items in the table, `d` width.
+`M` predictions of a batch, `W` items in the table, `d` width, `k` negatives.
 """
+
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from training.config_sections import AlignmentConfig, RatConfig
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Outputs `(M, d)`, table `(W, d)`, item rows of the targets `(M,)` -> the mean loss."""
+
+
+def build_loss(config: RatConfig) -> Loss:
+    """Return the loss that the configuration names."""
+    if config.loss == "softmax":
+        return softmax_loss
+    if config.loss == "bce":
+        return bce_loss
+
+    def sampled(outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+        negatives = torch.randint(len(table), (config.num_negatives,), device=targets.device)
+        if config.loss == "sampled_softmax":
+            return sampled_softmax_loss(outputs, table, targets, negatives)
+        return gbce_loss(outputs, table, targets, negatives, config.gbce_t)
+
+    return sampled
 
 
 def softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
@@ -19,6 +43,46 @@ def softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
     Source: Klenitskiy and Vasilev 2023, arXiv 2309.07602.
     """
     return functional.cross_entropy(outputs @ table.T, targets)
+
+
+def sampled_softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+    """Mean cross-entropy over the target and k negatives, drawn uniformly, which stand for all other items.
+
+    Each negative's logit is raised by `log(W / k)`, so that the sum over them estimates the sum over all items but
+    the target; a negative that is the target itself does not count. Other arguments as in `softmax_loss`.
+
+    Args:
+        outputs: `(M, d)`.
+        table: `(W, d)`.
+        targets: item rows `(M,)`.
+        negatives: item rows `(k,)`, for all predictions of the batch.
+
+    Source: Jean et al. 2015, arXiv 1412.2007; shared negatives: Klenitskiy and Vasilev 2023, arXiv 2309.07602.
+    """
+    positive, negative = _sampled_logits(outputs, table, targets, negatives)
+    negative = negative + math.log(len(table) / len(negatives))
+    own = torch.zeros_like(targets)
+    return functional.cross_entropy(torch.cat([positive.unsqueeze(1), negative], dim=1), own)
+
+
+def gbce_loss(outputs: Tensor, table: Tensor, targets: Tensor, negatives: Tensor, t: float) -> Tensor:
+    """Generalised binary cross-entropy: the target's probability to the power of beta, against k negatives.
+
+    `beta = a (t (1 - 1/a) + 1/a)` with the sampling rate `a = k / (W - 1)`; t = 0 is plain binary cross-entropy.
+
+    Args:
+        outputs: `(M, d)`.
+        table: `(W, d)`.
+        targets: item rows `(M,)`.
+        negatives: item rows `(k,)`, for all predictions of the batch; one that is the target itself does not count.
+        t: calibration, 0 to 1.
+
+    Source: Petrov and Macdonald 2023 (gSASRec), arXiv 2308.07192, equations 5 and 10.
+    """
+    rate = min(1.0, len(negatives) / max(1, len(table) - 1))
+    beta = rate * (t * (1 - 1 / rate) + 1 / rate)
+    positive, negative = _sampled_logits(outputs, table, targets, negatives)
+    return (beta * functional.softplus(-positive) + functional.softplus(negative).sum(dim=1)).mean()
 
 
 def bce_loss(outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
@@ -36,20 +100,33 @@ def bce_loss(outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
     return functional.softplus(-positive).mean() + functional.softplus(negative).mean()
 
 
-def alignment_loss(adapted: Tensor, collaborative: Tensor, temperature: float) -> Tensor:
+def alignment_loss(adapted: Tensor, collaborative: Tensor, config: AlignmentConfig) -> Tensor:
     """Contrastive loss that pulls each item's adapted embedding to its own collaborative one, in both directions.
 
-    Cosine logits over `temperature`, in float32.
+    Cosine logits over the temperature, in float32. `infonce`: an item's target is its own vector alone. `soft`: the
+    targets are the softmax of the items' similarities within each space, averaged, over the same temperature, so that
+    items that are alike are no negatives of each other; no gradient runs through the targets.
 
     Args:
         adapted: `(n, d)`, of n different items.
         collaborative: `(n, d)`, of the same items.
-        temperature: tau.
+        config: form and temperature.
 
-    Source: LLMEmb, "Recommendation adaptation training", collaborative alignment.
+    Source: LLMEmb, "Recommendation adaptation training", collaborative alignment; soft targets as in its code.
     """
     first = functional.normalize(adapted.float(), dim=-1)
     second = functional.normalize(collaborative.float(), dim=-1)
-    logits = first @ second.T / temperature
-    own = torch.arange(len(logits), device=logits.device)
-    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+    logits = first @ second.T / config.temperature
+    if config.form == "soft":
+        alike = (first @ first.T + second @ second.T).detach() / (2 * config.temperature)
+        targets = alike.softmax(dim=-1)  # the matrix is symmetric, so the same targets hold for both directions
+    else:
+        targets = torch.eye(len(logits), device=logits.device)
+    return (functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, targets)) / 2
+
+
+def _sampled_logits(outputs: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits of the targets `(M,)` and of the negatives `(M, k)`, -inf where one is the target."""
+    positive = (outputs * table[targets]).sum(dim=-1)
+    negative = outputs @ table[negatives].T
+    return positive, negative.masked_fill(negatives == targets.unsqueeze(1), -math.inf)

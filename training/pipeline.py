@@ -1,9 +1,8 @@
-"""The offline line: prepare -> scft -> embed -> rat -> evaluate -> bundle, each step skipped, resumed or run."""
+"""The offline line, from `prepare` to `bundle`: each step skipped, resumed or run."""
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -14,109 +13,11 @@ from llmemb.files import sha256_of_file, write_text_atomically
 from training.config import Config, dump_config
 from training.progress import say
 from training.run_folder import RunFolder, fingerprint_of
+from training.selection import open_options, read_selections, with_choices
 from training.sources import source_files
+from training.step_table import STEPS, VERBS
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A step of the line.
-
-    Args:
-        sections: its parts of the configuration, such as `scft` or `rat.model`.
-        inputs: the steps whose folders it reads.
-        run: does the work and returns the summary line.
-    """
-
-    sections: tuple[str, ...]
-    inputs: tuple[str, ...]
-    run: Callable[[Config, RunFolder], str]
-
-
-def _prepare(config: Config, run: RunFolder) -> str:
-    from training.steps import prepare
-
-    return prepare.run(config.prepare, config.seed, run.step("prepare"))
-
-
-def _scft(config: Config, run: RunFolder) -> str:
-    from training.steps import scft
-
-    return scft.run(config.scft, config.encoder, config.seed, run.step("prepare"), run.step("scft"), run.logs / "scft")
-
-
-def _embed(config: Config, run: RunFolder) -> str:
-    from training.steps import embed
-
-    return embed.run(config.embed, config.encoder, run.step("prepare"), encoder_folder(run), run.step("embed"))
-
-
-def _vanilla(config: Config, run: RunFolder) -> str:
-    from training.steps import vanilla
-
-    return vanilla.run(config.rat, config.seed, run.step("prepare"), run.step("vanilla"), run.logs / "vanilla")
-
-
-def _rat(config: Config, run: RunFolder) -> str:
-    from training.raw_embeddings import read_raw_embeddings
-    from training.steps import rat
-
-    return rat.run(
-        config.rat,
-        config.seed,
-        run.step("prepare"),
-        read_raw_embeddings(run.step("embed")),
-        run.step("vanilla"),
-        run.step("rat"),
-        run.logs / "rat",
-    )
-
-
-def _evaluate(config: Config, run: RunFolder) -> str:
-    from training.raw_embeddings import read_raw_embeddings
-    from training.steps import evaluate
-
-    return evaluate.run(
-        config.evaluate,
-        config.rat,
-        config.seed,
-        run.step("prepare"),
-        read_raw_embeddings(run.step("embed")),
-        run.step("rat"),
-        run.step("vanilla"),
-        run.step("evaluate"),
-    )
-
-
-def _bundle(config: Config, run: RunFolder) -> str:
-    from training.steps import bundle
-
-    return bundle.run(
-        config, run.step("prepare"), encoder_folder(run), run.step("rat"), run.step("evaluate"), run.step("bundle")
-    )
-
-
-# Not the whole of `rat`: what only the adapted recommender reads need not train the vanilla one again.
-_VANILLA_SECTIONS = tuple(
-    f"rat.{name}" for name in ("model", "loss", "mask_share", "batch_size", "learning_rate", "max_epochs", "patience")
-)
-
-STEPS: dict[str, Step] = {
-    "prepare": Step(("prepare",), (), _prepare),
-    "scft": Step(("encoder", "scft"), ("prepare",), _scft),
-    "embed": Step(("encoder", "embed"), ("prepare", "scft"), _embed),
-    "vanilla": Step(_VANILLA_SECTIONS, ("prepare",), _vanilla),
-    "rat": Step(("rat",), ("prepare", "embed", "vanilla"), _rat),
-    "evaluate": Step(("rat", "evaluate"), ("prepare", "embed", "vanilla", "rat"), _evaluate),
-    "bundle": Step(("encoder", "rat"), ("prepare", "scft", "rat", "evaluate"), _bundle),
-}
-
-VERBS = {name: (name,) for name in STEPS if name != "vanilla"} | {"rat": ("vanilla", "rat")}
-"""The command's verbs and the steps they run."""
-
-
-def encoder_folder(run: RunFolder) -> Path:
-    """Return the folder of the tuned encoder."""
-    return run.step("scft") / "encoder"
+_AFTER_SELECT = "scft"
 
 
 def train(config: Config, folder: Path, last: str = "bundle", shared: Sequence[RunFolder] = ()) -> None:
@@ -131,8 +32,12 @@ def train(config: Config, folder: Path, last: str = "bundle", shared: Sequence[R
     run = RunFolder(folder)
     with run.locked():
         _write_config(config, folder)
-        fingerprints = step_fingerprints(config)
+        described = _describe_inputs(config)
+        given = config
         for name in STEPS:
+            if name == _AFTER_SELECT:
+                config = _resolved(config, run)
+            fingerprints = step_fingerprints(config, described, given)
             for other in shared:
                 run.adopt(name, fingerprints[name], other)
             _run_step(name, config, run, fingerprints)
@@ -149,29 +54,60 @@ def run_verb(verb: str, config: Config, folder: Path) -> None:
     run = RunFolder(folder)
     with run.locked():
         _write_config(config, folder)
-        fingerprints = step_fingerprints(config)
+        described = _describe_inputs(config)
+        fingerprints = step_fingerprints(config, described)
+        if verb not in ("prepare", "select") and open_options(config):
+            _require("select", run, fingerprints)
+            given, config = config, _resolved(config, run)
+            fingerprints = step_fingerprints(config, described, given)
         for name in VERBS[verb]:
             for needed in STEPS[name].inputs:
-                if not run.is_done(needed, fingerprints[needed]):
-                    raise RunError(f"{folder}: {needed} is not up to date; run its verb or `llmemb train` first")
+                _require(needed, run, fingerprints)
             _run_step(name, config, run, fingerprints)
 
 
-def step_fingerprints(config: Config) -> dict[str, str]:
-    """Return each step's fingerprint: the same exactly when it would do the same work on the same input."""
-    _, interactions, items = source_files(Path(config.prepare.path), config.prepare.format)
-    outside: dict[str, list[str]] = {
-        "prepare": [sha256_of_file(interactions), sha256_of_file(items)],
-        "scft": [_describe_llm(Path(config.encoder.base))],
-    }
-    dumped = dump_config(config)
+def step_fingerprints(
+    config: Config, described: Mapping[str, Sequence[str]] | None = None, given: Config | None = None
+) -> dict[str, str]:
+    """Return each step's fingerprint: the same exactly when it would do the same work on the same input.
+
+    Args:
+        config: with what `select` chose in it, once it has: a step depends on what was chosen and not on how.
+        described: what each step reads from outside the run folder, by its content; None reads it now.
+        given: the configuration as `select` reads it; None: `config`.
+    """
+    given = config if given is None else given
+    described = _describe_inputs(given) if described is None else described
     fingerprints: dict[str, str] = {}
     for name, step in STEPS.items():
         part: dict[str, JsonValue] = {"seed": config.seed, "version": __version__}
-        part |= {section: _section(dumped, section) for section in step.sections}
+        read = given if name == "select" else config
+        if name != "select" or open_options(given):
+            part |= {section: _section(dump_config(read), section) for section in step.sections}
         inputs = [fingerprints[needed] for needed in step.inputs]
-        fingerprints[name] = fingerprint_of(name, part, inputs + outside.get(name, []))
+        fingerprints[name] = fingerprint_of(name, part, [*inputs, *described.get(name, [])])
     return fingerprints
+
+
+def _describe_inputs(config: Config) -> dict[str, list[str]]:
+    _, interactions, items = source_files(Path(config.prepare.path), config.prepare.format)
+    llm = _describe_llm(Path(config.encoder.base))
+    return {
+        "prepare": [sha256_of_file(interactions), sha256_of_file(items)],
+        "select": [llm] if open_options(config) else [],
+        "scft": [llm],
+    }
+
+
+def _resolved(config: Config, run: RunFolder) -> Config:
+    """Return the configuration with what `select` chose in it."""
+    chosen = {selection.option: selection.chosen for selection in read_selections(run.step("select"))}
+    return with_choices(config, chosen)
+
+
+def _require(name: str, run: RunFolder, fingerprints: Mapping[str, str]) -> None:
+    if not run.is_done(name, fingerprints[name]):
+        raise RunError(f"{run.path}: {name} is not up to date; run its verb or `llmemb train` first")
 
 
 def _run_step(name: str, config: Config, run: RunFolder, fingerprints: dict[str, str]) -> None:

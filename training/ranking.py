@@ -4,22 +4,43 @@
 index that serves.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb.errors import DataError
+from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModel
-from llmemb.session import session_vectors
+from llmemb.session import items_read, session_vectors
 from training.dataset import Rows, Targets
 
 Array = NDArray[np.float32]
 Ranks = NDArray[np.int64]
 Scorer = Callable[[Sequence[Rows]], Array]
-"""Histories -> the score of every item, `(n, N)`."""
+"""Histories -> the score of every item, `(n, N)`, in memory of its own; `-inf` for an item that cannot be ranked."""
 
 CHUNK = 256
+"""Histories that are scored together, at most."""
+CHUNK_SCORES = 2**23
+"""Scores that are held together, at most, whatever the catalogue: 32 MiB, and a few times that in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What one pass over the scores gives.
+
+    Args:
+        full: rank of each target among all items, `(n,)`.
+        sampled: rank of each target among itself and its negatives, `(n,)`.
+        best_rows: the best items for each history, `(n, k)`; -1 where fewer can be ranked.
+        best_scores: their scores, `(n, k)`; `-inf` where there is none.
+    """
+
+    full: Ranks
+    sampled: Ranks
+    best_rows: Rows
+    best_scores: Array
 
 
 def hit_rate(ranks: Ranks, k: int) -> NDArray[np.float64]:
@@ -35,86 +56,144 @@ def ndcg(ranks: Ranks, k: int) -> NDArray[np.float64]:
     return np.where(ranks <= k, 1.0 / np.log2(ranks + 1.0), 0.0)
 
 
-def rank_targets(model: SequenceModel, embeddings: Array, targets: Targets, *, exclude_history: bool) -> Ranks:
-    """Return the rank of each target among all items of `embeddings` `(N, d)`, by a sequence model."""
-    return full_ranks(embedding_scorer(model, embeddings), targets, exclude_history=exclude_history)
+def reciprocal_rank(ranks: Ranks) -> NDArray[np.float64]:
+    """Return `1 / rank` for each target, without a cut-off. MRR is the mean."""
+    return 1.0 / ranks
 
 
-def embedding_scorer(model: SequenceModel, embeddings: Array) -> Scorer:
-    """Score items by the inner product of the session vector and their embeddings `(N, d)`."""
+def embedding_scorer(model: SequenceModel, item_vectors: Array, semantic_term: SemanticTerm | None = None) -> Scorer:
+    """Score items by the inner product of the session vector and their item vectors `(N, D)`.
+
+    Args:
+        model: in evaluation mode.
+        item_vectors: D is d, or d and the width of the semantic term.
+        semantic_term: None where there is none.
+    """
+    read = items_read(model, semantic_term)
 
     def score(histories: Sequence[Rows]) -> Array:
-        sessions = session_vectors(model, [embeddings[rows[-model.spec.max_length :]] for rows in histories], CHUNK)
-        return sessions @ embeddings.T
+        kept = [item_vectors[rows[-read:]] for rows in histories]
+        return session_vectors(model, kept, semantic_term, batch_size=CHUNK) @ item_vectors.T
 
     return score
 
 
-def full_ranks(scorer: Scorer, targets: Targets, *, exclude_history: bool) -> Ranks:
+def rank_targets(
+    model: SequenceModel,
+    item_vectors: Array,
+    targets: Targets,
+    semantic_term: SemanticTerm | None = None,
+    *,
+    exclude_history: bool,
+) -> Ranks:
+    """Return the rank of each target among all items, by a sequence model; see `embedding_scorer`, `full_ranks`."""
+    scorer = embedding_scorer(model, item_vectors, semantic_term)
+    return full_ranks(scorer, targets, len(item_vectors), exclude_history=exclude_history)
+
+
+def full_ranks(scorer: Scorer, targets: Targets, num_items: int, *, exclude_history: bool) -> Ranks:
     """Return the rank of each target among all items, `(n,)`.
 
     Args:
-        scorer: gives the scores; `-inf` for an item that the model cannot rank.
+        scorer: gives the scores.
         targets: histories and targets.
+        num_items: N, which bounds how many histories are scored at once.
         exclude_history: leave the history's items out, but never the target.
     """
     ranks = np.empty(len(targets.rows), dtype=np.int64)
-    for start in range(0, len(ranks), CHUNK):
-        histories = targets.histories[start : start + CHUNK]
-        rows = targets.rows[start : start + CHUNK]
+    for chunk in _chunks(len(ranks), num_items):
+        histories, rows = targets.histories[chunk], targets.rows[chunk]
         scores = scorer(histories)
-        own = scores[np.arange(len(rows)), rows]
+        own = _own(scores, rows)
         if exclude_history:
-            for i, history in enumerate(histories):
-                scores[i, history] = -np.inf
-        ranks[start : start + CHUNK] = _ranks(scores, own, rows, np.arange(scores.shape[1]))
+            _exclude(scores, histories)
+        ranks[chunk] = _full_ranks(scores, own, rows)
     return ranks
 
 
-def sampled_ranks(scorer: Scorer, targets: Targets, negatives: NDArray[np.int64]) -> Ranks:
-    """Return the rank of each target among itself and its negatives `(n, m)`, `(n,)`.
+def rank_both_ways(
+    scorer: Scorer, targets: Targets, negatives: NDArray[np.int64], num_items: int, *, exclude_history: bool, best: int
+) -> Ranking:
+    """Rank each target among all items and among its negatives, scoring once, and keep the best items.
 
-    Source: the paper's protocol, 1 positive and 100 negatives.
+    Args:
+        scorer: gives the scores.
+        targets: histories and targets.
+        negatives: rows that are not the target's, `(n, m)`.
+        num_items: N.
+        exclude_history: see `full_ranks`; a target that is in the history is not among the best items.
+        best: how many of the best items to keep.
+
+    Source of the sampled ranks: the paper's protocol, 1 positive and 100 negatives.
     """
-    ranks = np.empty(len(targets.rows), dtype=np.int64)
-    for start in range(0, len(ranks), CHUNK):
-        rows = targets.rows[start : start + CHUNK]
-        drawn = negatives[start : start + CHUNK]
-        scores = scorer(targets.histories[start : start + CHUNK])
-        own = scores[np.arange(len(rows)), rows]
-        ranks[start : start + CHUNK] = _ranks(np.take_along_axis(scores, drawn, axis=1), own, rows, drawn)
+    full, sampled = np.empty(len(targets.rows), dtype=np.int64), np.empty(len(targets.rows), dtype=np.int64)
+    kept = min(best, num_items)
+    best_rows = np.full((len(full), kept), -1, dtype=np.int64)
+    best_scores = np.full((len(full), kept), -np.inf, dtype=np.float32)
+    for chunk in _chunks(len(full), num_items):
+        histories, rows = targets.histories[chunk], targets.rows[chunk]
+        scores = scorer(histories)
+        own = _own(scores, rows)
+        sampled[chunk] = _sampled_ranks(scores, own, rows, negatives[chunk])
+        if exclude_history:
+            _exclude(scores, histories)
+        full[chunk] = _full_ranks(scores, own, rows)
+        best_rows[chunk], best_scores[chunk] = _best(scores, kept)
+    return Ranking(full, sampled, best_rows, best_scores)
+
+
+def _chunks(num_targets: int, num_items: int) -> Iterator[slice]:
+    size = max(1, min(CHUNK, CHUNK_SCORES // num_items))
+    for start in range(0, num_targets, size):
+        yield slice(start, min(start + size, num_targets))
+
+
+def _own(scores: Array, rows: Rows) -> Array:
+    own: Array = scores[np.arange(len(rows)), rows]
+    return own
+
+
+def _exclude(scores: Array, histories: Sequence[Rows]) -> None:
+    for i, history in enumerate(histories):
+        scores[i, history] = -np.inf
+
+
+# Both count the items behind the target, so that NaN, the score of a model that diverged, ranks last and never first.
+# An item that the model cannot rank stands behind all others, whatever its row.
+
+
+def _full_ranks(scores: Array, own: Array, rows: Rows) -> Ranks:
+    """Rank by the scores of all items, `(n, N)`; behind are lesser scores, and equal ones of a higher row."""
+    lines = np.arange(len(rows))
+    # The target itself is behind its own score where it was left out with the history.
+    behind = np.count_nonzero(scores < own[:, None], axis=1) - (scores[lines, rows] < own)
+    equal = scores == own[:, None]
+    tied = np.flatnonzero(np.count_nonzero(equal, axis=1) > equal[lines, rows])
+    places, columns = np.nonzero(equal[tied])
+    places = tied[places]
+    behind += np.bincount(places[columns > rows[places]], minlength=len(rows))
+    behind[np.isneginf(own)] = 0
+    ranks: Ranks = scores.shape[1] - behind
     return ranks
 
 
-def draw_negatives(
-    targets: Targets, interacted: Sequence[Rows], num_items: int, count: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """Draw for each target `count` different items that its user never interacted with, `(n, count)`.
-
-    Where a user leaves fewer than `count` items, some are drawn more than once.
-
-    Raises:
-        DataError: a user leaves none.
-    """
-    negatives = np.empty((len(targets.rows), count), dtype=np.int64)
-    for i, row in enumerate(targets.rows):
-        free = np.ones(num_items, dtype=bool)
-        free[interacted[i]] = False
-        free[row] = False
-        candidates = np.flatnonzero(free)
-        if not candidates.size:
-            raise DataError(f"user {targets.user_ids[i]!r} interacted with all items: none is left to rank among")
-        negatives[i] = generator.choice(candidates, count, replace=len(candidates) < count)
-    return negatives
-
-
-def _ranks(scores: Array, own: Array, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Ranks:
-    """Count what stands before the target: all but lesser scores, and equal ones of a higher item row."""
-    own = own[:, None]
-    others = columns != rows[:, None]
-    # Counted are the items behind, so that NaN, the score of a model that diverged, ranks last and never first.
-    behind = (scores < own) | ((scores == own) & (columns > rows[:, None]))
-    # An item that the model cannot rank stands behind all others, whatever its row.
-    behind &= ~np.isneginf(own)
-    ranks: Ranks = 1 + (others & ~behind).sum(axis=1)
+def _sampled_ranks(scores: Array, own: Array, rows: Rows, negatives: NDArray[np.int64]) -> Ranks:
+    """Rank by the scores of the target and of some items, `(n, m)` rows that are not the target's."""
+    drawn = np.take_along_axis(scores, negatives, axis=1)
+    behind = (drawn < own[:, None]) | ((drawn == own[:, None]) & (negatives > rows[:, None]))
+    behind &= ~np.isneginf(own[:, None])
+    ranks: Ranks = 1 + negatives.shape[1] - np.count_nonzero(behind, axis=1)
     return ranks
+
+
+def _best(scores: Array, k: int) -> tuple[Rows, Array]:
+    """Return the k best items of each line of `(n, N)`, which is changed, and their scores; see `Ranking`."""
+    scores[np.isnan(scores)] = -np.inf
+    least = np.partition(scores, -k, axis=1)[:, -k]
+    best_rows = np.full((len(scores), k), -1, dtype=np.int64)
+    best_scores = np.full((len(scores), k), -np.inf, dtype=np.float32)
+    for i, (line, bound) in enumerate(zip(scores, least, strict=True)):
+        rows = np.flatnonzero(line >= bound if bound > -np.inf else line > -np.inf)
+        rows = rows[np.lexsort((rows, -line[rows]))[:k]]
+        best_rows[i, : len(rows)], best_scores[i, : len(rows)] = rows, line[rows]
+    return best_rows, best_scores

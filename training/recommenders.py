@@ -1,9 +1,10 @@
-"""Trained recommenders on disk: what `vanilla` and `rat` write, `evaluate` and `bundle` read.
+"""Trained recommenders on disk: what `vanilla`, `baselines` and `rat` write, `evaluate` and `bundle` read.
 
 sequence_model.safetensors
-item_embeddings.safetensors  semantic (N, d), and residual (N, d) where there is one
-projection.safetensors       weight (h, d), bias (d,); not for the vanilla recommender
-vanilla/                     the vanilla recommender, in the same form
+item_embeddings.safetensors  semantic (N, d), and residual (N, d) and profile (N, q) where there are such
+recommender.json             scoring, and the semantic term's gamma, history and decay
+projection.safetensors       weight (h, d), bias (d,); not for a recommender on ids
+semantic_term.safetensors    weight (h, q), bias (q,); where there is a semantic term
 """
 
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
 from llmemb.files import save_arrays
+from llmemb.item_space import Scoring, compose, join
 from llmemb.projection import Projection
+from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModel, SequenceModelSpec, build_sequence_model
 
 Array = NDArray[np.float32]
@@ -24,7 +28,18 @@ VANILLA = "vanilla"
 LLMEMB = "llmemb"
 _MODEL_FILE = "sequence_model.safetensors"
 _EMBEDDINGS_FILE = "item_embeddings.safetensors"
+_SETTINGS_FILE = "recommender.json"
 _PROJECTION_FILE = "projection.safetensors"
+_TERM_FILE = "semantic_term.safetensors"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scoring: Scoring
+    gamma: float | None = None
+    history: int | None = None
+    decay: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,33 +48,46 @@ class TrainedRecommender:
 
     Args:
         model: in evaluation mode, on the CPU.
-        semantic: `(N, d)`, or `(W, d)` ids for the vanilla recommender.
+        semantic: `(N, d)`; for a recommender on ids their table, `(W, d)` or `(N, d)`.
         residual: `(N, d)` or None.
-        projection: None for the vanilla recommender.
+        projection: None for a recommender on ids.
+        scoring: how item embeddings are composed of the two tables.
+        semantic_term: None where there is none.
+        profile: the items' semantic profile vectors `(N, q)`, None where there is no semantic term.
     """
 
     model: SequenceModel
     semantic: Array
-    residual: Array | None
-    projection: Projection | None
+    residual: Array | None = None
+    projection: Projection | None = None
+    scoring: Scoring = "dot"
+    semantic_term: SemanticTerm | None = None
+    profile: Array | None = None
 
     @property
     def item_embeddings(self) -> Array:
-        """Semantic part plus residual."""
-        return self.semantic if self.residual is None else self.semantic + self.residual
+        """What the sequence model reads, `(N, d)`."""
+        return compose(self.semantic, self.residual, self.scoring)
+
+    @property
+    def item_vectors(self) -> Array:
+        """What is scored, `(N, D)`."""
+        return join(self.item_embeddings, self.profile)
 
 
 def write_recommender(folder: Path, recommender: TrainedRecommender) -> None:
     """Write a recommender's files into `folder`."""
     state = {name: tensor.cpu() for name, tensor in recommender.model.state_dict().items()}
     save_tensors(state, folder / _MODEL_FILE)
-    tables = {"semantic": recommender.semantic}
-    if recommender.residual is not None:
-        tables["residual"] = recommender.residual
-    save_arrays(tables, folder / _EMBEDDINGS_FILE)
+    tables = {"semantic": recommender.semantic, "residual": recommender.residual, "profile": recommender.profile}
+    save_arrays({name: table for name, table in tables.items() if table is not None}, folder / _EMBEDDINGS_FILE)
+    settings = _Settings(scoring=recommender.scoring)
     if recommender.projection is not None:
-        arrays = {"weight": recommender.projection.weight, "bias": recommender.projection.bias}
-        save_arrays(arrays, folder / _PROJECTION_FILE)
+        save_arrays(recommender.projection.arrays(), folder / _PROJECTION_FILE)
+    if (term := recommender.semantic_term) is not None:
+        save_arrays(term.reduction.arrays(), folder / _TERM_FILE)
+        settings = _Settings(scoring=recommender.scoring, gamma=term.gamma, history=term.history, decay=term.decay)
+    (folder / _SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def read_recommender(folder: Path, spec: SequenceModelSpec) -> TrainedRecommender:
@@ -67,6 +95,19 @@ def read_recommender(folder: Path, spec: SequenceModelSpec) -> TrainedRecommende
     model = build_sequence_model(spec)
     model.load_state_dict(load_tensors(folder / _MODEL_FILE))
     tables = load_file(folder / _EMBEDDINGS_FILE)
+    settings = _Settings.model_validate_json((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
     path = folder / _PROJECTION_FILE
-    projection = Projection(**load_file(path)) if path.is_file() else None
-    return TrainedRecommender(model.eval(), tables["semantic"], tables.get("residual"), projection)
+    term = None
+    if settings.gamma is not None and settings.history is not None:
+        term = SemanticTerm(
+            Projection(**load_file(folder / _TERM_FILE)), settings.gamma, settings.history, settings.decay
+        )
+    return TrainedRecommender(
+        model=model.eval(),
+        semantic=tables["semantic"],
+        residual=tables.get("residual"),
+        projection=Projection(**load_file(path)) if path.is_file() else None,
+        scoring=settings.scoring,
+        semantic_term=term,
+        profile=tables.get("profile"),
+    )

@@ -13,18 +13,19 @@ ROW = "item_row"
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Interactions after the cold items were taken out.
+    """Interactions after the cold items were taken out; users and items are the codes of the source.
 
     Args:
-        item_ids: item rows in order: the warm items first, then the cold ones, each shuffled by the seed, so that
-            no order of the source's ids can be learnt.
+        item_codes: the item of each item row: the warm items first, then the cold ones, each shuffled by the seed, so
+            that no order of the source's ids can be learnt.
         num_warm: how many of them are warm.
         sequences: columns `user_id`, `item_rows`: each user's warm items, the oldest first. The last is the test
-            target and the last but one the validation target where there are three or more.
+            target and the last but one the validation target where there are three or more. `cold_rows`: the cold
+            items the user met at any time, each once.
         cold_targets: columns `user_id`, `history_rows` (the warm items before it), `target_row`.
     """
 
-    item_ids: tuple[str, ...]
+    item_codes: NDArray[np.int64]
     num_warm: int
     sequences: pl.DataFrame
     cold_targets: pl.DataFrame
@@ -40,42 +41,51 @@ def split(ordered: pl.DataFrame, cold_share: float, cold_interactions: int, gene
     """Hold a share of the items out, and make each user's history of the rest.
 
     Args:
-        ordered: interactions as `order_in_time` returns them.
+        ordered: interactions as `order_in_time` returns them; ids are codes, integers from 0.
         cold_share: share of the items, rounded down.
-        cold_interactions: how many of a cold item's earliest interactions become targets, among those with a warm
-            item before them.
+        cold_interactions: how many of a cold item's earliest interactions become targets: of a user's meetings with
+            it only the first counts, and only where a warm item stands before it.
         generator: draws the rows of the items and, by that, which are cold.
     """
-    item_ids = ordered[ITEM].unique().sort()
-    item_ids = item_ids[generator.permutation(len(item_ids))]
-    num_warm = len(item_ids) - int(cold_share * len(item_ids))
-    rows = pl.DataFrame({ITEM: item_ids, ROW: np.arange(len(item_ids), dtype=np.int64)})
-    ordered = ordered.join(rows, on=ITEM, how="left", maintain_order="left")
+    codes = ordered[ITEM].to_numpy()
+    item_codes = np.flatnonzero(np.bincount(codes))
+    item_codes = item_codes[generator.permutation(len(item_codes))]
+    num_warm = len(item_codes) - int(cold_share * len(item_codes))
+    row_of_code = np.empty(int(codes.max()) + 1, dtype=np.int64)
+    row_of_code[item_codes] = np.arange(len(item_codes))
+    rows = row_of_code[codes]
+    warm = rows < num_warm
 
-    sequences = (
-        ordered.filter(pl.col(ROW) < num_warm).group_by(USER, maintain_order=True).agg(pl.col(ROW).alias("item_rows"))
+    histories = (
+        ordered.select(USER, pl.Series("item_rows", rows)).filter(warm).group_by(USER, maintain_order=True).all()
     )
-    return Split(
-        item_ids=tuple(item_ids.to_list()),
-        num_warm=num_warm,
-        sequences=sequences,
-        cold_targets=_cold_targets(ordered, sequences, num_warm, cold_interactions),
-    )
-
-
-def _cold_targets(ordered: pl.DataFrame, sequences: pl.DataFrame, num_warm: int, most: int) -> pl.DataFrame:
-    warm_before = (pl.col(ROW) < num_warm).cast(pl.Int64).cum_sum().over(USER).alias("warm_before")
-    cold = (
-        ordered.with_columns(warm_before)
-        .filter(pl.col(ROW) >= num_warm, pl.col("warm_before") > 0)
-        # Only a user's first meeting with the item counts, and of these the item's earliest.
+    met = (
+        ordered.select(USER, TIME, pl.Series(ROW, rows), pl.Series("warm_until", np.cumsum(warm)))
+        .filter(~warm)
         .unique([USER, ROW], keep="first", maintain_order=True)
+    )
+    met_by_user = met.group_by(USER, maintain_order=True).agg(pl.col(ROW).alias("cold_rows"))
+    sequences = histories.join(met_by_user, on=USER, how="left", maintain_order="left").with_columns(
+        pl.col("cold_rows").fill_null([])
+    )
+    return Split(item_codes, num_warm, sequences, _cold_targets(met, histories, cold_interactions))
+
+
+def _cold_targets(met: pl.DataFrame, histories: pl.DataFrame, most: int) -> pl.DataFrame:
+    """Choose among the first meetings; `warm_until` counts the warm interactions of all users up to each."""
+    # Histories stand in the order of the interactions: those of the users before make the difference.
+    length = pl.col("item_rows").list.len().cast(pl.Int64)
+    warm_before_user = histories.select(USER, (length.cum_sum() - length).alias("warm_before_user"))
+    chosen = (
+        met.join(warm_before_user, on=USER, how="inner", maintain_order="left")
+        .with_columns((pl.col("warm_until") - pl.col("warm_before_user")).alias("warm_before"))
+        .filter(pl.col("warm_before") > 0)
         .sort(ROW, TIME, maintain_order=True)
         .group_by(ROW, maintain_order=True)
         .head(most)
-        .join(sequences, on=USER, how="left", maintain_order="left")
+        .join(histories, on=USER, how="left", maintain_order="left")
     )
-    return cold.select(
+    return chosen.select(
         USER,
         pl.col("item_rows").list.head(pl.col("warm_before")).alias("history_rows"),
         pl.col(ROW).alias("target_row"),

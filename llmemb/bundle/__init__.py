@@ -1,7 +1,15 @@
 """The bundle: one immutable folder with all that serving needs."""
 
 from llmemb.bundle.bundle import Bundle, BundleItems
-from llmemb.bundle.manifest import FORMAT_VERSION, EncoderInfo, Manifest, Metric, Provenance
+from llmemb.bundle.manifest import (
+    FORMAT_VERSION,
+    EncoderInfo,
+    Manifest,
+    Metric,
+    Provenance,
+    Selection,
+    Trial,
+)
 from llmemb.bundle.read import read_bundle
 from llmemb.bundle.write import write_bundle
 
@@ -13,6 +21,8 @@ __all__ = [
     "Manifest",
     "Metric",
     "Provenance",
+    "Selection",
+    "Trial",
     "read_bundle",
     "write_bundle",
 ]

@@ -1,4 +1,7 @@
-"""A bundle in memory. `N` items, `h` the LLM's width, `d` the recommender's width."""
+"""A bundle in memory.
+
+`N` items, `h` the LLM's width, `d` the recommender's width, `q` the semantic term's, `D = d + q`.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +14,15 @@ from llmemb.bundle.manifest import Manifest
 from llmemb.encoder import Encoder
 from llmemb.index import ItemIndex
 from llmemb.item import Attributes, attributes_from_json
+from llmemb.item_space import ItemSpace, compose, join
 from llmemb.projection import Projection
 from llmemb.prompt import PromptSpec
+from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModel
 
 Array = NDArray[np.float32]
 ENCODER_FOLDER = "encoder"
+SEMANTIC_TERM_FILE = "semantic_term.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +54,31 @@ class Bundle:
     projection: Projection
     sequence_model: SequenceModel
     """In evaluation mode."""
+    semantic_term: SemanticTerm | None
     items: BundleItems
     semantic: Array
     """Projected embeddings, `(N, d)`."""
     residual: Array | None
     """Learned collaborative residuals `(N, d)`, zero for an item without training interactions."""
+    profile: Array | None
+    """Semantic profile vectors `(N, q)` where there is a semantic term."""
     index: ItemIndex
-    """Over `item_embeddings`."""
+    """Over `item_vectors`."""
+
+    @property
+    def space(self) -> ItemSpace:
+        """What makes item vectors of raw embeddings."""
+        return ItemSpace(self.projection, self.manifest.scoring, self.semantic_term)
 
     @cached_property
     def item_embeddings(self) -> Array:
-        """Projection plus residual, `(N, d)`."""
-        return self.semantic if self.residual is None else self.semantic + self.residual
+        """Projection plus residual, `(N, d)`; of unit length where scoring is by cosine."""
+        return compose(self.semantic, self.residual, self.manifest.scoring)
+
+    @cached_property
+    def item_vectors(self) -> Array:
+        """Item embeddings, and beside them the profile vectors where there is a semantic term, `(N, D)`."""
+        return join(self.item_embeddings, self.profile)
 
     @property
     def prompt(self) -> PromptSpec:

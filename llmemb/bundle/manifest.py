@@ -1,18 +1,20 @@
 """`manifest.json`: what the bundle is, how it was made, and the hash of every other file.
 
-`N` items, `h` the LLM's width, `d` the recommender's width.
+`N` items, `h` the LLM's width, `d` the recommender's width, `q` the semantic term's.
 """
 
 import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, PositiveInt
 
+from llmemb.item_space import Scoring
 from llmemb.prompt import PromptSpec
+from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 
 
@@ -44,6 +46,43 @@ class EncoderInfo(_Part):
     pooling: Literal["mean", "last"]
     max_tokens: int
     """The longest prompt, in tokens."""
+
+
+class SemanticTermInfo(_Part):
+    """The semantic term; its whitening is in `semantic_term.safetensors`."""
+
+    gamma: Annotated[FiniteFloat, Field(gt=0)]
+    """Its weight."""
+    history: PositiveInt
+    """Most recent items that make a history's profile."""
+    decay: Annotated[FiniteFloat, Field(gt=0, le=1)]
+    """Weight of a history's item over that of the next one."""
+    components: PositiveInt
+    """Width of the whitened space, q."""
+
+    @classmethod
+    def of(cls, term: SemanticTerm) -> "SemanticTermInfo":
+        """Describe a semantic term."""
+        return cls(gamma=term.gamma, history=term.history, decay=term.decay, components=term.components)
+
+
+class Trial(_Part):
+    """One candidate for an option, and what it reached."""
+
+    value: int | float | str
+    score: FiniteFloat
+
+
+class Selection(_Part):
+    """An option that the configuration left open, and what was chosen for it on validation."""
+
+    option: str
+    """Its key in the configuration, such as `rat.components`."""
+    chosen: int | float | str
+    metric: str
+    """What the scores are; the greatest is the best."""
+    trials: tuple[Trial, ...]
+    """Every candidate that was tried."""
 
 
 class FileInfo(_Part):
@@ -89,9 +128,15 @@ class Manifest(_Part):
     """Width of the item embeddings, d."""
     has_residual: bool
     """Whether items carry a learned collaborative residual."""
+    scoring: Scoring
+    """`dot`: item embeddings are used as they are; `cosine`: scaled to unit length."""
+    semantic_term: SemanticTermInfo | None
+    """None where scores have no such term."""
     index: Literal["flat"]
     """Kind of the FAISS index; inner product, exact."""
     metrics: tuple[Metric, ...]
+    selection: tuple[Selection, ...]
+    """What was chosen on validation, with the figures behind it; empty where nothing was left open."""
     files: dict[str, FileInfo]
     """Path in the bundle -> hash and size, for every file but this one."""
     provenance: Provenance
@@ -99,8 +144,8 @@ class Manifest(_Part):
     """Hash of all the rest of the manifest."""
 
     def content_id(self) -> str:
-        """Hash all that decides an answer: neither the metrics nor the provenance."""
-        return self._hash_without("id", "metrics", "provenance", "checksum")[:16]
+        """Hash all that decides an answer: neither the figures nor the provenance."""
+        return self._hash_without("id", "metrics", "selection", "provenance", "checksum")[:16]
 
     def content_checksum(self) -> str:
         """Hash everything but the checksum itself."""

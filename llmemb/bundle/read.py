@@ -1,20 +1,26 @@
 """Read a bundle: the manifest first, then every file against its hash, then the parts."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file as load_tensors
 
-from llmemb.bundle.bundle import Bundle, BundleItems
+from llmemb.bundle.bundle import SEMANTIC_TERM_FILE, Bundle, BundleItems
 from llmemb.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, Manifest
 from llmemb.errors import BundleCorruptError, BundleVersionError
 from llmemb.files import sha256_of_file
 from llmemb.index import ItemIndex
 from llmemb.projection import Projection
+from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import build_sequence_model
+
+Array = NDArray[np.float32]
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -22,12 +28,15 @@ def read_bundle(folder: Path) -> Bundle:
 
     Raises:
         BundleVersionError: the bundle has another format version, or its sequence model another shape.
-        BundleCorruptError: a file is missing, changed or not in the manifest; the message names it.
+        BundleCorruptError: a file is missing, changed, not in the manifest, or does not hold what the manifest says;
+            the message names it.
+        ConfigError: no installed package brings its sequence model.
     """
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
-    arrays = load_arrays(folder / "projection.safetensors")
-    tables = load_arrays(folder / "item_embeddings.safetensors")
+    projection = _read_affine(folder / "projection.safetensors", (manifest.encoder.width, manifest.dim))
+    semantic_term = _read_semantic_term(folder, manifest)
+    tables = _read_tables(folder / "item_embeddings.safetensors", manifest)
     model = build_sequence_model(manifest.sequence_model)
     try:
         model.load_state_dict(load_tensors(folder / "sequence_model.safetensors"))
@@ -36,11 +45,12 @@ def read_bundle(folder: Path) -> Bundle:
             f"sequence_model.safetensors: its weights are not those of this program's {manifest.sequence_model.name}"
         ) from error
     frame = pl.read_parquet(folder / "items.parquet")
-    return Bundle(
+    bundle = Bundle(
         folder=folder,
         manifest=manifest,
-        projection=Projection(weight=arrays["weight"], bias=arrays["bias"]),
+        projection=projection,
         sequence_model=model.eval(),
+        semantic_term=semantic_term,
         items=BundleItems(
             ids=tuple(frame["id"].to_list()),
             attributes_json=tuple(frame["attributes"].to_list()),
@@ -48,8 +58,46 @@ def read_bundle(folder: Path) -> Bundle:
         ),
         semantic=tables["semantic"],
         residual=tables.get("residual"),
+        profile=tables.get("profile"),
         index=ItemIndex.read(folder / "index.faiss"),
     )
+    if (len(bundle.index), bundle.index.dim) != (manifest.num_items, bundle.space.width):
+        raise BundleCorruptError(
+            f"index.faiss: it holds {len(bundle.index)} vectors of width {bundle.index.dim}, "
+            f"but the manifest says {manifest.num_items} of {bundle.space.width}"
+        )
+    return bundle
+
+
+def _read_affine(path: Path, shape: tuple[int, int]) -> Projection:
+    return Projection(**_read_arrays(path, {"weight": shape, "bias": shape[1:]}))
+
+
+def _read_semantic_term(folder: Path, manifest: Manifest) -> SemanticTerm | None:
+    info = manifest.semantic_term
+    if info is None:
+        return None
+    if SEMANTIC_TERM_FILE not in manifest.files:
+        raise BundleCorruptError(f"{SEMANTIC_TERM_FILE}: the file is missing, and the manifest has a semantic term")
+    reduction = _read_affine(folder / SEMANTIC_TERM_FILE, (manifest.encoder.width, info.components))
+    return SemanticTerm(reduction, info.gamma, info.history, info.decay)
+
+
+def _read_tables(path: Path, manifest: Manifest) -> dict[str, Array]:
+    shapes = {"semantic": (manifest.num_items, manifest.dim)}
+    if manifest.has_residual:
+        shapes["residual"] = shapes["semantic"]
+    if manifest.semantic_term is not None:
+        shapes["profile"] = (manifest.num_items, manifest.semantic_term.components)
+    return _read_arrays(path, shapes)
+
+
+def _read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+    arrays = load_arrays(path)
+    found = {name: array.shape for name, array in arrays.items()}
+    if found != shapes:
+        raise BundleCorruptError(f"{path.name}: it holds {found}, but the manifest says {dict(shapes)}")
+    return arrays
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 from safetensors.torch import save_file as save_tensors
 
-from llmemb.bundle.bundle import ENCODER_FOLDER, BundleItems
+from llmemb.bundle.bundle import ENCODER_FOLDER, SEMANTIC_TERM_FILE, BundleItems
 from llmemb.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST_FILE,
@@ -16,12 +16,16 @@ from llmemb.bundle.manifest import (
     Metric,
     PromptInfo,
     Provenance,
+    Selection,
+    SemanticTermInfo,
 )
 from llmemb.errors import BundleError
 from llmemb.files import new_folder, save_arrays, sha256_of_file
 from llmemb.index import Array, ItemIndex
+from llmemb.item_space import Scoring, compose, join
 from llmemb.projection import Projection
 from llmemb.prompt import PromptSpec
+from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModel
 
 
@@ -36,7 +40,11 @@ def write_bundle(
     items: BundleItems,
     semantic: Array,
     residual: Array | None,
+    scoring: Scoring,
+    semantic_term: SemanticTerm | None,
+    profile: Array | None,
     metrics: tuple[Metric, ...],
+    selection: tuple[Selection, ...],
     seed: int,
     provenance: Provenance,
 ) -> Manifest:
@@ -52,7 +60,11 @@ def write_bundle(
         items: the N items of the catalogue.
         semantic: their projected embeddings, `(N, d)`.
         residual: their collaborative residuals, `(N, d)`, or None.
+        scoring: how item embeddings are composed of the two.
+        semantic_term: None where there is none.
+        profile: the items' semantic profile vectors `(N, q)`, None where there is no semantic term.
         metrics: the evaluation's figures.
+        selection: what was chosen on validation.
         seed: the configuration's seed.
         provenance: where all this comes from.
 
@@ -63,16 +75,22 @@ def write_bundle(
         BundleError: the parts do not fit each other.
     """
     _check_shapes(encoder, projection, sequence_model, items, semantic, residual)
+    _check_semantic_term(semantic_term, profile, encoder.width, len(items.ids))
     with new_folder(target) as folder:
         shutil.copytree(encoder_folder, folder / ENCODER_FOLDER)
-        save_arrays({"weight": projection.weight, "bias": projection.bias}, folder / "projection.safetensors")
+        save_arrays(projection.arrays(), folder / "projection.safetensors")
+        if semantic_term is not None:
+            save_arrays(semantic_term.reduction.arrays(), folder / SEMANTIC_TERM_FILE)
         save_tensors(sequence_model.state_dict(), folder / "sequence_model.safetensors")
         pl.DataFrame(
             {"id": items.ids, "attributes": items.attributes_json, "popularity": items.popularity}
         ).write_parquet(folder / "items.parquet")
-        tables = {"semantic": semantic} | ({} if residual is None else {"residual": residual})
-        save_arrays(tables, folder / "item_embeddings.safetensors")
-        ItemIndex.build(semantic if residual is None else semantic + residual).write(folder / "index.faiss")
+        tables = {"semantic": semantic, "residual": residual, "profile": profile}
+        save_arrays(
+            {name: table for name, table in tables.items() if table is not None},
+            folder / "item_embeddings.safetensors",
+        )
+        ItemIndex.build(join(compose(semantic, residual, scoring), profile)).write(folder / "index.faiss")
 
         manifest = Manifest(
             format_version=FORMAT_VERSION,
@@ -88,8 +106,11 @@ def write_bundle(
             num_items=len(items.ids),
             dim=projection.dim,
             has_residual=residual is not None,
+            scoring=scoring,
+            semantic_term=None if semantic_term is None else SemanticTermInfo.of(semantic_term),
             index="flat",
             metrics=metrics,
+            selection=selection,
             files=_describe_files(folder),
             provenance=provenance,
             checksum="",
@@ -119,6 +140,20 @@ def _check_shapes(
         raise BundleError(f"the encoder has width {encoder.width}, the projection reads {len(projection.weight)}")
     if model.spec.dim != projection.dim:
         raise BundleError(f"the sequence model has width {model.spec.dim}, the projection {projection.dim}")
+
+
+def _check_semantic_term(term: SemanticTerm | None, profile: Array | None, width: int, num_items: int) -> None:
+    if term is None and profile is None:
+        return
+    if term is None or profile is None:
+        missing = "semantic_term" if term is None else "profile"
+        raise BundleError(f"{missing} is None: a semantic term and the items' profile vectors come together")
+    if profile.shape != (num_items, term.components):
+        raise BundleError(
+            f"profile has the shape {profile.shape}, but items and semantic term make {(num_items, term.components)}"
+        )
+    if len(term.reduction.weight) != width:
+        raise BundleError(f"the encoder has width {width}, the semantic term reads {len(term.reduction.weight)}")
 
 
 def _describe_files(folder: Path) -> dict[str, FileInfo]:

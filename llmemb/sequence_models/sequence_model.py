@@ -18,8 +18,8 @@ class SequenceModelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    name: Literal["sasrec", "gru4rec", "bert4rec"] = "sasrec"
-    """Which sequence model."""
+    name: str = "sasrec"
+    """`sasrec`, `gru4rec`, `bert4rec`, or the entry-point name of one that an installed package brings."""
     dim: int = Field(default=64, ge=1)
     """Width of item embeddings and session vectors, d."""
     max_length: int = Field(default=50, ge=1)

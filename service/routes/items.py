@@ -10,7 +10,7 @@ from service.disconnect import unless_disconnected
 from service.openapi import problem_responses
 from service.parsing import parse_items
 from service.schemas import EMBED_EXAMPLES, EmbedItemsRequest, EmbedItemsResponse, ItemEmbedding
-from service.snapshot import item_embedding
+from service.snapshot import item_vector
 
 router = APIRouter(tags=["items"])
 
@@ -39,13 +39,14 @@ async def embed_items(
     if body.index:
         # Not cut off by a client that goes: begun is done.
         await asyncio.to_thread(engine.catalogue.add, items, [each.vector for each in semantic])
+    dim = engine.bundle.manifest.dim
     return EmbedItemsResponse(
         bundle_id=engine.bundle.manifest.id,
-        dimension=engine.bundle.manifest.dim,
+        dimension=dim,
         embeddings=[
             ItemEmbedding(
                 id=item.id,
-                embedding=item_embedding(engine.bundle, item.id, each.vector).tolist(),
+                embedding=item_vector(engine.bundle, item.id, each.vector)[:dim].tolist(),
                 cached=each.cached,
             )
             for item, each in zip(items, semantic, strict=True)

@@ -58,7 +58,10 @@ async def info(engine: EngineDep, settings: SettingsDep) -> InfoResponse:
         sequence_model=manifest.sequence_model.model_dump(mode="json"),
         dimension=manifest.dim,
         has_residual=manifest.has_residual,
+        scoring=manifest.scoring,
+        semantic_term=None if manifest.semantic_term is None else manifest.semantic_term.model_dump(mode="json"),
         metrics=[MetricBody(**metric.model_dump()) for metric in manifest.metrics],
+        selection=[choice.model_dump(mode="json") for choice in manifest.selection],
         catalogue=CatalogueCounts(
             items=len(snapshot),
             bundle=len(snapshot) - len(snapshot.added),

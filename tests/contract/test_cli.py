@@ -11,7 +11,21 @@ import pytest
 from llmemb import __version__
 from llmemb.cli import COMMANDS, main
 
-VERBS = ["train", "prepare", "scft", "embed", "rat", "evaluate", "bundle", "ablate", "serve", "check", "openapi"]
+VERBS = [
+    "train",
+    "prepare",
+    "select",
+    "scft",
+    "embed",
+    "rat",
+    "evaluate",
+    "report",
+    "bundle",
+    "ablate",
+    "serve",
+    "check",
+    "openapi",
+]
 
 
 def run(*arguments: str, code: str = "", path: Path | None = None) -> subprocess.CompletedProcess[str]:

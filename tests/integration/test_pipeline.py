@@ -5,16 +5,22 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from pydantic import TypeAdapter
 
 from llmemb.cli import main
 from tests.support.catalogue import TrainedRun, trained_run
 from training import pipeline
+from training.ablation import AblationFigure
+from training.config import Config
 from training.dataset import read_dataset
-from training.report import make_figures, read_figures
+from training.figures import read_figures
+from training.measuring import Resampling, measure
+from training.recommenders import LLMEMB
 from training.run_folder import RunFolder
 from training.steps.evaluate import RECOMMENDED
 
 STEPS = list(pipeline.STEPS)
+ABLATION = TypeAdapter(tuple[AblationFigure, ...])
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +89,12 @@ def test_predictions_hold_every_target_of_every_model(run: TrainedRun) -> None:
     counts = dict(zip(dataset.items["item_id"], dataset.items["train_count"], strict=True))
 
     assert frame.columns == [
-        "model", "seed", "split", "user_id", "target_item_id", "target_train_count", "rank_full", "rank_sampled"
+        "model", "seed", "split", "user_id", "target_item_id", "target_train_count", "history_length",
+        "rank_full", "rank_sampled",
     ]  # fmt: skip
-    assert frame["model"].unique(maintain_order=True).to_list() == ["llmemb", "vanilla", "semantic_knn", "popular"]
+    assert frame["model"].unique(maintain_order=True).to_list() == [
+        "llmemb", "vanilla", "vanilla_bce", "llm_init", "ease", "semantic_knn", "popular"
+    ]  # fmt: skip
     for (_, split), rows in frame.group_by("model", "split"):
         targets = dataset.test if split == "test" else dataset.cold_targets
         assert tuple(rows["user_id"]) == targets.user_ids
@@ -98,17 +107,24 @@ def test_predictions_hold_every_target_of_every_model(run: TrainedRun) -> None:
 
 
 def test_figures_can_be_made_again_from_the_predictions(run: TrainedRun) -> None:
-    """`figures.json` holds nothing that the predictions do not."""
-    folder = run.folder / "evaluate"
-    figures = read_figures(folder)
+    """`figures.json` holds nothing that the predictions do not, but for the figures of what is recommended."""
+    folder, config = run.folder / "evaluate", run.config
+    written = read_figures(folder)
     predictions = pl.read_parquet(folder / "predictions.parquet")
+    resampling = Resampling(
+        bootstrap_samples=config.evaluate.bootstrap_samples, confidence=config.evaluate.confidence, seed=config.seed
+    )
+    figures, comparisons = measure(predictions, written.group_bounds, config.evaluate.ks, LLMEMB, resampling)
 
-    assert make_figures(predictions, figures.tail_max_train_count, run.config.evaluate.ks) == figures
+    assert written.figures[: len(figures)] == figures
+    assert written.comparisons == comparisons
 
 
 def test_recommendations_leave_the_history_out(run: TrainedRun) -> None:
     """Ten items a test user, the best first, none of the history's."""
-    for row in pl.read_parquet(run.folder / "evaluate" / "recommendations.parquet").iter_rows(named=True):
+    frame = pl.read_parquet(run.folder / "evaluate" / "recommendations.parquet").filter(model=LLMEMB)
+    assert frame.height > 0
+    for row in frame.iter_rows(named=True):
         assert len(set(row["item_ids"])) == RECOMMENDED
         assert not set(row["item_ids"]) & set(row["history"])
         assert row["scores"] == sorted(row["scores"], reverse=True)
@@ -123,7 +139,9 @@ def test_bundle_holds_the_run(run: TrainedRun) -> None:
     assert bundle.items.popularity.tolist() == dataset.train_counts.tolist()
     assert bundle.manifest.seed == run.config.seed
     assert bundle.manifest.provenance.config == run.config.model_dump(mode="json")
-    assert [m.value for m in bundle.manifest.metrics] == [f.value for f in figures if f.protocol == "full"]
+    shown = [f for f in figures if f.protocol == "full" and f.group in ("all", "tail", "head", "cold")]
+    assert [m.value for m in bundle.manifest.metrics] == [f.value for f in shown]
+    assert bundle.manifest.selection == ()
     assert bundle.residual is not None
     assert not bundle.residual[bundle.items.popularity == 0].any()
     assert bundle.residual[bundle.items.popularity > 0].any(axis=1).all()
@@ -141,11 +159,12 @@ def test_second_run_does_nothing(copy: TrainedRun, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("override", "kept"),
     [
-        ("evaluate.num_negatives=11", ["prepare", "scft", "embed", "vanilla", "rat"]),
-        ("rat.alignment.alpha=0", ["prepare", "scft", "embed", "vanilla"]),
-        ("rat.max_epochs=1", ["prepare", "scft", "embed"]),
-        ("embed.batch_tokens=64", ["prepare", "scft", "vanilla"]),
-        ("scft.enabled=false", ["prepare", "vanilla"]),
+        ("select.depth=[1]", STEPS),
+        ("evaluate.num_negatives=11", ["prepare", "select", "scft", "embed", "vanilla", "rat", "baselines"]),
+        ("rat.alignment.alpha=0", ["prepare", "select", "scft", "embed", "vanilla", "baselines"]),
+        ("rat.max_epochs=1", ["prepare", "select", "scft", "embed"]),
+        ("embed.batch_tokens=64", ["prepare", "select", "scft", "vanilla"]),
+        ("scft.enabled=false", ["prepare", "select", "vanilla"]),
         ("seed=8", []),
     ],
 )
@@ -227,7 +246,9 @@ def test_verb_after_a_changed_option_is_our_error(copy: TrainedRun, capsys: pyte
         (["rat.components=500"], "rat.components is 500, but 38 items of width 32 allow 1 to 32"),
         (["prepare.min_interactions=99"], "no interaction is left after the 99-core"),
         (["prepare.attributes={title = 'name'}"], "no interaction is left after the 3-core"),
+        (["rat.semantic_term.gamma=1"], "rat.semantic_term.components is 256, but 38 items of width 32 allow 1 to 32"),
         (["rat.model.heads=3"], "rat.model: Value error, dim 16 must be a multiple of heads 3"),
+        (["rat.model.name=lstm"], "rat.model.name: the sequence model 'lstm' is not known; there are sasrec, gru4rec,"),
     ],
 )
 def test_run_that_cannot_be_is_our_error(
@@ -243,32 +264,127 @@ def test_run_that_cannot_be_is_our_error(
     assert message in error
 
 
-@pytest.mark.parametrize("override", ["prepare.cold_share=0", "evaluate.num_negatives=100", "rat.residual.mode=none"])
+@pytest.mark.parametrize("override", ["prepare.cold_share=0", "evaluate.num_negatives=100", "evaluate.baselines=false"])
 def test_line_runs_without_what_is_optional(copy: TrainedRun, override: str) -> None:
-    """No cold items, more negatives than there are items, no residual: each is an ordinary run."""
+    """No cold items, more negatives than there are items, no trained baselines: each is an ordinary run."""
     llmemb("train", copy, override, "rat.max_epochs=1", "scft.enabled=false")
 
     assert copy.bundle().manifest.num_items == 40
 
 
+LEFT_OPEN = (
+    "encoder.depth=auto",
+    "rat.components=auto",
+    "rat.residual.mode=auto",
+    "rat.semantic_term.gamma=auto",
+    "rat.semantic_term.components=8",
+    "select.depth=[1, 2]",
+    "select.components=[8, 16]",
+    "select.residual=['none', 'all']",
+    "select.gamma=[0.0, 1.0]",
+    "select.max_epochs=2",
+    "scft.max_steps=1",
+    "rat.max_epochs=2",
+    "evaluate.baselines=false",
+)
+
+
+@pytest.fixture(scope="module")
+def chosen(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A run that left everything open that can be; read it, never write to it."""
+    return trained_run(tmp_path_factory.getbasetemp(), tiny_llm, "sasrec", LEFT_OPEN)
+
+
+def test_options_left_open_are_chosen_and_used(chosen: TrainedRun) -> None:
+    """Each choice is in the bundle with the figures behind it, and the steps after it were run with it."""
+    manifest = chosen.bundle().manifest
+    values = {selection.option: selection.chosen for selection in manifest.selection}
+    used = Config.model_validate(manifest.provenance.config)
+
+    assert list(values) == ["encoder.depth", "rat.components", "rat.residual.mode", "rat.semantic_term.gamma"]
+    for selection in manifest.selection:
+        scores = {trial.value: trial.score for trial in selection.trials}
+        assert len(scores) == 2
+        assert selection.chosen == max(scores, key=scores.__getitem__)
+    assert manifest.encoder.depth == used.encoder.depth == values["encoder.depth"]
+    assert used.rat.components == values["rat.components"]
+    assert used.rat.residual.mode == values["rat.residual.mode"]
+    assert manifest.has_residual == (values["rat.residual.mode"] == "all")
+    assert (manifest.semantic_term.gamma if manifest.semantic_term else 0) == values["rat.semantic_term.gamma"]
+    assert (chosen.folder / "config.json").read_text() == chosen.config.model_dump_json(indent=2) + "\n"
+
+
+def test_choice_is_made_once(chosen: TrainedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second run, of the whole line or of a verb after `select`, finds every step up to date."""
+    before = stamps(chosen.folder)
+    pipeline.train(chosen.config, chosen.folder)
+    pipeline.run_verb("rat", chosen.config, chosen.folder)
+    pipeline.run_verb("bundle", chosen.config, chosen.folder)
+
+    assert up_to_date(capsys.readouterr().out) == [*STEPS, "vanilla", "rat", "bundle"]
+    assert stamps(chosen.folder) == before
+
+
+def test_fixing_what_was_chosen_tunes_nothing_again(
+    chosen: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Steps depend on what was chosen, not on how; but the bundle no longer says that anything was chosen."""
+    manifest = chosen.bundle().manifest
+    fixed = [
+        f"{selection.option}={selection.chosen}"
+        for selection in manifest.selection
+        if selection.option != "rat.semantic_term.gamma"
+    ]
+    run = TrainedRun(chosen.config_path, tmp_path / "run", (*chosen.options, *fixed))
+    pipeline.train(run.config, run.folder, shared=[RunFolder(chosen.folder)])
+    kept = ["prepare", "scft", "embed", "vanilla", "rat", "baselines", "evaluate"]
+
+    assert up_to_date(capsys.readouterr().out) == kept
+    assert [selection.option for selection in run.bundle().manifest.selection] == ["rat.semantic_term.gamma"]
+
+
+def test_changed_candidates_choose_again(
+    chosen: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other candidates are another choice; a verb after `select` says that it is to be made."""
+    run = RunFolder(tmp_path / "run")
+    changed = TrainedRun(chosen.config_path, run.path, (*chosen.options, "select.max_epochs=1"))
+    pipeline.train(chosen.config, run.path, last="prepare", shared=[RunFolder(chosen.folder)])
+
+    with pytest.raises(SystemExit) as caught:
+        llmemb("scft", changed, *changed.options)
+
+    assert caught.value.code == 3
+    assert "run: select is not up to date; run its verb or `llmemb train` first" in capsys.readouterr().err
+
+
 def test_ablation_shares_what_its_variants_have_in_common(
     run: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Four variants of two seeds: the table has each, and a step is run once for all variants that share it."""
+    """Four variants of two seeds: the tables have each, and a step is run once for all variants that share it."""
     changes = [f"--set={change}" for change in ("rat.max_epochs=1", "scft.max_steps=1", "evaluate.ks=[10]")]
+    names = ["no SCFT", "no alignment", "no SCFT, no alignment"]
     arguments = ["ablate", str(run.config_path), "--run", str(tmp_path), "--seeds", "1", "2", *changes]
+    arguments += ["--variants", *names]
     main(arguments)
     output = capsys.readouterr().out
     table = (tmp_path / "table.md").read_text()
+    figures = ABLATION.validate_json((tmp_path / "figures.json").read_bytes())
 
     assert output.endswith(table + "\n")
-    assert table.startswith("### Ranked among all items, 2 seeds, mean ± standard deviation\n")
+    assert table.startswith("### Ranked among all items; seeds: 2, mean ± standard deviation\n")
     assert table.count("\n| no SCFT, no alignment | ") == 2
-    assert len(up_to_date(output)) == 2 * (0 + 2 + 4 + 4)
+    assert list(dict.fromkeys(figure.row for figure in figures))[:5] == ["llmemb", *names, "vanilla"]
+    for seed, number in ((1, 0), (2, 1)):
+        evaluated = read_figures(tmp_path / f"seed-{seed}" / "no-SCFT" / "evaluate").figures
+        values = {(f.protocol, f.group, f.metric): f.value for f in evaluated if f.model == LLMEMB}
+        mine = [figure for figure in figures if figure.row == "no SCFT"]
+        assert [f.values[number] for f in mine] == [values[f.protocol, f.group, f.metric] for f in mine]
+    assert len(up_to_date(output)) == 2 * (0 + 3 + 6 + 6)
     for path in ("prepare/items.parquet", "embed/raw_embeddings.safetensors"):
         assert (tmp_path / "seed-1" / "llmemb" / path).samefile(tmp_path / "seed-1" / "no-alignment" / path)
     assert not (tmp_path / "seed-1" / "llmemb" / "bundle").exists()
 
     main(arguments)
-    assert len(up_to_date(capsys.readouterr().out)) == 2 * 4 * 6
+    assert len(up_to_date(capsys.readouterr().out)) == 2 * 4 * 8
     assert (tmp_path / "table.md").read_text() == table

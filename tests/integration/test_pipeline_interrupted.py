@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.catalogue import Ending, TrainedRun, run_llmemb, trained_run
+from tests.support.catalogue import Ending, TrainedRun, run_llmemb, trained_run, write_catalogue, write_config
 from training import pipeline
 from training.run_folder import RunFolder
 
@@ -30,6 +30,7 @@ def run(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
         ("embed", "os.rename", "steps/embed.json", 2),
         ("vanilla", "os.rename", "vanilla/checkpoint.safetensors", 3),
         ("rat", "os.rename", "rat/checkpoint.safetensors", 5),
+        ("baselines", "os.rename", "llm_init/checkpoint.safetensors", 3),
         ("bundle", "open", "/manifest.json", 1),
     ],
 )
@@ -53,6 +54,31 @@ def test_killed_run_ends_with_the_same_bundle(
 
     assert TrainedRun(run.config_path, folder.path).bundle().manifest.id == run.bundle().manifest.id
     assert folder.record(step).files == RunFolder(run.folder).record(step).files
+
+
+def test_killed_choice_goes_on(tiny_llm: Path, tmp_path: Path) -> None:
+    """Killed after a candidate of `select`: what was trained is not trained again, and the choice is the same."""
+    options = (
+        "rat.components=auto", "select.components=[8, 16]", "select.max_epochs=2", "scft.enabled=false"
+    )  # fmt: skip
+    source = write_catalogue(tmp_path / "source")
+    config_path = write_config(tmp_path / "tiny.toml", source=source, base=tiny_llm)
+    whole, cut = (TrainedRun(config_path, tmp_path / name, options) for name in ("whole", "cut"))
+    pipeline.train(whole.config, whole.folder, last="select")
+    first, second = (f"depth-None-components-{number}-residual-all.safetensors" for number in (8, 16))
+    code, *output = run_llmemb(
+        ["train", config_path, "--run", cut.folder, *(f"--set={option}" for option in options)],
+        tmp_path,
+        Ending("os.rename", second, 1),
+    )
+    assert code == -signal.SIGKILL, output
+    trained = (cut.folder / "select" / first).stat().st_mtime_ns
+
+    pipeline.train(cut.config, cut.folder, last="select")
+
+    assert (cut.folder / "select" / first).stat().st_mtime_ns == trained
+    for name in (first, second, "selection.json"):
+        assert (cut.folder / "select" / name).read_bytes() == (whole.folder / "select" / name).read_bytes()
 
 
 @pytest.mark.parametrize(("step", "path"), [("scft", "last_checkpoint"), ("rat", "rat/checkpoint.safetensors")])

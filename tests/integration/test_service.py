@@ -278,7 +278,11 @@ def other_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
         ),
         semantic=projection.apply(bundle.load_encoder().encode([prompt.render(title) for title in titles])),
         residual=None,
+        scoring="dot",
+        semantic_term=None,
+        profile=None,
         metrics=(),
+        selection=(),
         seed=1,
         provenance=bundle.manifest.provenance,
     )

@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import ndcg_score, top_k_accuracy_score
+from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, top_k_accuracy_score
 
 from tests.support.catalogue import trained_run
 from training.dataset import Targets
-from training.ranking import full_ranks, hit_rate, ndcg
-from training.report import read_figures
+from training.figures import Figure, GroupBounds, read_figures
+from training.ranking import full_ranks, hit_rate, ndcg, reciprocal_rank
 
 Array = NDArray[np.float64]
 
@@ -22,34 +22,45 @@ def outside(relevant: NDArray[np.int64], scores: Array, metric: str) -> float:
     Args:
         relevant: the one relevant column of each row `(n,)`.
         scores: `(n, m)`.
-        metric: `hr@k` or `ndcg@k`.
+        metric: `hr@k`, `ndcg@k` or `mrr`.
     """
-    name, k = metric.split("@")
     columns = np.arange(scores.shape[1])
+    if metric == "mrr":
+        return float(label_ranking_average_precision_score(columns == relevant[:, None], scores))
+    name, k = metric.split("@")
     if name == "hr":
         return float(top_k_accuracy_score(relevant, scores, k=int(k), labels=columns))
     return float(ndcg_score(columns == relevant[:, None], scores, k=int(k)))
+
+
+def expected(figure: Figure, frame: pl.DataFrame, bounds: dict[str, GroupBounds]) -> tuple[int, float]:
+    """Return how many targets a figure is over, and its value, by scikit-learn."""
+    rows = frame.filter(model=figure.model, split="cold" if figure.group == "cold" else "test")
+    if figure.group in bounds:
+        group = bounds[figure.group]
+        rows = rows.filter(pl.col(group.by).is_between(group.low, 10**9 if group.high is None else group.high))
+    places = rows[f"rank_{figure.protocol}"].to_numpy() - 1
+    # A list in which the target stands at its rank, the best score first.
+    scores = np.tile(-np.arange(max(places.max(), 20) + 1.0), (len(places), 1))
+    return rows.height, outside(places, scores, figure.metric)
 
 
 def test_figures_are_those_of_an_outside_library(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Each figure of each model, protocol and group follows from the ranks in `predictions.parquet`."""
     folder = trained_run(tmp_path_factory.getbasetemp(), tiny_llm, "sasrec").folder / "evaluate"
     report, frame = read_figures(folder), pl.read_parquet(folder / "predictions.parquet")
-    tail = pl.col("target_train_count") <= report.tail_max_train_count
-    groups = {"all": pl.lit(value=True), "tail": tail, "head": ~tail, "cold": pl.lit(value=True)}
+    bounds = {group.group: group for group in report.group_bounds}
+    figures = [figure for figure in report.figures if figure.low is not None]
     wrong = []
-    for figure in report.figures:
-        split = "cold" if figure.group == "cold" else "test"
-        rows = frame.filter(pl.col("model") == figure.model, pl.col("split") == split, groups[figure.group])
-        places = rows[f"rank_{figure.protocol}"].to_numpy() - 1
-        # A list in which the target stands at its rank, the best score first.
-        scores = np.tile(-np.arange(max(places.max(), 20) + 1.0), (len(places), 1))
-        value = outside(places, scores, figure.metric)
-        if (figure.targets, figure.value) != (rows.height, pytest.approx(value, abs=1e-9)):
+    for figure in figures:
+        targets, value = expected(figure, frame, bounds)
+        if (figure.targets, figure.value) != (targets, pytest.approx(value, abs=1e-9)):
             wrong.append((figure, value))
 
     assert wrong == []
-    assert len(report.figures) == 4 * 2 * 4 * 2 * 3  # models, protocols, groups, metrics, cut-offs
+    assert {"all", "tail", "head", "cold", "tail_users", "popularity_1", "length_1"} <= {f.group for f in figures}
+    # Models, protocols, groups; two metrics at three cut-offs, and MRR.
+    assert len(figures) == 7 * 2 * len({f.group for f in figures}) * (2 * 3 + 1)
 
 
 @pytest.mark.parametrize("exclude", [True, False])
@@ -65,8 +76,9 @@ def test_ranks_and_metrics_from_scores(exclude: bool) -> None:
         if exclude:
             left[i, history[history != rows[i]]] = -1e9
     parts = iter(np.split(scores.copy(), [256]))
-    ranks = full_ranks(lambda _: next(parts), targets, exclude_history=exclude)  # type: ignore[arg-type, return-value]
+    ranks = full_ranks(lambda _: next(parts), targets, 40, exclude_history=exclude)  # type: ignore[arg-type, return-value]
 
     for k in (1, 5, 10, 20):
         assert hit_rate(ranks, k).mean() == pytest.approx(outside(rows, left, f"hr@{k}"))
         assert ndcg(ranks, k).mean() == pytest.approx(outside(rows, left - left.min() + 1, f"ndcg@{k}"))
+    assert reciprocal_rank(ranks).mean() == pytest.approx(outside(rows, left, "mrr"))

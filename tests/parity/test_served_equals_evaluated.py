@@ -21,6 +21,21 @@ SCORES_AGREE = 1e-5
 """Two items whose scores differ by less may change places: sums of other batches differ in their last bits."""
 COSINE = 0.9999
 DEMO = REPOSITORY / "runs" / "demo"
+NO_BASELINES = "evaluate.baselines=false"
+TERM = ("rat.semantic_term.components=8", "rat.semantic_term.history=4")
+COSINE_AND_TERM = ("rat.scoring=cosine", "rat.semantic_term.gamma=0.5", *TERM, NO_BASELINES)
+LEFT_OPEN = ("rat.semantic_term.gamma=auto", "select.gamma=[0.5, 1.0]", *TERM, "rat.residual.mode=none", NO_BASELINES)
+SHORT = ("rat.max_epochs=2", NO_BASELINES)
+TRAINED_TABLE = (
+    "rat.table=trained", "rat.residual.mode=popular", "rat.loss=bce", "rat.alignment.form=soft", *SHORT
+)  # fmt: skip
+ONE_LAYER = (
+    "rat.adapter_layers=1", "rat.reduction=pca", "rat.loss=gbce", "rat.num_negatives=8", "rat.alignment.alpha=0", *SHORT
+)  # fmt: skip
+NO_REDUCTION = (
+    "rat.reduction=none", "rat.loss=sampled_softmax", "rat.num_negatives=8", "rat.scoring=cosine",
+    "rat.table=trained", "rat.residual.mode=none", *SHORT,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,9 +58,12 @@ class Served:
 @pytest.fixture(
     scope="module",
     params=[
-        "sasrec",
-        "gru4rec",
-        "bert4rec",
+        pytest.param(("sasrec", ()), id="sasrec"),
+        pytest.param(("gru4rec", COSINE_AND_TERM), id="gru4rec-cosine-term"),
+        pytest.param(("bert4rec", LEFT_OPEN), id="bert4rec-term-no-residual"),
+        pytest.param(("sasrec", TRAINED_TABLE), id="sasrec-trained-table"),
+        pytest.param(("gru4rec", ONE_LAYER), id="gru4rec-one-layer"),
+        pytest.param(("bert4rec", NO_REDUCTION), id="bert4rec-no-reduction"),
         pytest.param("smoke", marks=pytest.mark.slow),
         pytest.param("demo", marks=pytest.mark.slow),
     ],
@@ -53,7 +71,7 @@ class Served:
 def served(
     request: pytest.FixtureRequest, tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    """Each sequence model on the made-up catalogue, the real model on real data, and the demo where there is one."""
+    """Each sequence model, with options, on the made-up catalogue; the real model on real data; the demo, if any."""
     if request.param == "smoke":
         config = load_config(REPOSITORY / "training" / "configs" / "smoke.toml")
         if not (REPOSITORY / config.encoder.base).is_file() or not (REPOSITORY / config.prepare.path).is_dir():
@@ -65,7 +83,7 @@ def served(
         if not (folder / "bundle" / "manifest.json").is_file():
             pytest.skip("there is no runs/demo/bundle: `make demo-bundle` trains it")
     else:
-        folder = trained_run(tmp_path_factory.getbasetemp(), tiny_llm, request.param).folder
+        folder = trained_run(tmp_path_factory.getbasetemp(), tiny_llm, *request.param).folder
     settings = make_settings(folder / "bundle", tmp_path_factory.mktemp("state"))
     with (
         serving(settings) as (_, url),
@@ -76,7 +94,7 @@ def served(
 
 def test_recommendations_are_the_evaluated_ones(served: Served) -> None:
     """For every test user the ten items and their scores; only items of equal scores may change places."""
-    frame = pl.read_parquet(served.run_folder / "evaluate" / "recommendations.parquet")
+    frame = pl.read_parquet(served.run_folder / "evaluate" / "recommendations.parquet").filter(model="llmemb")
     exclude = served.bundle.manifest.provenance.config["evaluate"]["exclude_history"]  # type: ignore[index, call-overload]
     wrong = []
     for row in frame.iter_rows(named=True):
@@ -109,7 +127,7 @@ def test_catalogue_items_embedded_again_are_the_stored_ones(served: Served) -> N
 
 
 def test_unknown_item_of_the_same_text_has_the_semantic_embedding(served: Served) -> None:
-    """Under a new id the same text has the projection alone: what interactions taught belongs to the id."""
+    """Under a new id the same text has the projection's direction alone: what interactions taught belongs to the id."""
     items, semantic = served.bundle.items, served.bundle.semantic
     rows = range(0, len(items.ids), max(1, len(items.ids) // 20))
     bodies = [{"id": f"new-{row}", "attributes": json.loads(items.attributes_json[row])} for row in rows]
@@ -125,7 +143,7 @@ def test_new_item_is_recommended_without_training(tiny_llm: Path, tmp_path_facto
     It says what a film of one genre says; after three films of the genre it is among the ten best, and after three
     of another genre it is not before them.
     """
-    folder = trained_run(tmp_path_factory.getbasetemp(), tiny_llm, "gru4rec").folder
+    folder = trained_run(tmp_path_factory.getbasetemp(), tiny_llm, "gru4rec", COSINE_AND_TERM).folder
     settings = make_settings(folder / "bundle", tmp_path_factory.mktemp("state"))
     film = catalogue_items()["western-6"]
     with serving(settings) as (_, url), httpx2.Client(base_url=url, timeout=DEADLINE_SECONDS) as client:

@@ -1,6 +1,7 @@
 """A made-up catalogue with taste in it, the offline line run on it, and a way to end a run at a chosen moment."""
 
 import functools
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -118,36 +119,44 @@ class TrainedRun:
 
     config_path: Path
     folder: Path
+    options: tuple[str, ...] = ()
+    """What it was trained with beside the file, as `--set` takes them."""
 
     @property
     def config(self) -> Config:
         """The configuration."""
-        return load_config(self.config_path)
+        return load_config(self.config_path, self.options)
 
     def bundle(self) -> Bundle:
         """The bundle it wrote."""
         return read_bundle(self.folder / "bundle")
 
 
-@functools.cache
-def trained_run(base: Path, llm: Path, model: str) -> TrainedRun:
-    """Run the whole line on the made-up catalogue, once a session for each sequence model.
+def trained_run(base: Path, llm: Path, model: str, options: tuple[str, ...] = ()) -> TrainedRun:
+    """Run the whole line on the made-up catalogue, once a session for each sequence model and options.
 
-    The second model and the third take everything over from the first but what depends on the model.
+    All but the first, SASRec without options, take over from it what does not depend on these.
 
     Args:
         base: the session's temporary folder.
         llm: as `write_tiny_llm` wrote it.
         model: the sequence model.
+        options: of the configuration, as `--set` takes them.
     """
-    folder = base / f"trained-{model}"
-    if model == "sasrec":
+    return _train_once(base, llm, model, options)
+
+
+@functools.cache
+def _train_once(base: Path, llm: Path, model: str, options: tuple[str, ...]) -> TrainedRun:
+    folder = base / f"trained-{model}-{hashlib.sha256(repr(options).encode()).hexdigest()[:12]}"
+    if (model, options) == ("sasrec", ()):
         source, shared = write_catalogue(folder / "source"), []
     else:
         first = trained_run(base, llm, "sasrec")
         source, shared = first.config_path.parent / "source", [pipeline.RunFolder(first.folder)]
     folder.mkdir(exist_ok=True)
-    run = TrainedRun(write_config(folder / "tiny.toml", source=source, base=llm, model=model), folder / "run")
+    config_path = write_config(folder / "tiny.toml", source=source, base=llm, model=model)
+    run = TrainedRun(config_path, folder / "run", options)
     pipeline.train(run.config, run.folder, shared=shared)
     return run
 

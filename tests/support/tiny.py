@@ -13,11 +13,13 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
-from llmemb.bundle import BundleItems, EncoderInfo, Metric, Provenance, write_bundle
+from llmemb.bundle import BundleItems, EncoderInfo, Metric, Provenance, Selection, Trial, write_bundle
 from llmemb.encoder import load_llm
 from llmemb.item import Item, attributes_to_json, parse_attributes
+from llmemb.item_space import Scoring
 from llmemb.projection import fit_reduction, fold
 from llmemb.prompt import PromptSpec
+from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
 
 TINY_PROMPT = PromptSpec("movie", ("title", "release_year", "genres"))
@@ -25,6 +27,18 @@ TINY_DIM = 16
 """Width of the tiny bundle's item embeddings, d."""
 TINY_COMPONENTS = 8
 """Directions that the tiny bundle's whitening keeps, p."""
+TINY_TERM_COMPONENTS = 6
+"""Width of the tiny semantic term's space, q."""
+TINY_TERM_HISTORY = 3
+"""Most recent items that make the profile of the tiny semantic term."""
+TINY_TERM_DECAY = 0.5
+"""Weight of an item of that profile over that of the next one."""
+TINY_SELECTION = Selection(
+    option="rat.components",
+    chosen=TINY_COMPONENTS,
+    metric="full NDCG@10",
+    trials=(Trial(value=4, score=0.1), Trial(value=TINY_COMPONENTS, score=0.125)),
+)
 
 _TITLES = (
     "The Silent Harbour", "Midnight Engine", "A Garden of Glass", "Red Canyon", "The Last Lighthouse",
@@ -98,7 +112,14 @@ def write_tiny_llm(folder: Path, *, layers: int = 2, hidden: int = 32, seed: int
 
 
 def write_tiny_bundle(
-    folder: Path, llm: Path, *, sequence_model: str = "sasrec", with_residual: bool = True, seed: int = 0
+    folder: Path,
+    llm: Path,
+    *,
+    sequence_model: str = "sasrec",
+    with_residual: bool = True,
+    scoring: Scoring = "dot",
+    gamma: float = 0.0,
+    seed: int = 0,
 ) -> Path:
     """Write a real bundle of the tiny items with `write_bundle`.
 
@@ -110,6 +131,8 @@ def write_tiny_bundle(
         llm: as `write_tiny_llm` wrote it.
         sequence_model: `sasrec`, `gru4rec` or `bert4rec`; reads the last 10 items of a history.
         with_residual: whether items carry a residual.
+        scoring: how item embeddings are composed.
+        gamma: weight of the semantic term; 0 leaves it out.
         seed: of all that is random; the global random state stays as it was.
 
     Returns:
@@ -129,6 +152,11 @@ def write_tiny_bundle(
     ]
     projection = fold(fit_reduction(raw, TINY_COMPONENTS, "whiten"), layers)
     residual = 0.5 * random.normal(size=(len(items), TINY_DIM)).astype(np.float32) * (popularity > 0)[:, None]
+
+    semantic_term = None
+    if gamma:
+        whitening = fold(fit_reduction(raw, TINY_TERM_COMPONENTS, "whiten"), [])
+        semantic_term = SemanticTerm(whitening, gamma, TINY_TERM_HISTORY, TINY_TERM_DECAY)
 
     spec = SequenceModelSpec.model_validate({"name": sequence_model, "dim": TINY_DIM, "max_length": 10, "heads": 2})
     with torch.random.fork_rng(devices=[]):
@@ -156,7 +184,11 @@ def write_tiny_bundle(
             ),
             semantic=projection.apply(raw),
             residual=residual if with_residual else None,
+            scoring=scoring,
+            semantic_term=semantic_term,
+            profile=None if semantic_term is None else semantic_term.apply(raw),
             metrics=(Metric(model="llmemb", group="all", name="ndcg@10", value=0.125),),
+            selection=(TINY_SELECTION,),
             seed=seed,
             provenance=Provenance(created_at="2025-01-01T00:00:00+00:00", versions={}, config={}),
         )

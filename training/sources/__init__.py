@@ -1,6 +1,5 @@
 """Raw formats -> interactions and items."""
 
-from training.sources.read import read_source, source_files
-from training.sources.source import Source
+from training.sources.read import SourceFiles, read_interactions, read_items, source_files
 
-__all__ = ["Source", "read_source", "source_files"]
+__all__ = ["SourceFiles", "read_interactions", "read_items", "source_files"]

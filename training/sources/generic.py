@@ -1,47 +1,73 @@
-"""The generic form: `interactions.csv[.gz]` (user_id, item_id, timestamp) and `items.jsonl[.gz]` (item_id, ...)."""
+"""The generic form: `interactions` and `items`, each as `.csv[.gz]`, `.jsonl[.gz]` or `.parquet`."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
+import polars.selectors as cs
+
 from llmemb.errors import DataError
-from training.sources.source import ITEM, Source, collect_items
-from training.sources.table import check_interactions, open_source, read_table
+from training.sources.interactions import check_interactions
+from training.sources.json_lines import read_json_columns, read_json_objects
+from training.sources.source import InteractionColumns, ItemColumns, ItemRow
+from training.sources.table import LINE, read_table
+from training.sources.table_items import table_items
+
+_BATCH_ROWS = 1 << 18
 
 
-def read_generic(interactions: Path, items: Path, columns: Mapping[str, str]) -> Source:
-    """Read both files.
-
-    Args:
-        interactions: the CSV file.
-        items: the JSON lines file.
-        columns: attribute name -> key of the JSON objects; empty: every key but `item_id`.
+def read_generic_interactions(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFrame]:
+    """Read checked interactions.
 
     Raises:
-        DataError: a line cannot be used; names the file and the line.
+        DataError: the file, a column or a line cannot be used; names the file and the line.
     """
-    names: dict[str, None] = dict.fromkeys(columns)
-
-    def rows() -> Iterator[tuple[int, object, dict[str, object]]]:
-        for line, row in _json_lines(items):
-            item_id = row.pop(ITEM, None)
-            raw = {name: row.get(key) for name, key in columns.items()} if columns else row
-            names.update(dict.fromkeys(raw))
-            yield line, item_id, raw
-
-    attributes = collect_items(items, rows())
-    return Source(check_interactions(read_table(interactions, ","), interactions), attributes, tuple(names))
+    if path.suffix == ".parquet":
+        return check_interactions(_parquet_interactions(path, columns), path, columns, unit="row")
+    if ".jsonl" in path.suffixes:
+        return check_interactions(read_json_columns(path, columns.names), path, columns)
+    return check_interactions(read_table(path, ","), path, columns)
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    with open_source(path) as file:
-        for line, text in enumerate(file, start=1):
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-            except ValueError as error:
-                raise DataError(f"{path}: line {line}: not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path}: line {line}: must be a JSON object, not {type(row).__name__}")
-            yield line, row
+def read_generic_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
+    """Read items; in CSV and in text cells of Parquet, `|` stands between the values of a list.
+
+    Raises:
+        DataError: the file, a column or a line cannot be used; names the file and the line.
+    """
+    if ".jsonl" in path.suffixes:
+        return _json_items(path, columns)
+    if path.suffix == ".parquet":
+        frames = (frame.with_columns(cs.float().fill_nan(None)) for frame in _read_parquet(path))
+        return table_items(path, frames, columns, "|", unit="row")
+    return table_items(path, read_table(path, ","), columns, "|")
+
+
+def _json_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
+    for line, row in read_json_objects(path):
+        item_id = row.pop(columns.item, None)
+        wanted = columns.attributes
+        yield f"line {line}", item_id, {name: row.get(key) for name, key in wanted.items()} if wanted else row
+
+
+def _parquet_interactions(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFrame]:
+    """Ids become text, and dates Unix seconds."""
+    for frame in _read_parquet(path, columns.names):
+        known = [name for name in (columns.user, columns.item) if name in frame.columns]
+        seconds = cs.temporal().cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
+        yield frame.with_columns(pl.col(known).cast(pl.String), seconds)
+
+
+def _read_parquet(path: Path, names: list[str] | None = None) -> Iterator[pl.DataFrame]:
+    """Read batches of the columns that are there, and `LINE`, the row from 1; at least one frame."""
+    row = 1
+    try:
+        table = pl.scan_parquet(path)
+        schema = table.collect_schema()
+        chosen = [name for name in schema if names is None or name in names]
+        yield pl.DataFrame(schema={name: schema[name] for name in chosen} | {LINE: pl.Int64})
+        for frame in table.select(chosen).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True):
+            yield frame.with_columns(pl.int_range(row, row + frame.height).alias(LINE))
+            row += frame.height
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: {error}") from error

@@ -1,56 +1,165 @@
-"""Find the files of a source and read them."""
+"""Find the files of a source, and read them in their form."""
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from llmemb.errors import DataError
-from training.sources.generic import read_generic
-from training.sources.recbole import read_recbole
-from training.sources.source import Source
+from training.sources import amazon, generic, movielens, recbole, yelp
+from training.sources.interactions import Interactions, code_interactions
+from training.sources.items import Items, collect_items
+from training.sources.source import InteractionColumns, ItemColumns, ItemRow
 
-Format = Literal["recbole", "generic"]
-_PATTERNS: dict[Format, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "recbole": (("*.inter",), ("*.item",)),
-    "generic": (("interactions.csv", "interactions.csv.gz"), ("items.jsonl", "items.jsonl.gz")),
+Format = Literal["generic", "recbole", "movielens", "amazon_2014", "amazon_2018", "amazon_2023", "yelp"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How the files of a form are named and read.
+
+    Args:
+        interactions: pattern of the whole name of the file.
+        items: likewise.
+        read_interactions: gives checked frames.
+        read_items: gives the items.
+        attributes: those that are read where the configuration names none; empty: every column but the id.
+        raw: whether the files are as their publisher made them: faults that nobody here can mend are counted.
+    """
+
+    interactions: str
+    items: str
+    read_interactions: Callable[[Path, InteractionColumns], Iterator[pl.DataFrame]]
+    read_items: Callable[[Path, ItemColumns], Iterator[ItemRow]]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    raw: bool = True
+
+
+# The first form that fits is taken: Amazon's names, which can be any, stand last.
+_FORMS: dict[Format, _Form] = {
+    "generic": _Form(
+        r"interactions\.(csv|csv\.gz|jsonl|jsonl\.gz|parquet)",
+        r"items\.(csv|csv\.gz|jsonl|jsonl\.gz|parquet)",
+        generic.read_generic_interactions,
+        generic.read_generic_items,
+        raw=False,
+    ),
+    "recbole": _Form(
+        r".*\.inter", r".*\.item", recbole.read_recbole_interactions, recbole.read_recbole_items, raw=False
+    ),
+    "movielens": _Form(
+        r"u\.data|ratings\.(dat|csv)",
+        r"u\.item|movies\.(dat|csv)",
+        movielens.read_movielens_interactions,
+        movielens.read_movielens_items,
+        movielens.DEFAULT_ATTRIBUTES,
+    ),
+    "yelp": _Form(
+        r"yelp_academic_dataset_review\.json(\.gz)?",
+        r"yelp_academic_dataset_business\.json(\.gz)?",
+        yelp.read_yelp_interactions,
+        yelp.read_yelp_items,
+        yelp.DEFAULT_ATTRIBUTES,
+    ),
+    "amazon_2014": _Form(
+        r"reviews_.+\.json(\.gz)?",
+        r"meta_.+\.json(\.gz)?",
+        amazon.read_reviews,
+        amazon.read_metadata_2014,
+        amazon.ATTRIBUTES_2014,
+    ),
+    "amazon_2018": _Form(
+        r"(?!meta_|reviews_|yelp_).+\.json(\.gz)?",
+        r"meta_.+\.json(\.gz)?",
+        amazon.read_reviews,
+        amazon.read_metadata_2018,
+        amazon.ATTRIBUTES_2018,
+    ),
+    "amazon_2023": _Form(
+        r"(?!meta_|interactions\.|items\.).+\.jsonl(\.gz)?",
+        r"meta_.+\.jsonl(\.gz)?",
+        amazon.read_reviews_2023,
+        amazon.read_metadata_2023,
+        amazon.ATTRIBUTES_2023,
+    ),
 }
 
 
-def source_files(folder: Path, wanted: Literal["auto", "recbole", "generic"]) -> tuple[Format, Path, Path]:
-    """Return the format of a source and its file of interactions and of items.
+class SourceFiles(NamedTuple):
+    """The form of a source and its two files."""
+
+    format: Format
+    interactions: Path
+    items: Path
+
+
+def source_files(folder: Path, wanted: Format | Literal["auto"]) -> SourceFiles:
+    """Return the form of a source and its file of interactions and of items.
 
     Raises:
         DataError: the files are not there, or there are several.
     """
-    for name, (interaction_patterns, item_patterns) in _PATTERNS.items():
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    for name, form in _FORMS.items():
         if wanted not in ("auto", name):
             continue
-        interactions = _matches(folder, interaction_patterns)
-        items = _matches(folder, item_patterns)
+        interactions = [found for found in names if re.fullmatch(form.interactions, found)]
+        items = [found for found in names if re.fullmatch(form.items, found)]
         if len(interactions) == 1 and len(items) == 1:
-            return name, interactions[0], items[0]
+            return SourceFiles(name, folder / interactions[0], folder / items[0])
+        if wanted == name:
+            raise DataError(
+                f"{folder} holds no {name} source: one file of interactions is needed, and there are "
+                f"{', '.join(interactions) or 'none'}; one of items, and there are {', '.join(items) or 'none'}; "
+                "docs/data.md says how they are named"
+            )
     raise DataError(
-        f"{folder} holds no source: it needs one interactions.csv[.gz] and one items.jsonl[.gz], "
-        "or one *.inter and one *.item file"
+        f"{folder} holds no source, or several: one file of interactions and one of items are needed, named as "
+        f"docs/data.md says for {', '.join(get_args(Format))}"
     )
 
 
-def read_source(
-    folder: Path,
-    wanted: Literal["auto", "recbole", "generic"],
-    columns: Mapping[str, str],
-    list_attributes: Collection[str],
-) -> Source:
-    """Read the source in a folder; see `read_generic` and `read_recbole`.
+def read_interactions(files: SourceFiles, columns: InteractionColumns, min_rating: float | None) -> Interactions:
+    """Read the interactions, those rated lower than `min_rating` left out.
 
     Raises:
-        DataError: the files are not there or a line cannot be used.
+        DataError: the file or a line cannot be used, or there is no rating to compare; names the file and the line.
     """
-    name, interactions, items = source_files(folder, wanted)
-    if name == "recbole":
-        return read_recbole(interactions, items, columns, list_attributes)
-    return read_generic(interactions, items, columns)
+    return code_interactions(_FORMS[files.format].read_interactions(files.interactions, columns), min_rating)
 
 
-def _matches(folder: Path, patterns: Collection[str]) -> list[Path]:
-    return sorted(path for pattern in patterns for path in folder.glob(pattern))
+def read_items(
+    files: SourceFiles,
+    item_column: str,
+    attributes: Mapping[str, str],
+    list_attributes: Collection[str],
+    item_ids: pl.Series,
+    keep: NDArray[np.bool_],
+) -> Items:
+    """Read the items.
+
+    Args:
+        files: the source.
+        item_column: of the id, in a generic source.
+        attributes: attribute name -> column; empty: those of the form.
+        list_attributes: attributes whose cells hold several values.
+        item_ids: of the items that have interactions; their positions are the codes.
+        keep: for each code, whether its attributes are held.
+
+    Raises:
+        DataError: the file, a column or a line cannot be used; names the file and the line.
+    """
+    form = _FORMS[files.format]
+    codes = {item_id: code for code, item_id in enumerate(item_ids)}
+    columns = ItemColumns(item_column, attributes or form.attributes, list_attributes, codes)
+    rows = form.read_items(files.items, columns)
+    items = collect_items(files.items, rows, columns.attributes, codes, keep, first_counts=form.raw)
+    lacking = [name for name in attributes if name not in items.found]
+    if items.found and lacking:
+        raise DataError(f"{files.items}: no item has a value of {attributes[lacking[0]]!r}, the column of {lacking[0]}")
+    return items

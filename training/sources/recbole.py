@@ -1,46 +1,35 @@
 """RecBole atomic files: tab-separated, with a type behind each column's name (`item_id:token`)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
-from llmemb.errors import DataError
-from training.sources.source import ITEM, Source, collect_items
-from training.sources.table import LINE, check_interactions, read_table
+from training.sources.interactions import check_interactions
+from training.sources.source import ITEM, InteractionColumns, ItemColumns, ItemRow
+from training.sources.table import read_table
+from training.sources.table_items import table_items
 
 
-def read_recbole(
-    interactions: Path, items: Path, columns: Mapping[str, str], list_attributes: Collection[str]
-) -> Source:
-    """Read an `*.inter` and an `*.item` file.
-
-    Args:
-        interactions: needs the columns `user_id`, `item_id` and `timestamp`.
-        items: needs the column `item_id`.
-        columns: attribute name -> column; empty: every column but `item_id`.
-        list_attributes: attributes whose words are separate values; in all others they are one text.
+def read_recbole_interactions(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFrame]:
+    """Read checked interactions of an `*.inter` file.
 
     Raises:
-        DataError: a column is missing or a line cannot be used; names the file and the line.
+        DataError: the file, a column or a line cannot be used; names the file and the line.
     """
-    table = _read(items)
-    columns = columns or {name: name for name in table.columns if name not in (ITEM, LINE)}
-    for column in (ITEM, *columns.values()):
-        if column not in table.columns:
-            known = ", ".join(name for name in table.columns if name != LINE)
-            raise DataError(f"{items}: no column {column!r}; it has {known}")
-
-    def parse(name: str, text: str | None) -> object:
-        return text.split() if text and name in list_attributes else text
-
-    rows = (
-        (row[LINE], row[ITEM], {name: parse(name, row[column]) for name, column in columns.items()})
-        for row in table.iter_rows(named=True)
-    )
-    attributes = collect_items(items, rows)
-    return Source(check_interactions(_read(interactions), interactions), attributes, tuple(columns))
+    fixed = InteractionColumns()
+    return check_interactions(_read(path), path, fixed if columns.rating else replace(fixed, rating=None))
 
 
-def _read(path: Path) -> pl.DataFrame:
-    return read_table(path, "\t").rename(lambda name: name.split(":")[0])
+def read_recbole_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
+    """Read the items of an `*.item` file; the words of a list are its values.
+
+    Raises:
+        DataError: the file, a column or a line cannot be used; names the file and the line.
+    """
+    return table_items(path, _read(path), replace(columns, item=ITEM), None)
+
+
+def _read(path: Path) -> Iterator[pl.DataFrame]:
+    return (frame.rename(lambda name: name.split(":")[0]) for frame in read_table(path, "\t"))

@@ -1,57 +1,44 @@
-"""What every source gives: interactions and items, in the order of its files."""
+"""What every form gives: interactions in frames, and items row by row, in the order of its files."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-import polars as pl
-
-from llmemb.errors import DataError, InvalidItemError
-from llmemb.item import AttributeValue, parse_item_id, parse_perhaps_no_attributes
 
 USER = "user_id"
 ITEM = "item_id"
 TIME = "timestamp"
+RATING = "rating"
+
+ItemRow = tuple[str, object, Mapping[str, object] | None]
+"""The place of an item in its file, such as `line 3`, its id, and its attributes; None where it is not wanted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Interactions and items of a catalogue.
+class InteractionColumns:
+    """What a file of interactions calls its columns; `rating` is None where no rating is read."""
+
+    user: str = USER
+    item: str = ITEM
+    time: str = TIME
+    rating: str | None = RATING
+
+    @property
+    def names(self) -> list[str]:
+        """All that are read."""
+        return [name for name in (self.user, self.item, self.time, self.rating) if name is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemColumns:
+    """What to read of a file of items.
 
     Args:
-        interactions: columns `user_id`, `item_id` (strings) and `timestamp` (float64).
-        attributes: item id -> attributes, for every item that has any.
-        attribute_names: in the order of the prompt.
+        item: the column of the id, for forms that do not fix it.
+        attributes: attribute name -> column; empty: every column but the id.
+        lists: attributes whose cells hold several values, for forms whose cells are text.
+        wanted: the ids that have interactions; forms with huge metadata parse no others.
     """
 
-    interactions: pl.DataFrame
-    attributes: dict[str, dict[str, AttributeValue]]
-    attribute_names: tuple[str, ...]
-
-
-def collect_items(
-    path: Path, rows: Iterable[tuple[int, object, Mapping[str, object]]]
-) -> dict[str, dict[str, AttributeValue]]:
-    """Check items and leave out those without text, which `prepare` reports and which are no fault of their line.
-
-    Args:
-        path: their file.
-        rows: the line, the id and the raw attributes of each.
-
-    Raises:
-        DataError: an id or an attribute cannot be used, or an id stands twice; names the file and the line.
-    """
-    items: dict[str, dict[str, AttributeValue]] = {}
-    seen: set[str] = set()
-    for line, raw_id, raw in rows:
-        try:
-            item_id = parse_item_id(raw_id)
-            attributes = parse_perhaps_no_attributes(raw)
-        except InvalidItemError as error:
-            raise DataError(f"{path}: line {line}: {error}") from error
-        if item_id in seen:
-            raise DataError(f"{path}: line {line}: item_id {item_id!r} stands in an earlier line too")
-        seen.add(item_id)
-        if attributes:
-            items[item_id] = attributes
-    return items
+    item: str
+    attributes: Mapping[str, str]
+    lists: Container[str]
+    wanted: Container[str]

@@ -1,98 +1,81 @@
-"""Delimited text -> strings, with errors that name the line."""
+"""Delimited text -> frames of strings, with errors that name the line."""
 
 import csv
-import gzip
 import io
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import Literal
 
 import polars as pl
 
 from llmemb.errors import DataError
-from training.sources.source import ITEM, TIME, USER
+from training.sources.chunks import Chunk, read_chunks
 
-LINE = "line"
-DAMAGED = (OSError, EOFError, zlib.error)
-"""What reading a file raises that is missing, or no whole gzip."""
+LINE = "(line)"
+"""Column of the line numbers; the brackets keep it apart from a column of the source."""
 
 
-def read_table(path: Path, separator: str) -> pl.DataFrame:
-    """Read a delimited file with a header, perhaps gzipped: every column a string, and `line`, its number in the file.
+def read_table(
+    path: Path, separator: str, names: Sequence[str] = (), recode: Callable[[bytes], bytes] = bytes
+) -> Iterator[pl.DataFrame]:
+    """Read a delimited file, perhaps gzipped: at least one frame, every column a string, and `LINE`, in the file.
+
+    Args:
+        path: the file.
+        separator: one character; a quote means something beside "," only, for a tab-separated title may hold one.
+        names: of the columns, for a file without a header.
+        recode: makes UTF-8 text with that separator of the file's bytes; a line stays a line.
 
     Raises:
         DataError: the file cannot be read, or a line has more fields than the header.
     """
+    header = (separator.join(names) + "\n").encode()
+    empty = True
+    for chunk in read_chunks(path, quoted=separator == ","):
+        line, data = chunk.line, recode(chunk.data)
+        if empty and not names:
+            header, _, data = data.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
+            header, line = header + b"\n", 2
+        empty = False
+        yield _parse(path, separator, header, Chunk(line, data))
+    if empty:
+        raise DataError(f"{path}: the file is empty")
+
+
+def _parse(path: Path, separator: str, header: bytes, chunk: Chunk) -> pl.DataFrame:
     try:
-        # Quotes mean something in CSV only; a tab-separated title may hold one.
         frame = pl.read_csv(
-            path,
+            header + chunk.data,
             separator=separator,
             infer_schema=False,
             quote_char='"' if separator == "," else None,
-            row_index_name=LINE,
-            row_index_offset=2,
         )
     except pl.exceptions.NoDataError as error:
         raise DataError(f"{path}: the file is empty") from error
-    except (pl.exceptions.PolarsError, *DAMAGED) as error:
-        raise DataError(f"{path}: {_bad_line(path, separator) or error}") from error
-    return frame
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: {_bad_line(separator, header, chunk) or error}") from error
+    lines = pl.int_range(chunk.line, chunk.line + frame.height)
+    if frame.height != chunk.num_lines:
+        # Newlines inside quoted values move the lines after them.
+        breaks = pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True).fill_null(0)).cast(pl.Int64)
+        lines += breaks.cum_sum().shift(1, fill_value=0)
+    return frame.with_columns(lines.alias(LINE))
 
 
-@contextmanager
-def open_source(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading, unpacked where it is gzipped.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield cast(IO[bytes], file)
-    except DAMAGED as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def _bad_line(path: Path, separator: str) -> str | None:
+def _bad_line(separator: str, header: bytes, chunk: Chunk) -> str | None:
     """Find the first line that is not UTF-8, has a quote without its end, or more fields than the header."""
-    with open_source(path) as file, io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="") as text:
-        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
-        reader = csv.reader(text, delimiter=separator, quoting=quoting, strict=True)
-        line, width = 1, None
-        try:
-            for fields in reader:
-                if any("\udc80" <= character <= "\udcff" for character in "".join(fields)):
-                    return f"line {line}: not UTF-8"
-                width = width or len(fields)
-                if len(fields) > width:
-                    return f"line {line}: {len(fields)} fields, but the header has {width}"
-                line = reader.line_num + 1
-        except csv.Error as error:
-            return f"line {line}: {error}"
+    text = io.StringIO(chunk.data.decode("utf-8", "surrogateescape"), newline="")
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
+    names = next(csv.reader([header.decode("utf-8", "replace")], delimiter=separator, quoting=quoting))
+    reader = csv.reader(text, delimiter=separator, quoting=quoting, strict=True)
+    line = chunk.line
+    try:
+        for fields in reader:
+            if any("\udc80" <= character <= "\udcff" for character in "".join(fields)):
+                return f"line {line}: not UTF-8"
+            if len(fields) > len(names):
+                return f"line {line}: {len(fields)} fields, but the header has {len(names)}"
+            line = chunk.line + reader.line_num
+    except csv.Error as error:
+        return f"line {line}: {error}"
     return None
-
-
-def check_interactions(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Turn the string columns `user_id`, `item_id`, `timestamp` (and `line`) into checked interactions.
-
-    Raises:
-        DataError: a column is missing, a value is empty, or a time is no finite number; names the line.
-    """
-    missing = [name for name in (USER, ITEM, TIME) if name not in frame.columns]
-    if missing:
-        raise DataError(f"{path}: no column {missing[0]!r}; the header must hold {USER}, {ITEM} and {TIME}")
-    for name in (USER, ITEM):
-        _refuse(frame, pl.col(name).is_null() | (pl.col(name) == ""), path, f"{name} is empty")
-    time = pl.col(TIME).cast(pl.Float64, strict=False)
-    _refuse(frame, time.is_null() | ~time.is_finite(), path, f"{TIME} must be a finite number", show=TIME)
-    return frame.select(USER, ITEM, time)
-
-
-def _refuse(frame: pl.DataFrame, fault: pl.Expr, path: Path, message: str, show: str | None = None) -> None:
-    bad = frame.filter(fault).head(1)
-    if bad.height:
-        value = "" if show is None else f", not {bad[show][0]!r}"
-        raise DataError(f"{path}: line {bad[LINE][0]}: {message}{value}")

@@ -1,8 +1,6 @@
 """`bundle`: all that serving needs, in one folder."""
 
-import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from llmemb.bundle import EncoderInfo, Metric, Provenance, write_bundle
@@ -10,14 +8,20 @@ from llmemb.encoder import Encoder
 from llmemb.errors import BundleError
 from training.config import Config, dump_config
 from training.dataset import read_dataset
+from training.figures import read_figures
 from training.recommenders import read_recommender
-from training.report import read_figures
-
-_LIBRARIES = ("llmemb", "torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "numpy", "polars")
+from training.selection import read_selections
+from training.versions import library_versions
 
 
 def run(
-    config: Config, dataset_folder: Path, encoder_folder: Path, rat_folder: Path, evaluate_folder: Path, target: Path
+    config: Config,
+    dataset_folder: Path,
+    select_folder: Path,
+    encoder_folder: Path,
+    rat_folder: Path,
+    evaluate_folder: Path,
+    target: Path,
 ) -> str:
     """Write the bundle `target`; return the summary line.
 
@@ -45,15 +49,19 @@ def run(
         items=dataset.bundle_items(),
         semantic=recommender.semantic,
         residual=recommender.residual,
+        scoring=recommender.scoring,
+        semantic_term=recommender.semantic_term,
+        profile=recommender.profile,
         metrics=tuple(
             Metric(model=figure.model, group=figure.group, name=figure.metric, value=figure.value)
             for figure in read_figures(evaluate_folder).figures
-            if figure.protocol == "full"
+            if figure.protocol == "full" and figure.group in ("all", "tail", "head", "cold")
         ),
+        selection=read_selections(select_folder) + read_selections(rat_folder),
         seed=config.seed,
         provenance=Provenance(
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions={"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
+            versions=library_versions(),
             config=dump_config(config),
         ),
     )

@@ -1,37 +1,55 @@
 """`embed`: every item once through the tuned LLM, `(N, h)`, in shards that survive an interruption."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from llmemb.encoder import Encoder
 from training.config import EmbedConfig, EncoderConfig
-from training.dataset import read_dataset
+from training.embedding_shards import ShardedEmbedding
 from training.progress import bar
-from training.raw_embeddings import RAW_EMBEDDINGS_FILE, load_raw_embeddings, save_raw_embeddings
+from training.raw_embeddings import RAW_EMBEDDINGS_FILE, join_raw_embeddings, read_raw_embeddings
 
 
 def run(
     config: EmbedConfig, encoder_config: EncoderConfig, dataset_folder: Path, encoder_folder: Path, output: Path
 ) -> str:
-    """Write `output/raw_embeddings.safetensors`, row r for item row r; return the summary line."""
-    dataset = read_dataset(dataset_folder)
-    prompt = dataset.prompt(encoder_config.max_value_characters)
-    prompts = [prompt.render(attributes) for attributes in dataset.attributes()]
-    encoder = Encoder.load(encoder_folder, device="cuda" if torch.cuda.is_available() else "cpu")
-    shards = []
-    with bar("embed", " items", len(prompts)) as progress:
-        for start in range(0, len(prompts), config.shard_items):
-            shard = output / f"shard-{start:09d}.safetensors"
-            batch = prompts[start : start + config.shard_items]
-            if not shard.is_file():
-                raw = encoder.encode(batch, config.batch_tokens, on_batch=progress.update)
-                save_raw_embeddings(raw, shard)
-            else:
-                progress.update(len(batch))
-            shards.append(shard)
-    save_raw_embeddings(np.concatenate([load_raw_embeddings(shard) for shard in shards]), output / RAW_EMBEDDINGS_FILE)
-    for shard in shards:
-        shard.unlink()
-    return f"{len(prompts):,} items, width {encoder.width}, {encoder.depth} layers"
+    """Write `output/raw_embeddings.safetensors`, row r for item row r; return the summary line.
+
+    Memory holds one shard at a time, however many items there are. Both engines give the same vectors.
+
+    Raises:
+        ConfigError: `engine` is `ray`, and Ray is not installed.
+    """
+    work = ShardedEmbedding(
+        dataset_folder=dataset_folder.absolute(),
+        encoder_folder=encoder_folder.absolute(),
+        output=output.absolute(),
+        max_value_characters=encoder_config.max_value_characters,
+        batch_tokens=config.batch_tokens,
+        shard_items=config.shard_items,
+    )
+    starts = work.starts()
+    if not (output / RAW_EMBEDDINGS_FILE).is_file():
+        pending = [start for start in starts if not work.file(start).is_file()]
+        with bar("embed", " items", work.count_items()) as progress:
+            progress.update((len(starts) - len(pending)) * config.shard_items)
+            _embed(work, pending, config, progress.update)
+        join_raw_embeddings([work.file(start) for start in starts], output / RAW_EMBEDDINGS_FILE)
+    for start in starts:
+        work.file(start).unlink(missing_ok=True)
+    num_items, width = read_raw_embeddings(output).shape
+    return f"{num_items:,} items, width {width}"
+
+
+def _embed(work: ShardedEmbedding, pending: list[int], config: EmbedConfig, on_items: Callable[[int], object]) -> None:
+    """Write the files of the pending shards; call `on_items` with the items of each part that is done."""
+    if not pending:
+        return
+    if config.engine == "ray":
+        from training.ray_embedding import embed_on_ray
+
+        for done in embed_on_ray(work, pending, config.ray_workers):
+            on_items(done)
+        return
+    encoder = work.load_encoder()
+    for start in pending:
+        work.embed(encoder, start, on_items)

@@ -1,40 +1,64 @@
 """`evaluate`: every model ranks the test targets and the cold ones.
 
-predictions.parquet      one row a model and target, from which every figure is made
+predictions.parquet      one row a model and target, from which every figure but the catalogue's is made
+recommendations.parquet  one row a model and user of the test: the ten best items that are not in the history, and for
+                         `llmemb` the history itself
 figures.json, table.md   the figures
-recommendations.parquet  what `llmemb` recommends to each user of the test, by the index that serves
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmemb.index import ItemIndex
+from llmemb.files import write_text_atomically
 from llmemb.projection import fit_reduction
-from llmemb.session import session_vectors
-from training.baselines import popular_scorer, semantic_knn_scorer, warm_only
+from training.baselines import (
+    LLM_INIT,
+    collaborative_scorer,
+    other_vanilla,
+    popular_scorer,
+    semantic_knn_scorer,
+    warm_only,
+)
 from training.config import EvaluateConfig, RatConfig
 from training.dataset import Dataset, Targets, read_dataset
+from training.figures import Figures, write_figures
+from training.grouping import group_bounds
+from training.measuring import Resampling, measure, measure_catalogue
+from training.negatives import draw_negatives
 from training.progress import bar
-from training.ranking import Scorer, draw_negatives, embedding_scorer, full_ranks, sampled_ranks
-from training.recommenders import LLMEMB, VANILLA, TrainedRecommender, read_recommender
-from training.report import make_figures, write_report
+from training.ranking import Ranking, Scorer, embedding_scorer, rank_both_ways
+from training.recommenders import LLMEMB, VANILLA, read_recommender
 from training.seeds import derive_generator
 from training.splitting import tail_threshold
+from training.tables import make_tables
 
 RECOMMENDED = 10
+PREDICTIONS_FILE = "predictions.parquet"
+RECOMMENDATIONS_FILE = "recommendations.parquet"
+TABLE_FILE = "table.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Of the steps before `evaluate`; `baselines` is read where they are trained."""
+
+    dataset: Path
+    vanilla: Path
+    rat: Path
+    baselines: Path
 
 
 def run(
     config: EvaluateConfig,
     rat_config: RatConfig,
     seed: int,
-    dataset_folder: Path,
+    folders: Folders,
     raw: NDArray[np.float32],
-    rat_folder: Path,
-    vanilla_folder: Path,
     output: Path,
 ) -> str:
     """Rank, write the report, and return the summary line.
@@ -43,27 +67,17 @@ def run(
         config: this step's section.
         rat_config: the section the recommenders were trained by.
         seed: the configuration's seed.
-        dataset_folder: of `prepare`.
+        folders: of the steps before.
         raw: raw embeddings `(N, h)`, of `embed`.
-        rat_folder: of `rat`.
-        vanilla_folder: of `vanilla`.
         output: the step's folder.
     """
-    dataset = read_dataset(dataset_folder)
-    ours = read_recommender(rat_folder, rat_config.model)
-    vanilla = read_recommender(vanilla_folder, rat_config.model)
-    reduction = fit_reduction(raw[: dataset.num_warm], rat_config.components, "whiten")
-    scorers: dict[str, Scorer] = {
-        LLMEMB: embedding_scorer(ours.model, ours.item_embeddings),
-        VANILLA: warm_only(embedding_scorer(vanilla.model, vanilla.item_embeddings), dataset.num_items),
-        "semantic_knn": semantic_knn_scorer(reduction.apply(raw), config.knn_history),
-        "popular": popular_scorer(dataset.train_counts),
-    }
-    predictions = _predict(config, seed, dataset, scorers)
-    threshold = tail_threshold(dataset.train_counts[: dataset.num_warm], config.tail_share)
-    figures = make_figures(predictions, threshold, config.ks)
-    write_report(output, predictions, figures)
-    _recommend(dataset, ours, config.exclude_history).write_parquet(output / "recommendations.parquet")
+    dataset = read_dataset(folders.dataset)
+    predictions, tests = _rank(config, seed, dataset, _scorers(config, rat_config, dataset, folders, raw))
+    predictions.write_parquet(output / PREDICTIONS_FILE)
+    _recommendations(dataset, tests).write_parquet(output / RECOMMENDATIONS_FILE)
+    figures = _figures(config, seed, dataset, predictions, tests)
+    write_figures(output, figures)
+    write_text_atomically(output / TABLE_FILE, make_tables(figures))
     shown = {
         figure.model: figure.value
         for figure in figures.figures
@@ -72,8 +86,39 @@ def run(
     return "full NDCG@10: " + ", ".join(f"{model} {value:.4f}" for model, value in shown.items())
 
 
-def _predict(config: EvaluateConfig, seed: int, dataset: Dataset, scorers: dict[str, Scorer]) -> pl.DataFrame:
+def _scorers(
+    config: EvaluateConfig, rat_config: RatConfig, dataset: Dataset, folders: Folders, raw: NDArray[np.float32]
+) -> dict[str, Scorer]:
+    """Return every model by its name."""
+    ours = read_recommender(folders.rat, rat_config.model)
+    scorers = {LLMEMB: embedding_scorer(ours.model, ours.item_vectors, ours.semantic_term)}
+    scorers[VANILLA] = _trained(folders.vanilla, rat_config, dataset.num_items)
+    if config.baselines:
+        for name in (other_vanilla(rat_config.loss)[0], LLM_INIT):
+            scorers[name] = _trained(folders.baselines / name, rat_config, dataset.num_items)
+    name, collaborative = collaborative_scorer(dataset.train, dataset.num_warm, config.ease_regularisation)
+    scorers[name] = warm_only(collaborative, dataset.num_items)
+    assert rat_config.components != "auto"
+    # `rat.reduction` may keep more than whitening can.
+    components = min(rat_config.components, dataset.num_warm - 1, raw.shape[1])
+    reduction = fit_reduction(raw[: dataset.num_warm], components, "whiten")
+    scorers["semantic_knn"] = semantic_knn_scorer(reduction.apply(raw), config.knn_history, config.knn_decay)
+    scorers["popular"] = popular_scorer(dataset.train_counts)
+    return scorers
+
+
+def _trained(folder: Path, rat_config: RatConfig, num_items: int) -> Scorer:
+    """Return a recommender on ids; where it has no cold items, it cannot rank them."""
+    recommender = read_recommender(folder, rat_config.model)
+    return warm_only(embedding_scorer(recommender.model, recommender.item_vectors), num_items)
+
+
+def _rank(
+    config: EvaluateConfig, seed: int, dataset: Dataset, scorers: Mapping[str, Scorer]
+) -> tuple[pl.DataFrame, dict[str, Ranking]]:
+    """Return the predictions, and each model's ranking of the test."""
     frames = []
+    tests = {}
     splits = {"test": dataset.test, "cold": dataset.cold_targets}
     with bar("evaluate", " models", len(scorers) * len(splits)) as progress:
         for split, targets in splits.items():
@@ -84,21 +129,30 @@ def _predict(config: EvaluateConfig, seed: int, dataset: Dataset, scorers: dict[
                 config.num_negatives,
                 derive_generator(seed, "evaluate", "negatives", split),
             )
+            rows = _rows(dataset, targets)
             for model, scorer in scorers.items():
+                ranking = rank_both_ways(
+                    scorer,
+                    targets,
+                    negatives,
+                    dataset.num_items,
+                    exclude_history=config.exclude_history,
+                    best=RECOMMENDED,
+                )
                 frames.append(
-                    _rows(dataset, targets).select(
+                    rows.select(
                         pl.lit(model).alias("model"),
                         pl.lit(seed).alias("seed"),
                         pl.lit(split).alias("split"),
-                        "user_id",
-                        "target_item_id",
-                        "target_train_count",
-                        rank_full=full_ranks(scorer, targets, exclude_history=config.exclude_history),
-                        rank_sampled=sampled_ranks(scorer, targets, negatives),
+                        pl.all(),
+                        rank_full=ranking.full,
+                        rank_sampled=ranking.sampled,
                     )
                 )
+                if split == "test":
+                    tests[model] = ranking
                 progress.update()
-    return pl.concat(frames)
+    return pl.concat(frames), tests
 
 
 def _rows(dataset: Dataset, targets: Targets) -> pl.DataFrame:
@@ -107,24 +161,53 @@ def _rows(dataset: Dataset, targets: Targets) -> pl.DataFrame:
             "user_id": targets.user_ids,
             "target_item_id": dataset.items["item_id"].gather(targets.rows),
             "target_train_count": dataset.train_counts[targets.rows],
+            "history_length": np.array([len(rows) for rows in targets.histories], dtype=np.int64),
         },
         schema_overrides={"user_id": pl.String},
     )
 
 
-def _recommend(dataset: Dataset, ours: TrainedRecommender, exclude_history: bool) -> pl.DataFrame:
-    """Recommend to each test user with the index of the bundle: `user_id`, `history`, `item_ids`, `scores`."""
-    embeddings = ours.item_embeddings
-    targets = dataset.test
-    item_ids = dataset.items["item_id"].to_list()
-    sessions = session_vectors(ours.model, [embeddings[rows] for rows in targets.histories])
-    excluded = [set(rows.tolist()) if exclude_history else set() for rows in targets.histories]
-    hits = ItemIndex.build(embeddings).search(sessions, RECOMMENDED, excluded)
-    return pl.DataFrame(
-        {
-            "user_id": targets.user_ids,
-            "history": [[item_ids[row] for row in rows] for rows in targets.histories],
-            "item_ids": [[item_ids[row] for row in hit.rows] for hit in hits],
-            "scores": [hit.scores.tolist() for hit in hits],
+def _recommendations(dataset: Dataset, tests: Mapping[str, Ranking]) -> pl.DataFrame:
+    """Return `model`, `user_id`, `history` (of `llmemb` alone), `item_ids` and `scores`, the best first."""
+    ids = dataset.items["item_id"].to_numpy()
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "model": pl.String,
+        "user_id": pl.String,
+        "history": pl.List(pl.String),
+        "item_ids": pl.List(pl.String),
+        "scores": pl.List(pl.Float32),
+    }
+    frames = []
+    for model, ranking in tests.items():
+        kept = [rows >= 0 for rows in ranking.best_rows]
+        histories = [ids[rows].tolist() if model == LLMEMB else None for rows in dataset.test.histories]
+        columns = {
+            "model": [model] * len(kept),
+            "user_id": dataset.test.user_ids,
+            "history": histories,
+            "item_ids": [ids[rows[k]].tolist() for rows, k in zip(ranking.best_rows, kept, strict=True)],
+            "scores": [scores[k].tolist() for scores, k in zip(ranking.best_scores, kept, strict=True)],
         }
+        frames.append(pl.DataFrame(columns, schema=schema))
+    return pl.concat(frames)
+
+
+def _figures(
+    config: EvaluateConfig, seed: int, dataset: Dataset, predictions: pl.DataFrame, tests: Mapping[str, Ranking]
+) -> Figures:
+    warm_counts = dataset.train_counts[: dataset.num_warm]
+    threshold = tail_threshold(warm_counts, config.tail_share)
+    lengths = np.array([len(rows) for rows in dataset.test.histories], dtype=np.int64)
+    bounds = group_bounds(warm_counts, lengths, config.tail_share)
+    resampling = Resampling(bootstrap_samples=config.bootstrap_samples, confidence=config.confidence, seed=seed)
+    figures, comparisons = measure(predictions, bounds, config.ks, LLMEMB, resampling)
+    best = {model: ranking.best_rows for model, ranking in tests.items()}
+    return Figures(
+        seed=seed,
+        tail_max_train_count=threshold,
+        confidence=config.confidence,
+        bootstrap_samples=config.bootstrap_samples,
+        group_bounds=bounds,
+        figures=(*figures, *measure_catalogue(best, dataset.train_counts <= threshold)),
+        comparisons=comparisons,
     )

@@ -2,67 +2,121 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from llmemb.errors import DataError
-from llmemb.item import attributes_to_json
 from training.config import PrepareConfig
 from training.dataset import Dataset, DatasetInfo, count_train, write_dataset
 from training.kcore import k_core
 from training.seeds import derive_generator
-from training.sources import read_source
-from training.sources.source import ITEM, USER
-from training.splitting import order_in_time, split
+from training.sources import SourceFiles, read_interactions, read_items, source_files
+from training.sources.interactions import Interactions, drop_repeated
+from training.sources.items import ATTRIBUTES, Items
+from training.sources.source import ITEM, USER, InteractionColumns
+from training.splitting import Split, order_in_time, split
 
 
 def run(config: PrepareConfig, seed: int, output: Path) -> str:
     """Read, clean, split and write; return the summary line.
 
-    Rules, each counted in `dataset.json`: an interaction that repeats another in user, item and time is dropped;
-    so is one whose item has no text; then the k-core is taken.
+    Rules, each counted in `dataset.json`: an interaction that is rated lower than `min_rating` is dropped; so is one
+    that repeats another in user, item and time, and one whose item has no text; then the k-core is taken.
 
     Raises:
         DataError: the source cannot be read, or nothing is left of it.
     """
-    source = read_source(Path(config.path), config.format, config.attributes, config.list_attributes)
-    unique = source.interactions.unique(maintain_order=True)
-    with_text = unique.filter(pl.col(ITEM).is_in(list(source.attributes)))
+    files = source_files(Path(config.path), config.format)
+    read = _read_interactions(files, config)
+    unique = drop_repeated(read.frame)
+    # No item outside this core is in that of the interactions with text: their attributes need not be held.
+    candidates = np.zeros(len(read.item_ids), dtype=np.bool_)
+    candidates[k_core(unique, config.min_interactions)[ITEM].to_numpy()] = True
+    items = read_items(
+        files, config.columns.item_id, config.attributes, config.list_attributes, read.item_ids, candidates
+    )
+    with_text = unique.filter(items.with_text[unique[ITEM].to_numpy()])
     core = k_core(with_text, config.min_interactions)
     if core.is_empty():
         raise DataError(f"{config.path}: no interaction is left after the {config.min_interactions}-core")
+    dropped = {
+        "interactions_read": read.read,
+        "interactions_rated_low": read.low_rated,
+        "interactions_repeated": read.frame.height - unique.height,
+        "interactions_without_item_text": unique.height - with_text.height,
+        "interactions_outside_core": with_text.height - core.height,
+    }
+    ids = (read.user_ids, read.item_ids)
+    # At a hundred million interactions each of these is gigabytes, and ordering needs as much again.
+    del read, unique, with_text
     parts = split(
         order_in_time(core, derive_generator(seed, "prepare", "ties")),
         config.cold_share,
         config.cold_interactions,
         derive_generator(seed, "prepare", "items"),
     )
-    items = pl.DataFrame(
-        {
-            "item_id": parts.item_ids,
-            "attributes": [attributes_to_json(source.attributes[item_id]) for item_id in parts.item_ids],
-            "train_count": count_train(parts.sequences, len(parts.item_ids)),
-        }
+    counts = dropped | _count_kept(core, items, parts)
+    info = DatasetInfo(
+        domain=config.domain, attribute_names=items.attribute_names, num_warm=parts.num_warm, counts=counts
     )
-    counts = {
-        "interactions_read": source.interactions.height,
-        "interactions_repeated": source.interactions.height - unique.height,
-        "interactions_without_item_text": unique.height - with_text.height,
-        "interactions_outside_core": with_text.height - core.height,
+    write_dataset(output, _dataset(info, *ids, items.attributes, parts))
+    return _summary(counts)
+
+
+def _read_interactions(files: SourceFiles, config: PrepareConfig) -> Interactions:
+    columns = InteractionColumns(
+        user=config.columns.user_id,
+        item=config.columns.item_id,
+        time=config.columns.timestamp,
+        rating=None if config.min_rating is None else config.columns.rating,
+    )
+    return read_interactions(files, columns, config.min_rating)
+
+
+def _count_kept(core: pl.DataFrame, items: Items, parts: Split) -> dict[str, int]:
+    num_items = len(parts.item_codes)
+    return {
         "interactions_kept": core.height,
-        "items_with_text_read": len(source.attributes),
-        "items_kept": items.height,
-        "items_cold": items.height - parts.num_warm,
+        "interactions_cold": core.height - int(parts.sequences["item_rows"].list.len().sum()),
+        **items.counts,
+        "items_outside_core": int(items.with_text.sum()) - num_items,
+        "items_kept": num_items,
+        "items_cold": num_items - parts.num_warm,
         "users_kept": core[USER].n_unique(),
         "users_with_targets": parts.sequences.filter(pl.col("item_rows").list.len() >= 3).height,
         "cold_targets": parts.cold_targets.height,
     }
-    info = DatasetInfo(
-        domain=config.domain, attribute_names=source.attribute_names, num_warm=parts.num_warm, counts=counts
+
+
+def _dataset(
+    info: DatasetInfo, user_ids: pl.Series, item_ids: pl.Series, attributes: pl.DataFrame, parts: Split
+) -> Dataset:
+    """Put the ids of the source in place of the codes."""
+    row_of_code: NDArray[np.int64] = np.empty(len(item_ids), dtype=np.int64)
+    row_of_code[attributes[ITEM].to_numpy()] = np.arange(attributes.height)
+    items = pl.DataFrame(
+        {
+            "item_id": item_ids.gather(parts.item_codes),
+            "attributes": attributes[ATTRIBUTES].gather(row_of_code[parts.item_codes]),
+            "train_count": count_train(parts.sequences, len(parts.item_codes)),
+        }
     )
-    write_dataset(output, Dataset(info, items, parts.sequences, parts.cold_targets))
+    sequences, cold = (
+        frame.with_columns(user_ids.gather(frame[USER]).alias(USER)) for frame in (parts.sequences, parts.cold_targets)
+    )
+    return Dataset(info, items, sequences, cold)
+
+
+def _summary(counts: dict[str, int]) -> str:
+    reasons = {
+        "interactions_rated_low": "rated low",
+        "interactions_repeated": "repeated",
+        "interactions_without_item_text": "without item text",
+        "interactions_outside_core": "outside the core",
+    }
+    dropped = ", ".join(f"{counts[name]:,} {reason}" for name, reason in reasons.items() if counts[name])
     return (
         f"{counts['users_kept']:,} users, {counts['items_kept']:,} items ({counts['items_cold']:,} held out as cold), "
-        f"{counts['interactions_kept']:,} interactions; dropped {counts['interactions_repeated']:,} repeated, "
-        f"{counts['interactions_without_item_text']:,} without item text, "
-        f"{counts['interactions_outside_core']:,} outside the core"
+        f"{counts['interactions_kept']:,} of {counts['interactions_read']:,} interactions; dropped {dropped or 'none'}"
     )

@@ -7,7 +7,7 @@ import torch
 from llmemb.sequence_models import build_sequence_model
 from training.config import RatConfig
 from training.dataset import read_dataset
-from training.fitting import Recommender, fit, fit_options
+from training.fitting import Recommender, fit
 from training.item_tables import IdTable
 from training.recommenders import VANILLA, TrainedRecommender, write_recommender
 from training.seeds import derive_seed
@@ -24,9 +24,10 @@ def run(config: RatConfig, seed: int, dataset_folder: Path, output: Path, logs: 
         recommender,
         dataset.train,
         dataset.validation,
-        fit_options(config, seed),
+        config,
+        seed,
         output / "checkpoint.safetensors",
         logs,
     )
-    write_recommender(output, TrainedRecommender(recommender.model, recommender.item_embeddings(), None, None))
+    write_recommender(output, TrainedRecommender(recommender.model.cpu(), recommender.item_embeddings()))
     return f"{config.model.name}, {progress}"

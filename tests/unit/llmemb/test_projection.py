@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from llmemb.errors import ConfigError, DataError
-from llmemb.projection import Array, Projection, Reduction, ReductionMode, fit_reduction, fold
+from llmemb.projection import Array, Projection, Reduction, ReductionMode, fit_reduction, fold, unit_length
 
 
 def raw_embeddings(num_items: int = 300, width: int = 24) -> Array:
@@ -38,6 +38,15 @@ def test_pca_is_the_singular_value_decomposition_up_to_one_factor(components: in
     factor = np.linalg.norm(expected) / np.linalg.norm(reduced)
     np.testing.assert_allclose(np.abs(reduced) * factor, np.abs(expected), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(reduced.var(axis=0, ddof=1).mean(), 1, rtol=1e-4)
+
+
+def test_no_reduction_only_centres() -> None:
+    """All coordinates stay as they are, less their mean, whatever `components` says."""
+    raw = raw_embeddings(num_items=10)
+
+    reduced = fit_reduction(raw, 999, "none").apply(raw)
+
+    np.testing.assert_allclose(reduced, raw - raw.mean(axis=0), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["whiten", "pca"])
@@ -127,3 +136,21 @@ def test_layers_are_folded_in_the_order_they_run() -> None:
 
     # x = (4, 9): reduced 2 * 3 = 6; first (6 + 5, 18); second 11 + 18 + 100.
     assert fold(reduction, [first, second]).apply(np.array([[4, 9]], dtype=np.float32)).tolist() == [[129]]
+
+
+def test_unit_length_keeps_the_direction() -> None:
+    """By hand, for a table and for one vector; a zero vector stays zero, and a huge one does not overflow."""
+    vectors = np.array([[3, 4], [0, 0], [1e30, 0]], dtype=np.float32)
+
+    np.testing.assert_allclose(unit_length(vectors), [[0.6, 0.8], [0, 0], [1, 0]], rtol=1e-6)
+    np.testing.assert_array_equal(unit_length(vectors[0]), unit_length(vectors)[0])
+    assert unit_length(vectors).dtype == np.float32
+
+
+def test_projection_is_made_again_of_its_arrays() -> None:
+    """What is stored under these names is all of it."""
+    projection = Projection(np.ones((2, 3), dtype=np.float32), np.zeros(3, dtype=np.float32))
+
+    again = Projection(**projection.arrays())
+
+    assert (again.weight is projection.weight, again.bias is projection.bias) == (True, True)

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from torch.nn import functional
-from transformers import PreTrainedModel
 
 from llmemb.encoder import Encoder, load_llm
-from training.contrastive import LORA_TARGETS, ContrastiveOptions, Views, cosines, fine_tune, merge_lora
+from llmemb.errors import ConfigError
+from training.contrastive import ContrastiveOptions, fine_tune
+from training.pairs import Pair, Pairs
 
 NUM_ITEMS = 16
+LLAMA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WORDS = ("amber", "birch", "cedar", "dune", "ember", "fjord", "grove", "heath")
 OPTIONS = ContrastiveOptions(
     epochs=2,
@@ -33,10 +32,10 @@ OPTIONS = ContrastiveOptions(
 )
 
 
-def draw(epoch: int, row: int) -> tuple[str, str]:
+def draw(epoch: int, row: int) -> Pair:
     """Two texts of an item, other ones in each epoch."""
     name = f"{WORDS[row % 8]} {WORDS[row // 8]} number {row}"
-    return f"item {name}; view {epoch}", f"view {epoch + 3}; item {name}"
+    return Pair(f"item {name}; view {epoch}", f"view {epoch + 3}; item {name}", row, row)
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +47,11 @@ def base(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tune(
-    base: Path, folder: Path, views: Views = draw, *, num_items: int = NUM_ITEMS, **changes: object
+    base: Path, folder: Path, pairs: Pairs = draw, *, num_items: int = NUM_ITEMS, **changes: object
 ) -> tuple[dict[str, Tensor], float]:
     """Fine-tune; return the weights and the loss."""
     options = replace(OPTIONS, **changes)  # type: ignore[arg-type]
-    model, loss = fine_tune(base, num_items, views, options, folder / "work", folder / "logs")
+    model, loss = fine_tune(base, num_items, pairs, options, folder / "work", folder / "logs")
     return {name: value.clone() for name, value in model.state_dict().items()}, loss
 
 
@@ -67,39 +66,6 @@ def whole(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ten
     return tune(base, tmp_path_factory.mktemp("whole"))[0]
 
 
-def test_cosines_are_float32_under_autocast() -> None:
-    """Half-precision embeddings of any length give cosines in full precision, of each with each."""
-    first, second = torch.randn(3, 8).bfloat16() * 100, torch.randn(5, 8).bfloat16()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        result = cosines(first, second)
-
-    assert result.dtype == torch.float32
-    torch.testing.assert_close(
-        result, functional.cosine_similarity(first.float().unsqueeze(1), second.float().unsqueeze(0), dim=-1)
-    )
-
-
-def test_merged_model_answers_as_the_unmerged(tiny_llm: Path) -> None:
-    """The update goes into the weights, the LoRA layers go, and the folder that is saved holds plain weights."""
-    model = load_llm(str(tiny_llm)).model
-    tokens = torch.tensor([[5, 6, 7, 8]])
-    before = model(tokens).last_hidden_state.detach()
-    inject_adapter_in_model(LoraConfig(r=4, lora_alpha=8, target_modules=list(LORA_TARGETS)), model)
-    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
-    torch.manual_seed(0)
-    for layer in layers:
-        torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.1)
-    model.peft_config = {}
-    unmerged = model(tokens).last_hidden_state.detach()
-    merged: PreTrainedModel = merge_lora(model)
-
-    assert len(layers) == 2 * len(LORA_TARGETS)
-    assert not any(isinstance(module, LoraLayer) for module in merged.modules())
-    assert merged.state_dict().keys() == load_llm(str(tiny_llm)).model.state_dict().keys()
-    assert not torch.allclose(unmerged, before, atol=0.1)
-    torch.testing.assert_close(merged(tokens).last_hidden_state.detach(), unmerged, rtol=1e-4, atol=1e-4)
-
-
 def test_tuned_model_is_a_plain_encoder(base: Path, whole: dict[str, Tensor], tmp_path: Path) -> None:
     """Only the projections change, all of them; what comes out is saved and loaded as any encoder."""
     encoder = Encoder.load(base)
@@ -108,7 +74,7 @@ def test_tuned_model_is_a_plain_encoder(base: Path, whole: dict[str, Tensor], tm
     encoder.model.load_state_dict(whole)
     encoder.save(tmp_path / "tuned")
 
-    assert changed == {name for name in before if any(target in name for target in LORA_TARGETS)}
+    assert changed == {name for name in before if any(target in name for target in LLAMA_TARGETS)}
     assert (Encoder.load(tmp_path / "tuned").encode(["a", "b c"]) == encoder.encode(["a", "b c"])).all()
 
 
@@ -116,7 +82,7 @@ def test_views_are_drawn_afresh_each_epoch(base: Path, tmp_path: Path) -> None:
     """Each item is drawn in each epoch, by that epoch's number."""
     drawn: dict[int, set[int]] = defaultdict(set)
 
-    def watch(epoch: int, row: int) -> tuple[str, str]:
+    def watch(epoch: int, row: int) -> Pair:
         drawn[epoch].add(row)
         return draw(epoch, row)
 
@@ -133,18 +99,26 @@ def test_steps_may_end_it_earlier(base: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "work" / "checkpoint-4").exists()
 
 
-def test_equal_texts_are_never_in_one_batch(base: Path, tmp_path: Path) -> None:
+def test_equal_texts_are_not_pushed_apart(base: Path, tmp_path: Path) -> None:
     """Two items of equal text would be each other's negatives: with nothing but pairs of equals, the loss still falls.
 
-    16 items are 8 texts, twice each. Where twins met in a batch their loss could not fall under log 2.
+    16 items are 8 texts, twice each. Where twins were contrasted their loss could not fall under log 2.
     """
 
-    def twins(epoch: int, row: int) -> tuple[str, str]:
-        return f"the {WORDS[row % 8]}", f"a {WORDS[row % 8]}"
+    def twins(epoch: int, row: int) -> Pair:
+        return Pair(f"the {WORDS[row % 8]}", f"a {WORDS[row % 8]}", row, row)
 
-    _, loss = tune(base, tmp_path, twins, epochs=20, lora_dropout=0.0)
+    _, loss = tune(base, tmp_path, twins, batch_items=16, epochs=40, lora_dropout=0.0)
 
     assert loss < 0.05
+
+
+def test_batch_is_shared_evenly_or_refused(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four items a step cannot be shared by three processes; the error says what can."""
+    monkeypatch.setenv("WORLD_SIZE", "3")
+
+    with pytest.raises(ConfigError, match=r"scft\.batch_items is 4, .* choose a multiple of 3"):
+        tune(base, tmp_path)
 
 
 def test_loss_falls(base: Path, tmp_path: Path) -> None:
@@ -176,21 +150,21 @@ class Interruption(Exception):
     """Stands for whatever ends a run."""
 
 
-def interrupt_at(draws: int) -> Views:
-    """Views that raise at a later draw."""
+def interrupt_at(draws: int) -> Pairs:
+    """Pairs that raise at a later draw."""
     left = draws
 
-    def views(epoch: int, row: int) -> tuple[str, str]:
+    def pairs(epoch: int, row: int) -> Pair:
         nonlocal left
         left -= 1
         if left < 0:
             raise Interruption
         return draw(epoch, row)
 
-    return views
+    return pairs
 
 
-@pytest.mark.parametrize("draws", [25, 45, 60])
+@pytest.mark.parametrize("draws", [10, 20, 30])
 def test_interrupted_run_ends_with_the_same_bits(
     base: Path, whole: dict[str, Tensor], tmp_path: Path, draws: int
 ) -> None:

@@ -9,12 +9,15 @@ import pytest
 from training.dataset import Dataset, DatasetInfo, count_train, read_dataset, write_dataset
 
 SEQUENCES = {"long": [0, 1, 2, 0, 3], "three": [3, 1, 0], "two": [2, 1], "one": [0]}
+COLD = {"long": [], "three": [4], "two": [4], "one": []}
 
 
 @pytest.fixture
 def dataset() -> Dataset:
     """4 warm items and a cold one, and histories of 5, 3, 2 and 1 items."""
-    sequences = pl.DataFrame({"user_id": list(SEQUENCES), "item_rows": list(SEQUENCES.values())})
+    sequences = pl.DataFrame(
+        {"user_id": list(SEQUENCES), "item_rows": list(SEQUENCES.values()), "cold_rows": list(COLD.values())}
+    )
     return Dataset(
         info=DatasetInfo(domain="movie", attribute_names=("title", "genres"), num_warm=4, counts={"users_kept": 4}),
         items=pl.DataFrame(
@@ -62,9 +65,11 @@ def test_cold_targets_are_as_written(dataset: Dataset) -> None:
     assert targets.rows.tolist() == [4]
 
 
-def test_interacted_is_the_whole_history(dataset: Dataset) -> None:
-    """What a user did in any split is no negative for that user."""
-    assert {user: rows.tolist() for user, rows in dataset.interacted.items()} == SEQUENCES
+def test_interacted_is_the_whole_history_and_the_cold_items(dataset: Dataset) -> None:
+    """What a user did in any split, with whatever item, is no negative for that user."""
+    assert {user: rows.tolist() for user, rows in dataset.interacted.items()} == {
+        user: [*SEQUENCES[user], *COLD[user]] for user in SEQUENCES
+    }
 
 
 def test_dataset_reads_back_as_it_was_written(dataset: Dataset, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`training.fitting` and `training.checkpoint`: models that learn, stop in time, and go on after an interruption."""
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from torch import Tensor
 from llmemb.errors import DataError
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
 from training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from training.config import RatConfig
 from training.dataset import Rows, Targets
-from training.fitting import FitOptions, Recommender, fit, validation_ndcg
+from training.fitting import Recommender, fit, validation_ndcg
 from training.item_tables import AdaptedTable, IdTable
 from training.ranking import hit_rate, rank_targets
 
@@ -37,40 +39,46 @@ def targets_of(histories: list[Rows]) -> Targets:
 VALIDATION = targets_of(cycles(NUM_ITEMS))
 
 
-def recommender(name: str = "sasrec", *, seed: int = 0, adapted: bool = False, dropout: float = 0.0) -> Recommender:
+def recommender(
+    name: str = "sasrec", *, seed: int = 0, adapted: bool = False, dropout: float = 0.0, table: str = "frozen"
+) -> Recommender:
     torch.manual_seed(seed)
     spec = SequenceModelSpec.model_validate({"name": name, "dim": 16, "max_length": 6, "layers": 1, "dropout": dropout})
     reduced = np.random.default_rng(0).normal(size=(NUM_ITEMS, 8)).astype(np.float32)
-    table = AdaptedTable(reduced, 16, with_residual=True, residual_dropout=0.3) if adapted else IdTable(NUM_ITEMS, 16)
-    return Recommender(table, build_sequence_model(spec))
+    config = RatConfig.model_validate({"model": spec, "table": table})
+    items = AdaptedTable(reduced, np.full(NUM_ITEMS, 20), config) if adapted else IdTable(NUM_ITEMS, 16)
+    return Recommender(items, build_sequence_model(spec))
 
 
-def options(**changes: Any) -> FitOptions:
-    values: dict[str, Any] = {
-        "loss": "softmax",
-        "mask_share": 0.3,
-        "batch_size": 8,
-        "learning_rate": 1e-2,
-        "max_epochs": 6,
-        "patience": 6,
-        "seed": 3,
-    }
-    return FitOptions(**values | changes)
+def options(**changes: Any) -> RatConfig:
+    values: dict[str, Any] = {"batch_size": 8, "learning_rate": 1e-2, "max_epochs": 6, "patience": 6}
+    return RatConfig.model_validate(values | changes)
 
 
 def run(
-    model: Recommender, folder: Path, regulariser: Callable[[Tensor], Tensor] | None = None, **changes: Any
+    model: Recommender,
+    folder: Path,
+    regulariser: Callable[[Tensor], Tensor] | None = None,
+    *,
+    seed: int = 3,
+    **changes: Any,
 ) -> Progress:
     checkpoint, logs = folder / "checkpoint.safetensors", folder / "logs"
-    return fit("llmemb", model, cycles(40), VALIDATION, options(**changes), checkpoint, logs, regulariser)
+    return fit("llmemb", model, cycles(40), VALIDATION, options(**changes), seed, checkpoint, logs, regulariser)
 
 
-@pytest.mark.parametrize("loss", ["softmax", "bce"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        *product(MODELS, ["softmax", "bce"]),
+        # Not BERT4Rec, which learns too slowly by these for a test: 200 epochs do not reach what 60 do by the others.
+        *product(["sasrec", "gru4rec"], ["sampled_softmax", "gbce"]),
+    ],
+)
 def test_cycle_is_learnt(name: str, loss: str, tmp_path: Path) -> None:
     """Each sequence model with each loss finds what always comes next."""
     model = recommender(name)
-    progress = run(model, tmp_path, loss=loss, max_epochs=60, patience=60)
+    progress = run(model, tmp_path, loss=loss, num_negatives=8, max_epochs=60, patience=60)
     ranks = rank_targets(model.model, model.item_embeddings(), VALIDATION, exclude_history=True)
 
     assert hit_rate(ranks, 1).mean() >= 0.9
@@ -159,6 +167,34 @@ def test_regulariser_gets_each_target_once_and_counts(tmp_path: Path) -> None:
     assert table.semantic().square().mean() < 0.01
 
 
+def test_weight_decay_shrinks_the_weights(tmp_path: Path) -> None:
+    """The same run with weight decay ends with a shorter item table."""
+    lengths = []
+    for decay in (0.0, 20.0):
+        (tmp_path / str(decay)).mkdir()
+        model = recommender()
+        run(model, tmp_path / str(decay), weight_decay=decay, max_epochs=3)
+        lengths.append(float(np.linalg.norm(model.item_embeddings())))
+
+    assert lengths[1] < 0.8 * lengths[0]
+
+
+def test_trained_table_leaves_its_start(tmp_path: Path) -> None:
+    """The LLM's reduced embeddings move where they are trained, and only there."""
+    for kind in ("frozen", "trained"):
+        (tmp_path / kind).mkdir()
+        model = recommender(adapted=True, table=kind)
+        assert isinstance(model.table, AdaptedTable)
+        before = model.table.frozen.clone()
+        run(model, tmp_path / kind, max_epochs=2)
+        assert torch.equal(model.table.frozen, before)
+        if kind == "trained":
+            assert model.table.reduced is not None
+            assert (model.table.reduced - before).abs().amax(dim=1).min() > 1e-3
+        else:
+            assert model.table.reduced is None
+
+
 def test_seed_decides_everything(tmp_path: Path) -> None:
     """The same seed ends with the same bits, another one with others."""
     ends = []
@@ -188,24 +224,21 @@ def test_validation_without_targets_is_zero() -> None:
 def test_histories_without_targets_are_refused(tmp_path: Path) -> None:
     """Users of one training item each teach nothing; it is said so."""
     with pytest.raises(DataError, match="no user has two training items"):
-        fit("llmemb", recommender(), [np.array([1])], VALIDATION, options(), tmp_path / "c", tmp_path / "logs")
+        fit("llmemb", recommender(), [np.array([1])], VALIDATION, options(), 3, tmp_path / "c", tmp_path / "logs")
 
 
 def test_checkpoint_restores_everything(tmp_path: Path) -> None:
-    """Weights, best weights, optimiser, random state and progress come back to the bit; no other file is left."""
+    """Weights, best weights, optimiser and progress come back to the bit; no other file is left."""
     model, path = recommender(), tmp_path / "c.safetensors"
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
     model.table().sum().backward()
     optimizer.step()
     best = {key: value + 1 for key, value in model.state_dict().items()}
     save_checkpoint(path, model, best, optimizer, Progress(epoch=5, best_epoch=2, best_score=0.25))
-    drawn = torch.rand(3)
-
     other = recommender(seed=1)
-    fresh = torch.optim.Adam(other.parameters(), lr=0.1)
+    fresh = torch.optim.AdamW(other.parameters(), lr=0.1)
     read_best, progress = load_checkpoint(path, other, fresh)
 
-    assert torch.equal(torch.rand(3), drawn)
     assert progress == Progress(epoch=5, best_epoch=2, best_score=0.25)
     assert all(torch.equal(read_best[key], value) for key, value in best.items())
     assert all(torch.equal(other.state_dict()[key], value) for key, value in model.state_dict().items())

@@ -9,20 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from llmemb.errors import DataError
+from llmemb.item_space import join
+from llmemb.projection import fit_reduction, fold
+from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
 from llmemb.session import session_vectors
-from training.dataset import Rows, Targets
+from training import ranking
+from training.dataset import Targets
 from training.ranking import (
     CHUNK,
     Array,
+    Ranking,
     Scorer,
-    draw_negatives,
+    embedding_scorer,
     full_ranks,
     hit_rate,
     ndcg,
+    rank_both_ways,
     rank_targets,
-    sampled_ranks,
+    reciprocal_rank,
 )
 
 INF = float("inf")
@@ -41,7 +46,22 @@ def scorer_of(*scores: Sequence[float]) -> Scorer:
 
 
 def full_rank(scores: Sequence[float], target: int, history: Sequence[int] = (), *, exclude: bool = True) -> int:
-    return int(full_ranks(scorer_of(scores), targets_of([target], [history]), exclude_history=exclude)[0])
+    targets = targets_of([target], [history])
+    rank = int(full_ranks(scorer_of(scores), targets, len(scores), exclude_history=exclude)[0])
+    assert both_ways([scores], targets, [[]], exclude=exclude).full.tolist() == [rank]
+    return rank
+
+
+def both_ways(
+    scores: Sequence[Sequence[float]],
+    targets: Targets,
+    negatives: Sequence[Sequence[int]],
+    *,
+    exclude: bool = True,
+    best: int = 3,
+) -> Ranking:
+    drawn = np.array(negatives, dtype=np.int64).reshape(len(targets.rows), -1)
+    return rank_both_ways(scorer_of(*scores), targets, drawn, len(scores[0]), exclude_history=exclude, best=best)
 
 
 @pytest.mark.parametrize(
@@ -100,27 +120,52 @@ def test_sampled_rank_is_the_place_among_the_negatives(scores: list[float], data
     target = data.draw(items)
     negatives = data.draw(st.lists(items.filter(lambda row: row != target), max_size=6)) if len(scores) > 1 else []
     before = [row for row in negatives if (-scores[row], row) < (-scores[target], target)]
-    ranks = sampled_ranks(
-        scorer_of(scores), targets_of([target], [[]]), np.array([negatives], dtype=np.int64).reshape(1, -1)
-    )
+    ranks = both_ways([scores], targets_of([target], [[]]), [negatives])
 
-    assert ranks.tolist() == [1 + len(before if scores[target] > -INF else negatives)]
+    assert ranks.sampled.tolist() == [1 + len(before if scores[target] > -INF else negatives)]
 
 
-def test_ranks_do_not_depend_on_chunks() -> None:
-    """More targets than a chunk are ranked as one by one."""
+@given(SCORES, st.data(), st.booleans(), st.integers(1, 5))
+def test_best_items_are_the_head_of_a_sorted_list(
+    scores: list[float], data: st.DataObject, exclude: bool, best: int
+) -> None:
+    """The best by score and row, without the history and what cannot be ranked; NaN is never recommended."""
+    items = st.integers(0, len(scores) - 1)
+    history = data.draw(st.lists(items, max_size=5))
+    table = [NAN if data.draw(st.booleans()) else score for score in scores]
+    left = [row for row, score in enumerate(table) if score > -INF and not (exclude and row in history)]
+    expected = sorted(left, key=lambda row: (-table[row], row))[:best]
+    found = both_ways([table], targets_of([data.draw(items)], [history]), [[]], exclude=exclude, best=best)
+    kept = min(best, len(scores))
+
+    assert found.best_rows.tolist() == [expected + [-1] * (kept - len(expected))]
+    assert found.best_scores.tolist() == [[table[row] for row in expected] + [-INF] * (kept - len(expected))]
+
+
+@pytest.mark.parametrize("scores_at_once", [None, 9 * 50, 1])
+def test_ranks_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch, scores_at_once: int | None) -> None:
+    """More targets than a chunk are ranked as one by one, however few scores may be held at once."""
     random = np.random.default_rng(0)
     n = 2 * CHUNK + 3
     table = random.integers(0, 5, (n, 9)).astype(np.float32)
     targets = targets_of(random.integers(0, 9, n).tolist(), random.integers(0, 9, (n, 2)).tolist())
-    negatives = random.integers(0, 9, (n, 4))
-    full = full_ranks(scorer_of(*table), targets, exclude_history=True)
-    sampled = sampled_ranks(scorer_of(*table), targets, negatives)
+    negatives = (targets.rows[:, None] + random.integers(1, 9, (n, 4))) % 9
+    sizes = []
 
-    for i in (0, CHUNK - 1, CHUNK, n - 1):
+    def score(histories: Sequence[object]) -> Array:
+        sizes.append(len(histories))
+        return table[sum(sizes[:-1]) : sum(sizes)].copy()
+
+    if scores_at_once is not None:
+        monkeypatch.setattr(ranking, "CHUNK_SCORES", scores_at_once)
+    found = rank_both_ways(score, targets, negatives, 9, exclude_history=True, best=3)
+
+    assert max(sizes) == {None: CHUNK, 9 * 50: 50, 1: 1}[scores_at_once]
+    for i in (0, 49, 50, CHUNK - 1, CHUNK, n - 1):
         one = targets_of([int(targets.rows[i])], [targets.histories[i].tolist()])
-        assert full_ranks(scorer_of(table[i]), one, exclude_history=True)[0] == full[i]
-        assert sampled_ranks(scorer_of(table[i]), one, negatives[i : i + 1])[0] == sampled[i]
+        alone = both_ways(table[i : i + 1].tolist(), one, negatives[i : i + 1].tolist())
+        assert (alone.full[0], alone.sampled[0]) == (found.full[i], found.sampled[i])
+        assert alone.best_rows[0].tolist() == found.best_rows[i].tolist()
 
 
 @pytest.mark.parametrize("name", ["sasrec", "gru4rec", "bert4rec"])
@@ -145,57 +190,25 @@ def test_sequence_model_ranks_by_inner_product(name: str) -> None:
         (ndcg, 1, [1, 0, 0, 0]),
         (ndcg, 3, [1, 1 / np.log2(3), 0.5, 0]),
         (ndcg, 10, [1, 1 / np.log2(3), 0.5, 1 / np.log2(5)]),
+        (lambda ranks, _: reciprocal_rank(ranks), 0, [1, 1 / 2, 1 / 3, 1 / 4]),
     ],
 )
 def test_metrics_by_hand(metric: Callable[[NDArray[np.int64], int], Array], k: int, values: list[float]) -> None:
-    """HR counts a rank up to k as 1; NDCG as 1 over the binary logarithm of the rank plus 1."""
+    """HR counts a rank up to k as 1; NDCG as 1 over the binary logarithm of the rank plus 1; MRR as 1 over it."""
     np.testing.assert_allclose(metric(np.array([1, 2, 3, 4]), k), values)
 
 
-ITEMS = 30
+def test_semantic_term_adds_to_the_score() -> None:
+    """Item vectors hold both parts; the history's profile may reach further back than the sequence model reads."""
+    torch.manual_seed(0)
+    model = build_sequence_model(SequenceModelSpec(dim=8, max_length=2)).eval()
+    random = np.random.default_rng(0)
+    embeddings, raw = (random.normal(size=(20, width)).astype(np.float32) for width in (8, 5))
+    term = SemanticTerm(fold(fit_reduction(raw, 4, "whiten"), []), gamma=0.5, history=3)
+    history = np.array([5, 1, 9, 4])
+    plain = embedding_scorer(model, embeddings)([history])
+    profile = term.apply(raw)
 
+    scores = embedding_scorer(model, join(embeddings, profile), term)([history])
 
-@given(
-    st.lists(st.tuples(st.integers(0, ITEMS - 1), st.lists(st.integers(0, ITEMS - 1), max_size=8)), max_size=5),
-    st.integers(1, ITEMS - 9),
-    st.integers(0, 100),
-)
-def test_negatives_are_different_items_the_user_never_met(
-    users: list[tuple[int, list[int]]], count: int, seed: int
-) -> None:
-    """Neither the target nor anything of the user's is drawn, and nothing twice; the seed decides."""
-    targets = targets_of([target for target, _ in users], [[] for _ in users])
-    interacted: list[Rows] = [np.array(met, dtype=np.int64) for _, met in users]
-    drawn = draw_negatives(targets, interacted, ITEMS, count, np.random.default_rng(seed))
-
-    assert drawn.shape == (len(users), count)
-    for (target, met), negatives in zip(users, drawn.tolist(), strict=True):
-        assert len(set(negatives)) == count
-        assert set(negatives) <= set(range(ITEMS)) - {target, *met}
-    assert np.array_equal(draw_negatives(targets, interacted, ITEMS, count, np.random.default_rng(seed)), drawn)
-
-
-def test_negatives_are_uniform() -> None:
-    """Every item left is drawn about as often as another; another seed draws others."""
-    targets = targets_of([0] * 3000, [[]] * 3000)
-    interacted: list[Rows] = [np.array([1], dtype=np.int64)] * 3000
-    drawn = draw_negatives(targets, interacted, 12, 4, np.random.default_rng(0))
-    counts = np.bincount(drawn.ravel(), minlength=12)
-
-    assert counts[:2].tolist() == [0, 0]
-    assert (abs(counts[2:] - 1200) < 120).all()
-    assert not np.array_equal(drawn, draw_negatives(targets, interacted, 12, 4, np.random.default_rng(1)))
-
-
-def test_too_few_items_are_drawn_more_than_once() -> None:
-    """A user who met almost everything still gets the number of negatives."""
-    drawn = draw_negatives(targets_of([0], [[]]), [np.array([1, 2])], 5, 10, np.random.default_rng(0))
-
-    assert drawn.shape == (1, 10)
-    assert set(drawn[0].tolist()) == {3, 4}
-
-
-def test_user_who_met_every_item_is_named() -> None:
-    """There is nothing to rank the target among."""
-    with pytest.raises(DataError, match=r"^user 'u0' interacted with all items"):
-        draw_negatives(targets_of([0], [[]]), [np.array([1, 2])], 3, 10, np.random.default_rng(0))
+    np.testing.assert_allclose(scores - plain, [0.5 * (profile @ profile[history[-3:]].T).mean(axis=1)], atol=1e-5)

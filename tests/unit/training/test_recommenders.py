@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from llmemb.projection import Projection
+from llmemb.projection import Projection, unit_length
+from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
 from training.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
 from training.recommenders import TrainedRecommender, read_recommender, write_recommender
@@ -36,6 +37,26 @@ def test_recommender_reads_back_as_it_was_written(tmp_path: Path, name: str, who
         assert np.array_equal(read.projection.bias, draw(8))
     else:
         assert (read.residual, read.projection) == (None, None)
+    assert (read.scoring, read.semantic_term, read.profile) == ("dot", None, None)
+
+
+def test_scoring_and_semantic_term_read_back(tmp_path: Path) -> None:
+    """What is scored is composed by them: embeddings of unit length, and beside them the profile vectors."""
+    spec = SequenceModelSpec(dim=8, max_length=4)
+    term = SemanticTerm(Projection(weight=draw(5, 3), bias=draw(3)), 0.5, 7, 0.8)
+    profile = draw(6, 3)
+    model = build_sequence_model(spec)
+    write_recommender(
+        tmp_path, TrainedRecommender(model, draw(6, 8), None, None, "cosine", semantic_term=term, profile=profile)
+    )
+    read = read_recommender(tmp_path, spec)
+
+    assert read.scoring == "cosine"
+    assert read.semantic_term is not None
+    assert (read.semantic_term.gamma, read.semantic_term.history, read.semantic_term.decay) == (0.5, 7, 0.8)
+    assert np.array_equal(read.semantic_term.reduction.weight, draw(5, 3))
+    assert np.array_equal(read.item_embeddings, unit_length(draw(6, 8)))
+    assert np.array_equal(read.item_vectors, np.concatenate([unit_length(draw(6, 8)), profile], axis=1))
 
 
 def test_raw_embeddings_read_back_as_they_were_written(tmp_path: Path) -> None:

@@ -19,7 +19,15 @@ SEEDS = st.integers(0, 100)
 
 
 def frame(rows: Rows) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema={USER: pl.String, ITEM: pl.String, TIME: pl.Float64}, orient="row")
+    """Code the ids: a user by the letter, an item by its number in the sorted names."""
+    items = {item: code for code, item in enumerate(sorted({item for _, item, _ in rows}))}
+    coded = [(ord(user), items[item], time) for user, item, time in rows]
+    return pl.DataFrame(coded, schema={USER: pl.UInt32, ITEM: pl.UInt32, TIME: pl.Float64}, orient="row")
+
+
+def decoded(ordered: pl.DataFrame, rows: Rows) -> Rows:
+    names = sorted({item for _, item, _ in rows})
+    return [(chr(user), names[item], time) for user, item, time in ordered.rows()]
 
 
 def ordered(rows: Rows, seed: int = 0) -> pl.DataFrame:
@@ -30,14 +38,16 @@ def cut(rows: Rows, cold_share: float, cold_interactions: int = 10, seed: int = 
     return split(ordered(rows), cold_share, cold_interactions, np.random.default_rng(seed))
 
 
-def named(parts: Split, rows: list[int]) -> list[str]:
-    return [parts.item_ids[row] for row in rows]
+def item_names(parts: Split, rows: Rows) -> list[str]:
+    """Name the item of each item row."""
+    names = sorted({item for _, item, _ in rows})
+    return [names[code] for code in parts.item_codes]
 
 
 @given(ROWS, SEEDS)
 def test_order_is_by_user_and_time_and_loses_nothing(rows: Rows, seed: int) -> None:
     """Each user's interactions stand together, the oldest first."""
-    result = ordered(rows, seed).rows()
+    result = decoded(ordered(rows, seed), rows)
 
     assert sorted(result) == sorted(rows)
     assert [(user, time) for user, _, time in result] == sorted((user, time) for user, _, time in rows)
@@ -54,58 +64,88 @@ def test_equal_times_stand_in_an_order_of_the_seed() -> None:
 
 def test_histories_are_in_time() -> None:
     """A user's sequence is what the user did, in order, under the rows of the items."""
-    parts = cut([("u", "c", 3), ("v", "c", 1), ("u", "a", 1), ("u", "b", 2), ("u", "a", 4)], cold_share=0)
-    sequences = {user: named(parts, rows) for user, rows in parts.sequences.rows()}
+    rows: Rows = [("u", "c", 3), ("v", "c", 1), ("u", "a", 1), ("u", "b", 2), ("u", "a", 4)]
+    parts = cut(rows, cold_share=0)
+    names = item_names(parts, rows)
+    sequences = {chr(user): [names[row] for row in history] for user, history, _ in parts.sequences.rows()}
 
     assert sequences == {"u": ["a", "b", "c", "a"], "v": ["c"]}
     assert (parts.num_warm, parts.cold_targets.height) == (3, 0)
+    assert parts.sequences["cold_rows"].to_list() == [[], []]
 
 
 @given(ROWS, SEEDS, st.floats(0, 0.9), st.integers(1, 3))
-def test_cold_items_are_in_no_sequence(rows: Rows, seed: int, share: float, most: int) -> None:
-    """The share is rounded down; warm rows come first; every interaction with a warm item is in a sequence."""
+def test_cold_items_are_in_no_history(rows: Rows, seed: int, share: float, most: int) -> None:
+    """The share is rounded down; warm rows come first; every interaction with a warm item is in a history."""
     parts = cut(rows, share, most, seed)
+    names = item_names(parts, rows)
     items = {item for _, item, _ in rows}
-    warm = set(parts.item_ids[: parts.num_warm])
-    in_sequences = [item for rows in parts.sequences["item_rows"] for item in named(parts, rows.to_list())]
+    warm = set(names[: parts.num_warm])
+    in_histories = [names[row] for history in parts.sequences["item_rows"] for row in history]
 
-    assert sorted(parts.item_ids) == sorted(items)
+    assert sorted(names) == sorted(items)
     assert parts.num_warm == len(items) - int(share * len(items))
-    assert sorted(in_sequences) == sorted(item for _, item, _ in rows if item in warm)
+    assert sorted(in_histories) == sorted(item for _, item, _ in rows if item in warm)
+
+
+@given(ROWS, SEEDS, st.floats(0, 0.9))
+def test_cold_items_of_a_user_are_known(rows: Rows, seed: int, share: float) -> None:
+    """Beside each history stand the cold items the user met, before or after, each once."""
+    parts = cut(rows, share, seed=seed)
+    names = item_names(parts, rows)
+    cold = set(names[parts.num_warm :])
+    found = {chr(user): [names[row] for row in met] for user, _, met in parts.sequences.rows()}
+
+    assert {user: sorted(met) for user, met in found.items()} == {
+        user: sorted({item for other, item, _ in rows if other == user and item in cold}) for user in found
+    }
 
 
 @given(ROWS, SEEDS, st.floats(0, 0.9), st.integers(1, 3))
-def test_cold_targets_are_the_earliest_with_warm_items_before_them(
+def test_cold_targets_are_the_earliest_first_meetings_with_warm_items_before_them(
     rows: Rows, seed: int, share: float, most: int
 ) -> None:
     """A naive loop over each cold item's interactions finds the same targets."""
     parts = cut(rows, share, most, seed)
-    warm = set(parts.item_ids[: parts.num_warm])
+    names = item_names(parts, rows)
+    in_order = decoded(ordered(rows), rows)
+    warm = set(names[: parts.num_warm])
     expected = []
-    for item in parts.item_ids[parts.num_warm :]:
+    for item in names[parts.num_warm :]:
         met: list[tuple[float, str, list[str]]] = []
         for user in sorted({user for user, _, _ in rows}):
-            history: list[str] = []
-            for _, other, time in ordered(rows).filter(pl.col(USER) == user).rows():
-                if other == item and history and user not in [met_user for _, met_user, _ in met]:
-                    met.append((time, user, list(history)))
-                if other in warm:
-                    history.append(other)
+            own = [(other, time) for other_user, other, time in in_order if other_user == user]
+            position = next((i for i, (other, _) in enumerate(own) if other == item), 0)
+            history = [other for other, _ in own[:position] if other in warm]
+            if history:
+                met.append((own[position][1], user, history))
         expected += [(user, history, item) for _, user, history in sorted(met)[:most]]
 
     assert [
-        (user, named(parts, history), parts.item_ids[target]) for user, history, target in parts.cold_targets.rows()
+        (chr(user), [names[row] for row in history], names[target])
+        for user, history, target in parts.cold_targets.rows()
     ] == expected
+
+
+def test_second_meeting_with_a_cold_item_is_no_target() -> None:
+    """Who met the item before anything warm knows it: no later meeting is a first interaction."""
+    rows: Rows = [("u", "a", 1), ("u", "b", 2), ("u", "a", 3), ("v", "b", 1), ("v", "a", 2)]
+    by_cold = {}
+    for seed in range(10):
+        parts = cut(rows, 0.5, seed=seed)
+        by_cold[item_names(parts, rows)[1]] = [chr(user) for user in parts.cold_targets[USER]]
+
+    assert by_cold == {"a": ["v"], "b": ["u"]}
 
 
 def test_rows_of_the_items_depend_on_the_seed_alone() -> None:
     """Which items are cold is the seed's choice: neither the order of the ids nor that of the file has a part."""
     rows = [("u", f"{number:02}", float(number)) for number in range(30)]
-    first = cut(rows, 0.5, seed=1)
+    first = cut(rows, 0.5, seed=1).item_codes.tolist()
 
-    assert cut(rows[::-1], 0.5, seed=1).item_ids == first.item_ids
-    assert cut(rows, 0.5, seed=2).item_ids != first.item_ids
-    assert list(first.item_ids) != sorted(first.item_ids)
+    assert cut(rows[::-1], 0.5, seed=1).item_codes.tolist() == first
+    assert cut(rows, 0.5, seed=2).item_codes.tolist() != first
+    assert first != sorted(first)
 
 
 @pytest.mark.parametrize(

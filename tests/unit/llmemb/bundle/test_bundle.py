@@ -1,6 +1,5 @@
 """`llmemb.bundle`: what is written is read, the same content has the same id, and the parts must fit."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +9,39 @@ import numpy as np
 import pytest
 import torch
 
-from llmemb.bundle import Bundle, BundleItems, Manifest, Provenance, read_bundle, write_bundle
+from llmemb.bundle import (
+    Bundle,
+    BundleItems,
+    Provenance,
+    read_bundle,
+    write_bundle,
+)
 from llmemb.errors import BundleError
+from llmemb.item_space import Scoring
 from llmemb.projection import Projection
+from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SEQUENCE_MODELS, SequenceModelSpec, build_sequence_model
 from llmemb.session import session_vectors
-from tests.support.tiny import TINY_DIM, TINY_PROMPT, tiny_items, write_tiny_bundle, write_tiny_llm
+from tests.support.tiny import (
+    TINY_DIM,
+    TINY_PROMPT,
+    TINY_TERM_COMPONENTS,
+    tiny_items,
+    write_tiny_bundle,
+    write_tiny_llm,
+)
 
 
 @pytest.fixture(scope="module")
 def bundle(tiny_bundle: Path) -> Bundle:
     """The tiny bundle in memory."""
     return read_bundle(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def full(full_bundle: Path) -> Bundle:
+    """The bundle with all that a bundle can have, in memory."""
+    return read_bundle(full_bundle)
 
 
 def parts_of(bundle: Bundle) -> dict[str, Any]:
@@ -35,7 +55,11 @@ def parts_of(bundle: Bundle) -> dict[str, Any]:
         "items": bundle.items,
         "semantic": bundle.semantic,
         "residual": bundle.residual,
+        "scoring": bundle.manifest.scoring,
+        "semantic_term": bundle.semantic_term,
+        "profile": bundle.profile,
         "metrics": bundle.manifest.metrics,
+        "selection": bundle.manifest.selection,
         "seed": bundle.manifest.seed,
         "provenance": bundle.manifest.provenance,
     }
@@ -69,44 +93,74 @@ def test_item_embedding_is_projection_plus_residual(bundle: Bundle) -> None:
     np.testing.assert_array_equal(bundle.item_embeddings[-4:], bundle.semantic[-4:])
 
 
-def test_index_is_over_the_item_embeddings(bundle: Bundle) -> None:
-    """The index ranks by the inner product with what `item_embeddings` holds."""
-    queries = bundle.item_embeddings[:5]
+def test_cosine_gives_item_embeddings_unit_length(full: Bundle) -> None:
+    """Their direction is that of the sum; the stored parts keep their lengths."""
+    assert full.residual is not None
+    total = full.semantic + full.residual
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+
+    np.testing.assert_allclose(np.linalg.norm(full.item_embeddings, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(full.item_embeddings * length, total, rtol=1e-5, atol=1e-6)
+    assert length.max() > 2 * length.min()
+
+
+def test_item_vector_is_item_embedding_and_profile_vector(full: Bundle) -> None:
+    """Side by side, and what the bundle's own space makes of the semantic parts."""
+    assert full.profile is not None
+    np.testing.assert_array_equal(full.item_vectors[:, :TINY_DIM], full.item_embeddings)
+    np.testing.assert_array_equal(full.item_vectors[:, TINY_DIM:], full.profile)
+    assert full.space.width == full.index.dim == TINY_DIM + TINY_TERM_COMPONENTS
+
+
+def test_without_a_semantic_term_the_item_vector_is_the_item_embedding(bundle: Bundle) -> None:
+    """Nothing stands beside it."""
+    assert bundle.profile is None
+    np.testing.assert_array_equal(bundle.item_vectors, bundle.item_embeddings)
+
+
+@pytest.mark.parametrize("which", ["bundle", "full"])
+def test_index_is_over_the_item_vectors(which: str, request: pytest.FixtureRequest) -> None:
+    """The index ranks by the inner product with what `item_vectors` holds."""
+    bundle: Bundle = request.getfixturevalue(which)
+    queries = bundle.item_vectors[:5]
 
     for query, hits in zip(queries, bundle.index.search(queries, 40, [set()] * 5), strict=True):
-        np.testing.assert_allclose(hits.scores, np.sort(bundle.item_embeddings @ query)[::-1], rtol=1e-4)
+        np.testing.assert_allclose(hits.scores, np.sort(bundle.item_vectors @ query)[::-1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SEQUENCE_MODELS)
-@pytest.mark.parametrize("with_residual", [True, False])
-def test_written_again_a_bundle_is_the_same(name: str, *, with_residual: bool, tiny_llm: Path, tmp_path: Path) -> None:
-    """Whatever the sequence model, with or without a residual, read and written again it has the same id and parts."""
+@pytest.mark.parametrize(
+    ("with_residual", "scoring", "gamma"),
+    [(True, "dot", 0.0), (False, "dot", 0.0), (True, "cosine", 0.5), (False, "dot", 0.5)],
+)
+def test_written_again_a_bundle_is_the_same(
+    name: str, with_residual: bool, scoring: Scoring, gamma: float, tiny_llm: Path, tmp_path: Path
+) -> None:
+    """Whatever the sequence model and the options, read and written again it has the same id and parts."""
     first = read_bundle(
-        write_tiny_bundle(tmp_path / "a", tiny_llm, sequence_model=name, with_residual=with_residual, seed=3)
+        write_tiny_bundle(
+            tmp_path / "a",
+            tiny_llm,
+            sequence_model=name,
+            with_residual=with_residual,
+            scoring=scoring,
+            gamma=gamma,
+            seed=3,
+        )
     )
     write_bundle(tmp_path / "b", **parts_of(first))
     second = read_bundle(tmp_path / "b")
-    history = [first.item_embeddings[[3, 1, 4]]]
+    history = [first.item_vectors[[3, 1, 4]]]
 
     assert second.manifest == first.manifest
     assert (first.residual is None) == (second.residual is None) == (not with_residual)
+    assert (first.semantic_term is None) == (second.semantic_term is None) == (not gamma)
     assert not first.sequence_model.training
-    np.testing.assert_array_equal(second.item_embeddings, first.item_embeddings)
+    np.testing.assert_array_equal(second.item_vectors, first.item_vectors)
     np.testing.assert_array_equal(
-        session_vectors(second.sequence_model, history), session_vectors(first.sequence_model, history)
+        session_vectors(second.sequence_model, history, second.semantic_term),
+        session_vectors(first.sequence_model, history, first.semantic_term),
     )
-
-
-def test_manifest_says_what_is_in_the_bundle(bundle: Bundle) -> None:
-    """Shapes and figures of the manifest are those of the parts."""
-    manifest = bundle.manifest
-
-    assert (manifest.num_items, manifest.dim) == bundle.semantic.shape == (40, TINY_DIM)
-    assert manifest.encoder.width == bundle.projection.weight.shape[0] == bundle.load_encoder().width
-    assert manifest.encoder.depth == bundle.load_encoder().depth
-    assert manifest.has_residual
-    assert manifest.sequence_model == bundle.sequence_model.spec
-    assert [metric.value for metric in manifest.metrics] == [0.125]
 
 
 def test_same_content_has_the_same_id_wherever_and_whenever(bundle: Bundle, tmp_path: Path) -> None:
@@ -116,7 +170,11 @@ def test_same_content_has_the_same_id_wherever_and_whenever(bundle: Bundle, tmp_
     later = write_bundle(
         tmp_path / "c",
         **parts_of(bundle)
-        | {"provenance": Provenance(created_at="later", versions={"torch": "9"}, config={"a": 1}), "metrics": ()},
+        | {
+            "provenance": Provenance(created_at="later", versions={"torch": "9"}, config={"a": 1}),
+            "metrics": (),
+            "selection": (),
+        },
     )
 
     assert elsewhere == bundle.manifest
@@ -124,9 +182,14 @@ def test_same_content_has_the_same_id_wherever_and_whenever(bundle: Bundle, tmp_
     assert later.checksum != bundle.manifest.checksum
 
 
-@pytest.mark.parametrize("changed", ["prompt", "semantic", "items", "seed", "projection", "encoder"])
-def test_other_content_has_another_id(changed: str, bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changed", ["prompt", "semantic", "items", "seed", "projection", "encoder", "scoring", "semantic_term", "profile"]
+)
+def test_other_content_has_another_id(changed: str, full: Bundle, tmp_path: Path) -> None:
     """Whatever decides an answer decides the id."""
+    bundle = full
+    assert bundle.semantic_term is not None
+    assert bundle.profile is not None
     bias = bundle.projection.bias + 1
     others: dict[str, object] = {
         "prompt": replace(bundle.prompt, max_value_characters=50),
@@ -135,6 +198,9 @@ def test_other_content_has_another_id(changed: str, bundle: Bundle, tmp_path: Pa
         "seed": 99,
         "projection": replace(bundle.projection, bias=bias),
         "encoder": bundle.manifest.encoder.model_copy(update={"base": "another"}),
+        "scoring": "dot",
+        "semantic_term": replace(bundle.semantic_term, gamma=1.0),
+        "profile": bundle.profile[::-1],
     }
 
     other = write_bundle(tmp_path / "b", **parts_of(bundle) | {changed: others[changed]})
@@ -198,6 +264,29 @@ def test_parts_that_do_not_fit_are_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("part", "misfit", "message"),
+    [
+        ("profile", None, r"^profile is None: a semantic term and the items' profile vectors come together$"),
+        ("semantic_term", None, r"^semantic_term is None: "),
+        ("profile", np.zeros((40, 5), dtype=np.float32), r"^profile has the shape \(40, 5\), .* make \(40, 6\)$"),
+        (
+            "semantic_term",
+            SemanticTerm(Projection(np.zeros((31, 6), dtype=np.float32), np.zeros(6, dtype=np.float32)), 1.0, 3),
+            r"^the encoder has width 32, the semantic term reads 31$",
+        ),
+    ],
+)
+def test_semantic_term_that_does_not_fit_is_refused(
+    part: str, misfit: object, message: str, full: Bundle, tmp_path: Path
+) -> None:
+    """A term without its vectors, or of other shapes, is refused before anything is written."""
+    with pytest.raises(BundleError, match=message):
+        write_bundle(tmp_path / "b", **parts_of(full) | {part: misfit})
+
+    assert not list(tmp_path.iterdir())
+
+
 def test_failed_write_leaves_the_old_bundle(bundle: Bundle, tmp_path: Path) -> None:
     """A write that fails midway changes nothing and leaves nothing beside it."""
     write_bundle(tmp_path / "b", **parts_of(bundle))
@@ -216,14 +305,6 @@ def test_bundle_can_be_moved(tiny_bundle: Path, tmp_path: Path) -> None:
 
     assert read_bundle(copy).load_encoder().width == 32
     assert not [text for text in texts if str(tiny_bundle.parent) in text]
-
-
-def test_manifest_is_readable_json(tiny_bundle: Path) -> None:
-    """The manifest is indented JSON that the model itself reads back."""
-    text = (tiny_bundle / "manifest.json").read_text()
-
-    assert json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n" == text
-    assert Manifest.model_validate_json(text).content_id() == json.loads(text)["id"]
 
 
 def test_reading_a_bundle_draws_no_random_number_that_matters(tiny_bundle: Path) -> None:

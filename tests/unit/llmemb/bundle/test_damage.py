@@ -1,5 +1,6 @@
 """`llmemb.bundle.read`: a bundle that is not whole is refused, and the error names the file."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmemb.bundle import FORMAT_VERSION, Manifest, read_bundle
 from llmemb.bundle.read import read_manifest
-from llmemb.errors import BundleCorruptError, BundleError, BundleVersionError
+from llmemb.errors import BundleCorruptError, BundleError, BundleVersionError, ConfigError
 
 FILES = [
     "encoder/1_Pooling/config.json",
@@ -27,14 +28,15 @@ FILES = [
     "items.parquet",
     "manifest.json",
     "projection.safetensors",
+    "semantic_term.safetensors",
     "sequence_model.safetensors",
 ]
 
 
 @pytest.fixture
-def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+def copy(full_bundle: Path, tmp_path: Path) -> Path:
     """A bundle of one's own to damage."""
-    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    return shutil.copytree(full_bundle, tmp_path / "bundle")
 
 
 def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object], *, sign: bool = False) -> None:
@@ -47,9 +49,9 @@ def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object], *, s
     path.write_text(json.dumps(content))
 
 
-def test_list_of_files_is_complete(tiny_bundle: Path) -> None:
+def test_list_of_files_is_complete(full_bundle: Path) -> None:
     """The tests below damage every file of a bundle."""
-    files = sorted(path.relative_to(tiny_bundle).as_posix() for path in tiny_bundle.rglob("*") if path.is_file())
+    files = sorted(path.relative_to(full_bundle).as_posix() for path in full_bundle.rglob("*") if path.is_file())
 
     assert files == FILES
 
@@ -116,12 +118,12 @@ def test_manifest_with_any_byte_changed_is_refused_or_says_the_same(copy: Path, 
     assert read == manifest
 
 
-@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, -1, "1", None, [1]])
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 1, 0, -1, "1", None, [1]])
 def test_other_format_version_is_refused(version: object, copy: Path) -> None:
     """Another version is its own error, said before anything else is checked."""
     edit_manifest(copy, lambda content: content.clear() or content.update(format_version=version))
 
-    with pytest.raises(BundleVersionError, match=r"^manifest\.json: format_version is .*, this program reads 1$"):
+    with pytest.raises(BundleVersionError, match=r"^manifest\.json: format_version is .*, this program reads 2$"):
         read_bundle(copy)
 
 
@@ -150,8 +152,14 @@ def test_manifest_that_is_no_object_is_refused(text: str, copy: Path) -> None:
         (lambda content: content.pop("dim"), "dim"),
         (lambda content: content["encoder"].update(pooling="max"), "encoder.pooling"),
         (lambda content: content["encoder"].update(device="cuda"), "encoder.device"),
-        (lambda content: content["sequence_model"].update(name="caser"), "sequence_model.name"),
+        (lambda content: content["sequence_model"].update(dim="wide"), "sequence_model.dim"),
         (lambda content: content["files"].update(x={"sha256": "0"}), "files.x.bytes"),
+        (lambda content: content.update(scoring="euclidean"), "scoring"),
+        (lambda content: content["semantic_term"].update(gamma=0), "semantic_term.gamma"),
+        (lambda content: content["semantic_term"].update(history=0), "semantic_term.history"),
+        (lambda content: content["semantic_term"].update(decay=1.5), "semantic_term.decay"),
+        (lambda content: content["selection"][0].update(chosen=None), "selection.0.chosen.int"),
+        (lambda content: content["selection"][0]["trials"][0].pop("score"), "selection.0.trials.0.score"),
     ],
 )
 def test_manifest_of_another_shape_is_refused_by_its_key(
@@ -180,6 +188,62 @@ def test_forged_hash_does_not_hide_a_missing_file(copy: Path) -> None:
     edit_manifest(copy, lambda content: content["files"].update(ghost={"sha256": "0", "bytes": 1}), sign=True)
 
     with pytest.raises(BundleCorruptError, match=r"^ghost: the file is missing$"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.update(dim=15), r"^projection\.safetensors: it holds .*, but the manifest says "),
+        (
+            lambda content: content["semantic_term"].update(components=5),
+            r"^semantic_term\.safetensors: it holds .*, but the manifest says {'weight': \(32, 5\), 'bias': \(5,\)}$",
+        ),
+        (
+            lambda content: content.update(semantic_term=None),
+            r"^item_embeddings\.safetensors: it holds .*'profile': \(40, 6\).*, but the manifest says ",
+        ),
+        (lambda content: content.update(has_residual=False), r"^item_embeddings\.safetensors: it holds .*'residual'"),
+        (lambda content: content.update(num_items=41), r"^item_embeddings\.safetensors: .*'semantic': \(41, 16\)"),
+    ],
+)
+def test_file_that_holds_something_else_than_the_manifest_says_is_refused_by_name(
+    change: Callable[[dict[str, Any]], object], message: str, copy: Path
+) -> None:
+    """Every hash is right, and yet the parts do not fit each other."""
+    edit_manifest(copy, change, sign=True)
+
+    with pytest.raises(BundleCorruptError, match=message):
+        read_bundle(copy)
+
+
+def test_sequence_model_that_no_package_brings_is_named(copy: Path) -> None:
+    """A bundle of a user's own model, read where its package is not installed."""
+    edit_manifest(copy, lambda content: content["sequence_model"].update(name="caser"), sign=True)
+
+    with pytest.raises(ConfigError, match=r"^the sequence model 'caser' is not known; there are sasrec, "):
+        read_bundle(copy)
+
+
+def test_semantic_term_without_its_file_is_refused_by_name(copy: Path) -> None:
+    """The manifest has a semantic term and lists no file of it."""
+    (copy / "semantic_term.safetensors").unlink()
+    edit_manifest(copy, lambda content: content["files"].pop("semantic_term.safetensors"), sign=True)
+
+    with pytest.raises(BundleCorruptError, match=r"^semantic_term\.safetensors: the file is missing"):
+        read_bundle(copy)
+
+
+def test_index_of_other_vectors_is_refused_by_name(copy: Path, tiny_bundle: Path) -> None:
+    """The index of a bundle without a semantic term holds narrower vectors, whatever its hash."""
+    content = shutil.copy(tiny_bundle / "index.faiss", copy / "index.faiss").read_bytes()
+    info = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    edit_manifest(copy, lambda content: content["files"].update({"index.faiss": info}), sign=True)
+
+    with pytest.raises(
+        BundleCorruptError,
+        match=r"^index\.faiss: it holds 40 vectors of width 16, but the manifest says 40 of 22$",
+    ):
         read_bundle(copy)
 
 

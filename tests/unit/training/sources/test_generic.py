@@ -1,6 +1,5 @@
 """`training.sources.generic`: the plain form, and the line that each fault is named by."""
 
-import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,36 +7,29 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import DataError
-from training.sources import Source
-from training.sources.generic import read_generic
+from tests.support.sources import Source, read_folder, write_file
+from training.sources import chunks
+from training.sources.source import InteractionColumns
 
 HEADER = "user_id,item_id,timestamp\n"
 ITEMS = (
     '{"item_id": "a", "title": "Heat", "year": 1995, "genres": ["Action", "Crime"]}\n'
     '{"item_id": "b", "title": "Up", "year": null, "genres": []}\n'
 )
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    """Write a file, gzipped where its name says so."""
-    data = content.encode() if isinstance(content, str) else content
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
+IDS = ("a", "b", "c", "010")
 
 
 def read(
     folder: Path,
     interactions: str | bytes = HEADER + "u,a,1\n",
     items: str | bytes = ITEMS,
-    columns: Mapping[str, str] | None = None,
+    attributes: Mapping[str, str] | None = None,
     suffix: str = "",
 ) -> Source:
     """Write both files and read them."""
-    return read_generic(
-        write(folder / f"interactions.csv{suffix}", interactions),
-        write(folder / f"items.jsonl{suffix}", items),
-        columns or {},
-    )
+    write_file(folder / f"interactions.csv{suffix}", interactions)
+    write_file(folder / f"items.jsonl{suffix}", items)
+    return read_folder(folder, attributes=attributes, ids=IDS)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -45,7 +37,7 @@ def test_source_has_interactions_and_attributes(tmp_path: Path, suffix: str) -> 
     """Ids are strings, times are numbers, attributes keep their order; all in the order of the files."""
     source = read(tmp_path, HEADER + "u2,b,12\nu1,a,1.5\n", suffix=suffix)
 
-    assert source.interactions.rows() == [("u2", "b", 12.0), ("u1", "a", 1.5)]
+    assert source.interactions == [("u2", "b", 12.0), ("u1", "a", 1.5)]
     assert source.attributes == {
         "a": {"title": "Heat", "year": "1995", "genres": ("Action", "Crime")},
         "b": {"title": "Up"},
@@ -57,19 +49,19 @@ def test_numeric_ids_stay_as_they_are_written(tmp_path: Path) -> None:
     """An id is no number: its zeros stay."""
     source = read(tmp_path, HEADER + "007,010,1\n", '{"item_id": "010", "title": "Up"}\n')
 
-    assert source.interactions.rows() == [("007", "010", 1.0)]
+    assert source.interactions == [("007", "010", 1.0)]
 
 
 def test_columns_in_another_order_and_others_beside_them_do_not_matter(tmp_path: Path) -> None:
     """The header says which column is which."""
     source = read(tmp_path, "rating,timestamp,item_id,user_id\n5,1,a,u\n")
 
-    assert source.interactions.rows() == [("u", "a", 1.0)]
+    assert source.interactions == [("u", "a", 1.0)]
 
 
 def test_wanted_columns_are_renamed_and_ordered(tmp_path: Path) -> None:
     """A mapping chooses the attributes, their names and their order; the rest is left out."""
-    source = read(tmp_path, columns={"kinds": "genres", "name": "title"})
+    source = read(tmp_path, attributes={"kinds": "genres", "name": "title"})
 
     assert source.attributes["a"] == {"kinds": ("Action", "Crime"), "name": "Heat"}
     assert source.attribute_names == ("kinds", "name")
@@ -184,4 +176,63 @@ def test_damaged_gzip_is_named(tmp_path: Path, name: str, damage: str) -> None:
     (tmp_path / name).write_bytes(whole[:-20] if damage == "cut off" else b"<html>not found</html>\n")
 
     with pytest.raises(DataError, match=name):
-        read_generic(tmp_path / "interactions.csv.gz", tmp_path / "items.jsonl.gz", {})
+        read_folder(tmp_path)
+
+
+def test_line_is_right_past_the_first_chunk(tmp_path: Path) -> None:
+    """A file that is read in pieces keeps its lines, and ids in different pieces are the same ids."""
+    rows = chunks.CHUNK_BYTES // len("u,a,1\n") + 1000
+    source = read(tmp_path, HEADER + "u,a,1\n" * rows + "v,b,2\nu,a,3\n")
+
+    assert len(source.interactions) == rows + 2
+    assert source.interactions[-3:] == [("u", "a", 1.0), ("v", "b", 2.0), ("u", "a", 3.0)]
+
+    with pytest.raises(DataError, match=f"line {rows + 3}: timestamp must be a finite number, not 'late'"):
+        read(tmp_path, HEADER + "u,a,1\n" * rows + "v,b,2\nu,a,late\n")
+
+
+def test_newlines_in_quotes_do_not_shift_lines(tmp_path: Path) -> None:
+    """A review of several lines is one value, and the lines after it are counted as an editor counts them."""
+    body = 'u,a,1,"one\ntwo ""quoted""\n\nfour"\nv,b,2,"x"\n'
+    source = read(tmp_path, "user_id,item_id,timestamp,review\n" + body)
+
+    assert source.interactions == [("u", "a", 1.0), ("v", "b", 2.0)]
+
+    with pytest.raises(DataError, match="line 7: timestamp must be a finite number, not 'late'"):
+        read(tmp_path, "user_id,item_id,timestamp,review\n" + body + "u,b,late,\n")
+
+
+def test_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """Spreadsheets begin a file with it."""
+    assert read(tmp_path, "\ufeff" + HEADER + "u,a,1\n").interactions == [("u", "a", 1.0)]
+
+
+def test_columns_may_have_other_names(tmp_path: Path) -> None:
+    """The configuration says what the columns that decide are called, in both files."""
+    write_file(tmp_path / "interactions.csv", "who,what,when,stars\nu,a,1,5\nu,b,2,3\n")
+    write_file(tmp_path / "items.jsonl", ITEMS.replace("item_id", "what"))
+    columns = InteractionColumns("who", "what", "when", "stars")
+    source = read_folder(tmp_path, columns=columns, min_rating=4)
+
+    assert source.interactions == [("u", "a", 1.0)]
+    assert source.low_rated == 1
+    assert source.attributes["a"]["title"] == "Heat"
+    assert source.attribute_names == ("title", "year", "genres")
+
+
+def test_rating_must_be_there_and_a_number(tmp_path: Path) -> None:
+    """Where ratings decide, a missing one is a fault."""
+    write_file(tmp_path / "items.jsonl", ITEMS)
+    write_file(tmp_path / "interactions.csv", HEADER + "u,a,1\n")
+    with pytest.raises(DataError, match="no column 'rating'; needed are user_id, item_id, timestamp, rating"):
+        read_folder(tmp_path, min_rating=4)
+
+    write_file(tmp_path / "interactions.csv", "user_id,item_id,timestamp,rating\nu,a,1,5\nu,a,2,good\n")
+    with pytest.raises(DataError, match="line 3: rating must be a finite number, not 'good'"):
+        read_folder(tmp_path, min_rating=4)
+
+
+def test_column_that_no_item_has_is_named(tmp_path: Path) -> None:
+    """A misspelt key of JSON objects would otherwise be an attribute that is always missing."""
+    with pytest.raises(DataError, match=r"items\.jsonl: no item has a value of 'titel', the column of title$"):
+        read(tmp_path, attributes={"title": "titel", "genres": "genres"})

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import DataError
-from training.sources import Source
-from training.sources.recbole import read_recbole
+from tests.support.sources import Source, read_folder
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 ITEMS = "item_id:token\tmovie_title:token_seq\tclass:token_seq\n1\tToy Story\tAnimation Comedy\n2\tHeat\t\n"
@@ -17,20 +16,20 @@ def read(
     folder: Path,
     interactions: str = HEADER + "u\t1\t5\t8\n",
     items: str = ITEMS,
-    columns: Mapping[str, str] | None = None,
-    list_attributes: Collection[str] = (),
+    attributes: Mapping[str, str] | None = None,
+    lists: Collection[str] = (),
 ) -> Source:
     """Write both files and read them."""
     (folder / "x.inter").write_text(interactions, encoding="utf-8")
     (folder / "x.item").write_text(items, encoding="utf-8")
-    return read_recbole(folder / "x.inter", folder / "x.item", columns or {}, list_attributes)
+    return read_folder(folder, attributes=attributes, lists=lists, ids=("1", "2", "3", "4"))
 
 
 def test_source_has_interactions_and_attributes(tmp_path: Path) -> None:
     """The types behind the names go; without a mapping every column is a text attribute."""
     source = read(tmp_path, HEADER + "u2\t2\t1\t9.5\nu1\t1\t5\t8\n")
 
-    assert source.interactions.rows() == [("u2", "2", 9.5), ("u1", "1", 8.0)]
+    assert source.interactions == [("u2", "2", 9.5), ("u1", "1", 8.0)]
     assert source.attributes == {
         "1": {"movie_title": "Toy Story", "class": "Animation Comedy"},
         "2": {"movie_title": "Heat"},
@@ -40,7 +39,7 @@ def test_source_has_interactions_and_attributes(tmp_path: Path) -> None:
 
 def test_words_of_a_list_attribute_are_separate(tmp_path: Path) -> None:
     """A mapping renames; what it calls a list is split at its spaces."""
-    source = read(tmp_path, columns={"genres": "class", "title": "movie_title"}, list_attributes=["genres"])
+    source = read(tmp_path, attributes={"genres": "class", "title": "movie_title"}, lists=["genres"])
 
     assert source.attributes["1"] == {"genres": ("Animation", "Comedy"), "title": "Toy Story"}
     assert source.attribute_names == ("genres", "title")
@@ -63,7 +62,7 @@ def test_item_without_text_is_left_out(tmp_path: Path, line: str) -> None:
 def test_unknown_column_is_named_with_the_known_ones(tmp_path: Path) -> None:
     """A misspelt column lists those that are there."""
     with pytest.raises(DataError, match=r"x\.item: no column 'title'; it has item_id, movie_title, class$"):
-        read(tmp_path, columns={"title": "title"})
+        read(tmp_path, attributes={"title": "title"})
 
 
 def test_items_without_ids_are_refused(tmp_path: Path) -> None:

@@ -49,17 +49,27 @@ def test_every_interaction_is_accounted_for(tmp_path: Path) -> None:
         "u3,rare,8\n"  # an item of one interaction
     )
     items = [{"item_id": item, "title": f"Title {item}"} for item in ITEMS]
-    items += [{"item_id": "mute", "title": ""}, {"item_id": "rare", "title": "Rare"}]
+    items += [
+        {"item_id": "mute", "title": ""},
+        {"item_id": "rare", "title": "Rare"},
+        {"item_id": "new", "title": "New"},
+    ]
     dataset, summary = run(write_source(tmp_path / "source", extra, items), tmp_path / "out")
     counts = dataset.info.counts
 
     assert counts == {
         "interactions_read": 37,
+        "interactions_rated_low": 0,
         "interactions_repeated": 1,
         "interactions_without_item_text": 3,
         "interactions_outside_core": 2,
         "interactions_kept": 31,
-        "items_with_text_read": 6,
+        "interactions_cold": 0,
+        "items_read": 8,
+        "items_repeated": 0,
+        "items_without_interactions": 1,
+        "items_without_text": 1,
+        "items_outside_core": 1,
         "items_kept": 5,
         "items_cold": 0,
         "users_kept": 6,
@@ -68,9 +78,22 @@ def test_every_interaction_is_accounted_for(tmp_path: Path) -> None:
     }
     assert dataset.sequences["item_rows"].list.len().sum() == counts["interactions_kept"]
     assert summary == (
-        "6 users, 5 items (0 held out as cold), 31 interactions; "
+        "6 users, 5 items (0 held out as cold), 31 of 37 interactions; "
         "dropped 1 repeated, 3 without item text, 2 outside the core"
     )
+
+
+def test_low_ratings_are_dropped_before_the_core(tmp_path: Path) -> None:
+    """An item that is only rated low has no interaction, and the summary counts what went."""
+    source = write_source(tmp_path / "source")
+    frame = pl.read_csv(source / "interactions.csv").with_columns(stars=pl.col("item_id").str.tail(1).cast(pl.Int64))
+    frame.write_csv(source / "interactions.csv")
+    dataset, summary = run(source, tmp_path / "out", min_rating=1, columns={"rating": "stars"})
+
+    assert sorted(dataset.items["item_id"]) == ITEMS[1:]
+    assert dataset.info.counts["interactions_rated_low"] == 6
+    assert dataset.info.counts["items_without_interactions"] == 1
+    assert summary == "6 users, 4 items (0 held out as cold), 24 of 30 interactions; dropped 6 rated low"
 
 
 def test_popularity_leaves_validation_and_test_out(tmp_path: Path) -> None:
@@ -94,6 +117,8 @@ def test_cold_items_are_out_of_all_training(tmp_path: Path) -> None:
     assert dataset.train_counts[3:].tolist() == [0, 0]
     assert dataset.cold_targets.rows.tolist() == [3, 3, 3, 4, 4, 4]
     assert dataset.info.counts["cold_targets"] == 6
+    assert dataset.info.counts["interactions_cold"] == 12
+    assert all(sorted(rows.tolist()) == [0, 1, 2, 3, 4] for rows in dataset.interacted.values())
 
 
 def test_attributes_and_their_order_are_the_source_s(tmp_path: Path) -> None:

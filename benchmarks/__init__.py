@@ -1,0 +1,1 @@
+"""Measurements of ours beside others, each by one command: `make bench`."""

@@ -1,0 +1,62 @@
+"""Our split as RecBole's benchmark files: the same training targets, and the same validation and test targets.
+
+<name>.train.inter, .valid.inter, .test.inter   user, target, and the items before it, one line a target
+<name>.item                                     every warm item, so that both rank the same
+
+RecBole makes one sample of each item but the first of a training history, with all (at most L) items before it: what
+its own augmentation of a sequence does. Ours predicts the same targets, many in one pass over a window.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from llmemb.files import new_folder
+from training.dataset import Dataset, Rows, Targets
+
+
+def write_recbole_files(dataset: Dataset, folder: Path, max_length: int) -> None:
+    """Write the files into `folder`, in place of what is there.
+
+    Args:
+        dataset: as prepared.
+        folder: the files bear its name, as RecBole asks.
+        max_length: the most recent items that are read, L.
+    """
+    with new_folder(folder) as temporary:
+        _write(temporary, folder.name, "train", _prefixes(dataset.train), max_length)
+        # Users by their place in the dataset: an id may hold what RecBole splits at.
+        users = {user: place for place, user in enumerate(dataset.sequences["user_id"].to_list())}
+        for part, targets in (("valid", dataset.validation), ("test", dataset.test)):
+            _write(temporary, folder.name, part, _lines(targets, users), max_length)
+        items = "".join(f"{row}\n" for row in range(dataset.num_warm))
+        (temporary / f"{folder.name}.item").write_text("item_id:token\n" + items, encoding="utf-8")
+        np.savez(temporary / "test.npz", histories=padded(dataset.test, max_length), targets=dataset.test.rows)
+
+
+def padded(targets: Targets, max_length: int) -> Rows:
+    """Return the most recent items of each history `(n, L)`, the oldest first, -1 behind the last."""
+    out = np.full((len(targets.rows), max_length), -1, dtype=np.int64)
+    for line, history in zip(out, targets.histories, strict=True):
+        recent = history[-max_length:]
+        line[: len(recent)] = recent
+    return out
+
+
+def _prefixes(histories: list[Rows]) -> Iterator[tuple[int, int, Rows]]:
+    for user, history in enumerate(histories):
+        for position in range(1, len(history)):
+            yield user, int(history[position]), history[:position]
+
+
+def _lines(targets: Targets, users: Mapping[str, int]) -> Iterator[tuple[int, int, Rows]]:
+    for user, row, history in zip(targets.user_ids, targets.rows, targets.histories, strict=True):
+        yield users[user], int(row), history
+
+
+def _write(folder: Path, name: str, part: str, lines: Iterator[tuple[int, int, Rows]], max_length: int) -> None:
+    with (folder / f"{name}.{part}.inter").open("w", encoding="utf-8") as file:
+        file.write("user_id:token\titem_id:token\titem_id_list:token_seq\n")
+        for user, target, history in lines:
+            file.write(f"{user}\t{target}\t{' '.join(map(str, history[-max_length:]))}\n")

@@ -1,0 +1,175 @@
+"""Trains RecBole's SASRec, in RecBole's environment.
+
+`epochs OPTIONS`: one training epoch a round, see `benchmarks.worker`.
+`train OPTIONS`: until validation NDCG@10 stops rising; writes what ranks the test targets.
+
+OPTIONS is a JSON file, see `Options`. `n` test targets, `L` positions, `d` width.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
+from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction
+from recbole.model.sequential_recommender import SASRec
+from recbole.trainer import Trainer
+from recbole.utils import init_seed
+
+from benchmarks.worker import Answer, serve
+
+HISTORY, LENGTH = "item_id_list", "item_length"
+PACKAGES = ("recbole", "torch", "numpy", "pandas")
+
+
+class Options(TypedDict):
+    """What is asked for."""
+
+    data: str
+    """Folder of the files of `benchmarks.recbole_files`."""
+    config: dict[str, float | str]
+    """RecBole's own words."""
+    output: NotRequired[str]
+    """Of `train`: the file to write."""
+    max_minutes: NotRequired[float]
+    """Of `train`: no epoch begins later."""
+
+
+class OutOfTimeError(Exception):
+    """The training was to end now."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """RecBole's parts, ready to train."""
+
+    dataset: SequentialDataset
+    train: TrainDataLoader
+    validation: FullSortEvalDataLoader
+    test: FullSortEvalDataLoader
+    model: SASRec
+    trainer: Trainer
+
+
+def load(options: Options) -> Parts:
+    """Read the files and build the model."""
+    data = Path(options["data"])
+    fixed = {
+        "data_path": str(data.parent),
+        "benchmark_filename": ["train", "valid", "test"],
+        "load_col": {"inter": ["user_id", "item_id", HISTORY], "item": ["item_id"]},
+        "alias_of_item_id": [HISTORY],
+        "loss_type": "CE",
+        "train_neg_sample_args": None,
+        "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
+        "metrics": ["NDCG"],
+        "topk": [10],
+        "valid_metric": "NDCG@10",
+        "use_gpu": torch.cuda.is_available(),
+        "show_progress": False,
+    }
+    sys.argv = sys.argv[:1]  # RecBole reads it
+    config = Config(model="SASRec", dataset=data.name, config_dict=fixed | options["config"])
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = create_dataset(config)
+    train, validation, test = data_preparation(config, dataset)
+    model = SASRec(config, train.dataset).to(config["device"])
+    return Parts(dataset, train, validation, test, model, Trainer(config, model))
+
+
+def epochs(options: Options) -> tuple[Answer, Callable[[], Answer]]:
+    """Prepare for one epoch a round, by RecBole's own loop: no validation, nothing saved."""
+    options["config"]["epochs"] = 1
+    parts = load(options)
+    steps = len(parts.train)
+    facts: Answer = {"targets": len(parts.train.dataset), "items": parts.dataset.item_num - 1, "steps": steps}
+    facts |= {f"version {name}": version(name) for name in PACKAGES}
+
+    def work() -> Answer:
+        start, cpu = time.perf_counter(), time.process_time()
+        parts.trainer.fit(parts.train, verbose=False, saved=False)
+        return {
+            "seconds": time.perf_counter() - start,
+            "cpu_seconds": time.process_time() - cpu,
+            "loss": parts.trainer.train_loss_dict[0] / steps,
+        }
+
+    return facts, work
+
+
+def train(options: Options) -> None:
+    """Train with RecBole's early stopping; write the best epoch's session vectors, item embeddings and progress."""
+    parts = load(options)
+    start = time.monotonic()
+    progress: list[dict[str, float]] = []
+    best: dict[str, torch.Tensor] = {}
+
+    def after_epoch(epoch: int, score: float) -> None:
+        loss = parts.trainer.train_loss_dict[epoch] / len(parts.train)
+        progress.append({"epoch": epoch + 1, "ndcg@10": score, "loss": loss})
+        print(json.dumps(progress[-1]), file=sys.stderr, flush=True)
+        if score >= max(entry["ndcg@10"] for entry in progress):
+            best.update({name: tensor.clone() for name, tensor in parts.model.state_dict().items()})
+        if time.monotonic() - start > 60 * options["max_minutes"]:
+            raise OutOfTimeError
+
+    try:
+        parts.trainer.fit(parts.train, parts.validation, verbose=False, saved=False, callback_fn=after_epoch)
+        stopped = "number of epochs" if len(progress) == parts.trainer.epochs else "early stopping"
+    except OutOfTimeError:
+        stopped = "the time limit"
+    seconds = time.monotonic() - start
+    parts.model.load_state_dict(best)
+    own = parts.trainer.evaluate(parts.test, load_best_model=False)
+    numbers = item_numbers(parts.dataset)
+    with np.load(Path(options["data"]) / "test.npz") as test:
+        histories, targets = test["histories"], test["targets"]
+    np.savez(
+        options["output"],
+        sessions=sessions(parts.model, np.where(histories < 0, 0, numbers[histories])),
+        items=parts.model.item_embedding.weight.detach().cpu().numpy()[numbers],
+        targets=targets,
+        own_ndcg=own["ndcg@10"],
+        progress=json.dumps(progress),
+        stopped=stopped,
+        seconds=seconds,
+        versions=json.dumps({name: version(name) for name in PACKAGES}),
+    )
+
+
+def item_numbers(dataset: SequentialDataset) -> NDArray[np.int64]:
+    """Return RecBole's number of each of our item rows; its 0 is the padding."""
+    numbers = {token: number for token, number in dataset.field2token_id["item_id"].items() if token != "[PAD]"}
+    return np.array([numbers[str(row)] for row in range(len(numbers))])
+
+
+@torch.inference_mode()
+def sessions(model: SASRec, histories: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the model's output `(n, d)` for histories of RecBole's item numbers `(n, L)`, 0 behind the last."""
+    model.eval()
+    device = model.item_embedding.weight.device
+    out = []
+    for chunk in torch.from_numpy(histories).split(512):
+        batch = Interaction({HISTORY: chunk, LENGTH: (chunk > 0).sum(dim=1)}).to(device)
+        out.append(model.forward(batch[HISTORY], batch[LENGTH]).cpu().numpy())
+    return np.concatenate(out)
+
+
+if __name__ == "__main__":
+    verb, path = sys.argv[1:]
+    given: Options = json.loads(Path(path).read_text(encoding="utf-8"))
+    if verb == "epochs":
+        serve(lambda: epochs(given))
+    else:
+        train(given)

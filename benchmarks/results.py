@@ -1,0 +1,185 @@
+"""What a benchmark writes: rows of ours beside a peer, on which machine, with which versions, from which commit."""
+
+import importlib.metadata
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from llmemb.files import write_text_atomically
+
+REPOSITORY = Path(__file__).parents[1]
+RESULTS = REPOSITORY / "benchmarks" / "results"
+WORK = REPOSITORY / ".cache" / "bench"
+"""Takes environments, exported data and what else a benchmark needs; nothing in it is kept in git."""
+
+
+class Row(BaseModel):
+    """One piece of work, by us and by a peer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    unit: str
+    ours: float
+    """Median of the rounds."""
+    peer: float
+    """Median of the rounds."""
+    ratio: float
+    """Ours by the peer's."""
+    aim: str | None
+    """Of the ratio; None where there is none."""
+    met: bool | None
+    ours_rounds: tuple[float, ...]
+    peer_rounds: tuple[float, ...]
+
+
+class Results(BaseModel):
+    """A results file, `benchmarks/results/<name>.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    measured: str
+    """UTC."""
+    commit: str
+    """Short; `+` behind it: with changes that were not committed."""
+    machine: dict[str, str]
+    versions: dict[str, str]
+    settings: dict[str, str]
+    notes: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def compare(
+    name: str,
+    unit: str,
+    ours: Sequence[float],
+    peer: Sequence[float],
+    aim: tuple[Literal["<=", ">="], float] | None = None,
+) -> Row:
+    """Set the medians of the rounds beside each other.
+
+    Args:
+        name: of the work.
+        unit: of the figures.
+        ours: one figure a round, at least one.
+        peer: the same.
+        aim: what the ratio is to be.
+    """
+    mine, theirs = statistics.median(ours), statistics.median(peer)
+    ratio = mine / theirs
+    met = None
+    if aim is not None:
+        met = ratio <= aim[1] if aim[0] == "<=" else ratio >= aim[1]
+    return Row(
+        name=name,
+        unit=unit,
+        ours=mine,
+        peer=theirs,
+        ratio=ratio,
+        aim=None if aim is None else f"{aim[0]} {aim[1]:g}",
+        met=met,
+        ours_rounds=tuple(ours),
+        peer_rounds=tuple(peer),
+    )
+
+
+def make_results(
+    name: str,
+    title: str,
+    rows: Sequence[Row],
+    *,
+    settings: dict[str, str],
+    peer_versions: dict[str, str],
+    notes: Sequence[str],
+) -> Results:
+    """Add what is known of the machine, the versions and the commit."""
+    return Results(
+        name=name,
+        title=title,
+        measured=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        commit=_commit(),
+        machine=_machine(),
+        versions={"llmemb": importlib.metadata.version("llmemb"), "python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in ("numpy", "torch")}
+        | {f"peer: {package}": version for package, version in peer_versions.items()},
+        settings=settings,
+        notes=tuple(notes),
+        rows=tuple(rows),
+    )
+
+
+def write_results(results: Results, folder: Path = RESULTS) -> None:
+    """Write `<name>.json` and `<name>.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(folder / f"{results.name}.json", results.model_dump_json(indent=2) + "\n")
+    write_text_atomically(folder / f"{results.name}.md", render(results))
+
+
+def render(results: Results) -> str:
+    """Write the Markdown page of the results."""
+    lines = [
+        f"# {results.title}",
+        "",
+        f"{results.measured} UTC, commit {results.commit}; median of the rounds, and their range.",
+        "",
+        "| work | ours | peer | ratio | aim | met |",
+        "|---|---|---|---|---|---|",
+    ]
+    met = {True: "yes", False: "no", None: ""}
+    lines += [
+        f"| {row.name} | {_figure(row.ours, row.ours_rounds, row.unit)} "
+        f"| {_figure(row.peer, row.peer_rounds, row.unit)} | {row.ratio:.3g} | {row.aim or ''} | {met[row.met]} |"
+        for row in results.rows
+    ]
+    lines += ["", *(f"- {note}" for note in results.notes), ""]
+    for title, facts in (
+        ("Machine", results.machine),
+        ("Versions", results.versions),
+        ("Settings", results.settings),
+    ):
+        lines.append(f"{title}: " + ", ".join(f"{name} {value}" for name, value in facts.items()) + ".")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _figure(median: float, rounds: Sequence[float], unit: str) -> str:
+    spread = f" ({_number(min(rounds))} to {_number(max(rounds))})" if len(rounds) > 1 else ""
+    return f"{_number(median)}{spread} {unit}".rstrip()
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4f}" if abs(value) < 1 else f"{value:.4g}"
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _machine() -> dict[str, str]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {"processor": _processor(), "cores": str(os.cpu_count()), "memory": f"{memory:.0f} GiB"}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

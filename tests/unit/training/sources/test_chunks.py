@@ -1,0 +1,50 @@
+"""`training.sources.chunks`: whole lines, whatever the size of the pieces that are read."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llmemb.errors import DataError
+from tests.support.sources import write_file
+from training.sources import chunks
+from training.sources.chunks import read_chunks
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.text("ab\n", max_size=40), size=st.integers(1, 12))
+def test_chunks_are_the_file_in_whole_lines(tmp_path: Path, suffix: str, data: str, size: int) -> None:
+    """Put together they are the file; each but the last ends a line; each says which line it begins with."""
+    found = list(read_chunks(write_file(tmp_path / f"file{suffix}", data), size=size))
+
+    assert b"".join(chunk.data for chunk in found) == data.encode()
+    assert all(chunk.data.endswith(b"\n") for chunk in found[:-1])
+    assert [chunk.line for chunk in found] == [
+        1 + b"".join(chunk.data for chunk in found[:i]).count(b"\n") for i in range(len(found))
+    ]
+    assert sum(chunk.num_lines for chunk in found) == len(data.splitlines())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.text('a"\n,', max_size=6), max_size=8), size=st.integers(1, 20))
+def test_no_chunk_ends_inside_quotes(tmp_path: Path, rows: list[str], size: int) -> None:
+    """A value with newlines and doubled quotes stays in one piece."""
+    data = "".join('"' + row.replace('"', '""') + '"\n' for row in rows).encode()
+    found = list(read_chunks(write_file(tmp_path / "file", data), quoted=True, size=size))
+
+    assert b"".join(chunk.data for chunk in found) == data
+    assert all(chunk.data.count(b'"') % 2 == 0 for chunk in found)
+
+
+def test_quote_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """After a bound the line with the quote is named."""
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        file.write(b'a\nb\n"c')
+        file.seek(chunks.LONGEST_RECORD + 2 * chunks.CHUNK_BYTES)
+        file.write(b"\n")
+
+    with pytest.raises(DataError, match="line 3: a quote opens here or later that has no end within 256 MiB"):
+        list(read_chunks(path, quoted=True))

@@ -1,0 +1,108 @@
+"""`training.sources.generic`: JSON lines, CSV and Parquet in the place of the plain form."""
+
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from llmemb.errors import DataError
+from tests.support.sources import read_folder, write_file
+
+HEADER = "user_id,item_id,timestamp\n"
+ITEMS = (
+    '{"item_id": "a", "title": "Heat", "year": 1995, "genres": ["Action", "Crime"]}\n'
+    '{"item_id": "b", "title": "Up", "year": null, "genres": []}\n'
+)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_interactions_may_be_json_lines(tmp_path: Path, suffix: str) -> None:
+    """Keys in any order, others beside them, blank lines between."""
+    rows = '{"timestamp": 1.5, "user_id": "u", "x": {"y": [1]}, "item_id": "a"}\n\n'
+    rows += '{"user_id": "v", "item_id": "b", "timestamp": 2}\n'
+    write_file(tmp_path / f"interactions.jsonl{suffix}", rows)
+    write_file(tmp_path / "items.jsonl", ITEMS)
+
+    assert read_folder(tmp_path).interactions == [("u", "a", 1.5), ("v", "b", 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("no", "not JSON: Expecting value"),
+        ("[1]", "must be a JSON object, not list"),
+        ('{"user_id": "u", "item_id": "a"}', "timestamp must be a finite number, not None"),
+        ('{"user_id": "u", "item_id": "a", "timestamp": true}', "timestamp must be a finite number, not 'true'"),
+        ('{"user_id": "u", "item_id": "a", "timestamp": NaN}', "not JSON: NaN and Infinity are no JSON numbers"),
+        ('{"user_id": "", "item_id": "a", "timestamp": 1}', "user_id is empty"),
+        ('{"user_id": "u", "timestamp": 1}', "item_id is empty"),
+        (b'{"user_id": "Am\xe9lie", "item_id": "a", "timestamp": 1}', "not JSON: 'utf-8' codec can't decode"),
+    ],
+)
+def test_bad_json_interaction_is_named_by_its_line(tmp_path: Path, line: str | bytes, message: str) -> None:
+    """Each fault says the line as an editor counts it, blank ones too."""
+    good = b'{"user_id": "u", "item_id": "a", "timestamp": 1}\n\n'
+    bad = line if isinstance(line, bytes) else line.encode()
+    write_file(tmp_path / "interactions.jsonl", good + good + bad + b"\n" + good)
+    write_file(tmp_path / "items.jsonl", ITEMS)
+
+    with pytest.raises(DataError) as caught:
+        read_folder(tmp_path)
+
+    assert str(caught.value).startswith(f"{tmp_path}/interactions.jsonl: line 5: {message}")
+
+
+def test_items_may_be_csv(tmp_path: Path) -> None:
+    """Cells are text; those of a list hold `|` between the values; an empty cell is a missing attribute."""
+    write_file(tmp_path / "interactions.csv", HEADER + "u,a,1\nu,b,1\n")
+    write_file(tmp_path / "items.csv", 'item_id,title,genres\na,"Heat,\nuncut",Action | Crime|\nb,Up,\n')
+    source = read_folder(tmp_path, lists=["genres"])
+
+    assert source.attributes == {"a": {"title": "Heat,\nuncut", "genres": ("Action", "Crime")}, "b": {"title": "Up"}}
+
+
+def test_bad_csv_item_is_named_by_its_line(tmp_path: Path) -> None:
+    """An id that stands twice, behind a title of two lines."""
+    write_file(tmp_path / "interactions.csv", HEADER + "u,a,1\n")
+    write_file(tmp_path / "items.csv", 'item_id,title\na,"Heat\nuncut"\na,Up\n')
+
+    with pytest.raises(DataError, match=r"items\.csv: line 4: item_id 'a' stands in an earlier line too"):
+        read_folder(tmp_path)
+
+
+def test_source_may_be_parquet(tmp_path: Path) -> None:
+    """Ids of any type become text, dates seconds; lists stay lists, and a number that is none is missing."""
+    pl.DataFrame(
+        {"user_id": [7, 8], "item_id": [1, 2], "timestamp": [datetime(1970, 1, 1, 0, 1), datetime(1970, 1, 2)]}
+    ).write_parquet(tmp_path / "interactions.parquet")
+    pl.DataFrame(
+        {"item_id": [1, 2], "title": ["Heat", "Up"], "year": [1995.0, float("nan")], "genres": [["Action"], None]}
+    ).write_parquet(tmp_path / "items.parquet")
+    source = read_folder(tmp_path)
+
+    assert source.interactions == [("7", "1", 60.0), ("8", "2", 86400.0)]
+    assert source.attributes == {"1": {"title": "Heat", "year": "1995.0", "genres": ("Action",)}, "2": {"title": "Up"}}
+
+
+def test_bad_parquet_is_named_by_its_row(tmp_path: Path) -> None:
+    """Parquet has no lines."""
+    items = pl.DataFrame({"item_id": ["a"], "title": ["Heat"]})
+    items.write_parquet(tmp_path / "items.parquet")
+    frame = pl.DataFrame({"user_id": ["u", "u"], "item_id": ["a", None], "timestamp": [1, 2]})
+    frame.write_parquet(tmp_path / "interactions.parquet")
+    with pytest.raises(DataError, match=r"interactions\.parquet: row 2: item_id is empty"):
+        read_folder(tmp_path)
+
+    frame.drop("timestamp").write_parquet(tmp_path / "interactions.parquet")
+    with pytest.raises(DataError, match=r"no column 'timestamp'; .* it has user_id, item_id$"):
+        read_folder(tmp_path)
+
+    (tmp_path / "interactions.parquet").write_bytes(b"no Parquet")
+    with pytest.raises(DataError, match=r"interactions\.parquet: "):
+        read_folder(tmp_path)
+
+    frame.drop_nulls().write_parquet(tmp_path / "interactions.parquet")
+    pl.concat([items, items]).write_parquet(tmp_path / "items.parquet")
+    with pytest.raises(DataError, match=r"items\.parquet: row 2: item_id 'a' stands in an earlier line too"):
+        read_folder(tmp_path)

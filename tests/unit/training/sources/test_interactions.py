@@ -1,0 +1,35 @@
+"""`training.sources.interactions`: codes, whatever the frames, and repetitions."""
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.sources.interactions import code_interactions, drop_repeated
+from training.sources.source import ITEM, TIME, USER
+
+Rows = list[tuple[str, str, float]]
+ROWS = st.lists(st.tuples(st.text("aé\U0001f600z", max_size=2), st.text("ab", max_size=3), st.sampled_from([1.0, 2.5])))
+
+
+def frame(rows: Rows) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema={USER: pl.String, ITEM: pl.String, TIME: pl.Float64}, orient="row")
+
+
+@given(st.lists(ROWS, max_size=6))
+def test_codes_are_positions_in_the_sorted_ids(frames: list[Rows]) -> None:
+    """However interactions are cut into frames, an id has one code, and codes are in the order of the ids' bytes."""
+    read = code_interactions((frame(rows) for rows in frames), None)
+    rows = [row for part in frames for row in part]
+
+    assert read.read == read.frame.height == len(rows)
+    assert read.user_ids.to_list() == sorted({user for user, _, _ in rows}, key=str.encode)
+    assert read.item_ids.to_list() == sorted({item for _, item, _ in rows})
+    assert [(read.user_ids[user], read.item_ids[item], time) for user, item, time in read.frame.rows()] == rows
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from([1.0, 2.0])), max_size=40))
+def test_first_of_repeated_interactions_is_kept(rows: list[tuple[int, int, float]]) -> None:
+    """The same item at another time is no repetition; the order stays."""
+    coded = pl.DataFrame(rows, schema={USER: pl.UInt32, ITEM: pl.UInt32, TIME: pl.Float64}, orient="row")
+
+    assert drop_repeated(coded).rows() == list(dict.fromkeys(rows))

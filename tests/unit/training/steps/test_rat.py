@@ -1,0 +1,171 @@
+"""`training.steps.rat`, after `training.steps.vanilla`: what is written, and how gamma is chosen."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmemb.errors import ConfigError
+from tests.support.prepared import write_prepared
+from training.adapting import START_GAMMA
+from training.config import RatConfig, SelectConfig
+from training.dataset import Dataset, read_dataset
+from training.ranking import ndcg, rank_targets
+from training.recommenders import TrainedRecommender, read_recommender
+from training.selection import read_selections
+from training.steps import rat, vanilla
+
+SELECT = SelectConfig(gamma=(0.0, 0.5, 20.0))
+MODEL = {"dim": 8, "max_length": 6, "layers": 1, "dropout": 0.1}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared dataset of 36 warm items and 4 cold ones, and in `vanilla` the recommender on ids."""
+    folder = write_prepared(tmp_path_factory.mktemp("prepared"))
+    (folder / "vanilla").mkdir()
+    vanilla.run(config(), 3, folder, folder / "vanilla", folder / "logs")
+    return folder
+
+
+def config(**options: Any) -> RatConfig:
+    values = {"model": MODEL, "components": 6, "batch_size": 16, "learning_rate": 1e-2, "max_epochs": 2}
+    return RatConfig.model_validate(values | options)
+
+
+def run(
+    prepared: Path, output: Path, gamma: float | str, *, trained: bool = True, **options: Any
+) -> tuple[TrainedRecommender, str]:
+    """Run the step with a semantic term; return what it wrote and its summary."""
+    output.mkdir(exist_ok=True)
+    term = {"gamma": gamma, "trained": trained, "components": 5, "history": 3, "decay": 0.6}
+    chosen = config(semantic_term=term, **options)
+    line = rat.run(chosen, SELECT, 3, prepared, raw(prepared), prepared / "vanilla", output, output / "logs")
+    return read_recommender(output, chosen.model), line
+
+
+def raw(prepared: Path) -> rat.Array:
+    """Embeddings that tell which taste an item is for, so that the semantic term is worth something."""
+    num_items = read_dataset(prepared).num_items
+    random = np.random.default_rng(0)
+    table = random.normal(size=(num_items, 12)) + 4 * np.eye(4, 12)[np.arange(num_items) % 4]
+    return table.astype(np.float32)
+
+
+def validation(recommender: TrainedRecommender, dataset: Dataset) -> float:
+    vectors = recommender.item_vectors[: dataset.num_warm]
+    ranks = rank_targets(
+        recommender.model, vectors, dataset.validation, recommender.semantic_term, exclude_history=True
+    )
+    return float(ndcg(ranks, 10).mean())
+
+
+def test_vanilla_is_a_table_of_ids(prepared: Path, tmp_path: Path) -> None:
+    """One vector for each warm item, no projection; the same again by the same seed."""
+    first = read_recommender(prepared / "vanilla", config().model)
+    line = vanilla.run(config(), 3, prepared, tmp_path, tmp_path / "logs")
+    second = read_recommender(tmp_path, config().model)
+
+    assert first.semantic.shape == (36, 8)
+    assert (first.residual, first.projection, first.semantic_term) == (None, None, None)
+    assert np.array_equal(first.semantic, second.semantic)
+    assert line.startswith("sasrec, validation NDCG@10 0.")
+
+
+def test_gamma_of_zero_leaves_the_term_out(prepared: Path, tmp_path: Path) -> None:
+    """The recommender has neither a term nor profile vectors, and nothing was chosen."""
+    recommender, line = run(prepared, tmp_path, 0)
+
+    assert (recommender.semantic_term, recommender.profile) == (None, None)
+    assert read_selections(tmp_path) == ()
+    assert line.endswith(", gamma 0, new items scaled by 1")
+
+
+def test_fixed_gamma_is_taken(prepared: Path, tmp_path: Path) -> None:
+    """With the width and the history of the configuration; profile vectors of all items, of unit length."""
+    recommender, line = run(prepared, tmp_path, 0.75)
+
+    assert recommender.semantic_term is not None
+    assert recommender.profile is not None
+    term = recommender.semantic_term
+    assert (term.gamma, term.history, term.decay, term.components) == (0.75, 3, 0.6, 5)
+    assert np.array_equal(recommender.profile, term.apply(raw(prepared)))
+    assert np.linalg.norm(recommender.profile, axis=1) == pytest.approx(np.ones(40))
+    assert read_selections(tmp_path) == ()
+    assert ", gamma 0.75, " in line
+
+
+def test_gamma_is_chosen_on_validation(prepared: Path, tmp_path: Path) -> None:
+    """Every candidate is tried on the trained recommender, among the warm items; the best is written."""
+    dataset = read_dataset(prepared)
+    recommender, line = run(prepared, tmp_path / "auto", "auto", trained=False)
+    (selection,) = read_selections(tmp_path / "auto")
+    scores = {trial.value: trial.score for trial in selection.trials}
+
+    assert (selection.option, selection.metric) == ("rat.semantic_term.gamma", "ndcg@10")
+    assert tuple(scores) == (START_GAMMA, *SELECT.gamma)
+    assert selection.chosen == max(scores, key=scores.__getitem__)
+    assert selection.chosen > 0  # the embeddings were made for it
+    assert f", gamma {selection.chosen:.3g}, " in line
+    for gamma in SELECT.gamma:
+        fixed, _ = run(prepared, tmp_path / str(gamma), gamma, trained=False)
+        assert validation(fixed, dataset) == pytest.approx(scores[gamma])
+    assert validation(recommender, dataset) == pytest.approx(max(scores.values()))
+
+
+def test_term_in_training_changes_what_is_learned_and_gamma(prepared: Path, tmp_path: Path) -> None:
+    """An open gamma moves from where it starts, a given one stays; the sequence model is another one either way."""
+    run(prepared, tmp_path / "auto", "auto")
+    (selection,) = read_selections(tmp_path / "auto")
+    beside, _ = run(prepared, tmp_path / "beside", 2.0)
+    after, _ = run(prepared, tmp_path / "after", 2.0, trained=False)
+
+    assert selection.trials[0].value != START_GAMMA
+    assert beside.semantic_term is not None
+    assert beside.semantic_term.gamma == pytest.approx(2.0)
+    assert not np.allclose(beside.semantic, after.semantic, atol=1e-3)
+
+
+def test_new_items_are_scaled_and_known_ones_stay(prepared: Path, tmp_path: Path) -> None:
+    """What the projection gives grows; with its residual a known item is where it was, and a cold one is longer."""
+    dataset = read_dataset(prepared)
+    plain, _ = run(prepared, tmp_path / "plain", 0)
+    scaled, line = run(prepared, tmp_path / "scaled", 0, new_item_scale=1.5)
+    known = dataset.train_counts > 0
+
+    assert not known.all()
+    np.testing.assert_allclose(scaled.item_embeddings[known], plain.item_embeddings[known], atol=1e-5)
+    np.testing.assert_allclose(scaled.item_embeddings[~known], 1.5 * plain.item_embeddings[~known], atol=1e-5)
+    assert scaled.projection is not None
+    np.testing.assert_allclose(scaled.projection.apply(raw(prepared)), scaled.semantic, atol=1e-4)
+    assert line.endswith("new items scaled by 1.5")
+
+
+def test_scale_of_new_items_is_the_greatest_that_costs_little(prepared: Path, tmp_path: Path) -> None:
+    """Within the share that may be given up; cosine scoring and tables without residuals know no length."""
+    run(prepared, tmp_path / "auto", 0, new_item_scale="auto")
+    (selection,) = read_selections(tmp_path / "auto")
+    scores = {trial.value: trial.score for trial in selection.trials}
+    allowed = [value for value, score in scores.items() if score >= 0.99 * max(scores.values())]
+
+    assert tuple(scores) == SELECT.new_item_scale
+    assert selection.chosen == max(allowed)
+    run(prepared, tmp_path / "cosine", 0, new_item_scale="auto", scoring="cosine")
+    assert read_selections(tmp_path / "cosine")[0].chosen == 1.0
+
+
+def test_collaborative_table_is_vanilla_s(prepared: Path, tmp_path: Path) -> None:
+    """Alignment reads it: a strong one changes the recommender."""
+    plain, _ = run(prepared, tmp_path / "a", 0, alignment={"alpha": 0})
+    aligned, _ = run(prepared, tmp_path / "b", 0, alignment={"alpha": 50, "temperature": 0.1})
+
+    assert not np.allclose(plain.semantic, aligned.semantic, atol=1e-3)
+
+
+def test_term_that_is_too_wide_is_named(prepared: Path, tmp_path: Path) -> None:
+    """The error is of the term's option, not of the adapter's."""
+    wide = config(semantic_term={"gamma": 1, "components": 64})
+
+    with pytest.raises(ConfigError, match=r"^rat\.semantic_term\.components is 64, but 36 items of width 12 allow"):
+        rat.run(wide, SELECT, 3, prepared, raw(prepared), prepared / "vanilla", tmp_path, tmp_path / "logs")

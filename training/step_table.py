@@ -1,0 +1,166 @@
+"""The table of steps: what each reads of the configuration and of the run folder, and the function behind it.
+
+A step's module is imported when it runs, so that what is not needed is not loaded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.config import Config
+from training.run_folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the line.
+
+    Args:
+        sections: its parts of the configuration, such as `scft` or `rat.model`.
+        inputs: the steps whose folders it reads.
+        run: does the work and returns the summary line.
+    """
+
+    sections: tuple[str, ...]
+    inputs: tuple[str, ...]
+    run: Callable[[Config, RunFolder], str]
+
+
+def _prepare(config: Config, run: RunFolder) -> str:
+    from training.steps import prepare
+
+    return prepare.run(config.prepare, config.seed, run.step("prepare"))
+
+
+def _select(config: Config, run: RunFolder) -> str:
+    from training.steps import select
+
+    return select.run(config, run.step("prepare"), run.step("select"), run.logs / "select")
+
+
+def _scft(config: Config, run: RunFolder) -> str:
+    from training.steps import scft
+
+    return scft.run(config.scft, config.encoder, config.seed, run.step("prepare"), run.step("scft"), run.logs / "scft")
+
+
+def _embed(config: Config, run: RunFolder) -> str:
+    from training.steps import embed
+
+    return embed.run(config.embed, config.encoder, run.step("prepare"), encoder_folder(run), run.step("embed"))
+
+
+def _vanilla(config: Config, run: RunFolder) -> str:
+    from training.steps import vanilla
+
+    return vanilla.run(config.rat, config.seed, run.step("prepare"), run.step("vanilla"), run.logs / "vanilla")
+
+
+def _rat(config: Config, run: RunFolder) -> str:
+    from training.raw_embeddings import read_raw_embeddings
+    from training.steps import rat
+
+    return rat.run(
+        config.rat,
+        config.select,
+        config.seed,
+        run.step("prepare"),
+        read_raw_embeddings(run.step("embed")),
+        run.step("vanilla"),
+        run.step("rat"),
+        run.logs / "rat",
+    )
+
+
+def _baselines(config: Config, run: RunFolder) -> str:
+    from training.raw_embeddings import read_raw_embeddings
+    from training.steps import baselines
+
+    if not config.evaluate.baselines:
+        return "left out by evaluate.baselines"
+    return baselines.run(
+        config.rat,
+        config.seed,
+        run.step("prepare"),
+        read_raw_embeddings(run.step("embed")),
+        run.step("baselines"),
+        run.logs / "baselines",
+    )
+
+
+def _evaluate(config: Config, run: RunFolder) -> str:
+    from training.raw_embeddings import read_raw_embeddings
+    from training.steps import evaluate
+
+    return evaluate.run(
+        config.evaluate,
+        config.rat,
+        config.seed,
+        evaluate.Folders(run.step("prepare"), run.step("vanilla"), run.step("rat"), run.step("baselines")),
+        read_raw_embeddings(run.step("embed")),
+        run.step("evaluate"),
+    )
+
+
+def _report(config: Config, run: RunFolder) -> str:
+    from training.steps import report
+
+    names = list(STEPS)
+    return report.run(config, run, names[: names.index("report")], run.step("report"))
+
+
+def _bundle(config: Config, run: RunFolder) -> str:
+    from training.steps import bundle
+
+    return bundle.run(
+        config,
+        run.step("prepare"),
+        run.step("select"),
+        encoder_folder(run),
+        run.step("rat"),
+        run.step("evaluate"),
+        run.step("bundle"),
+    )
+
+
+# Not the whole of `rat`: what only the adapted recommender reads need not train the vanilla one again.
+_VANILLA_SECTIONS = tuple(
+    f"rat.{name}"
+    for name in (
+        "model",
+        "loss",
+        "num_negatives",
+        "gbce_t",
+        "mask_share",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "max_epochs",
+        "patience",
+    )
+)
+
+STEPS: dict[str, Step] = {
+    "prepare": Step(("prepare",), (), _prepare),
+    "select": Step(("encoder", "rat", "select"), ("prepare",), _select),
+    "scft": Step(("encoder", "scft"), ("prepare",), _scft),
+    "embed": Step(("encoder", "embed"), ("prepare", "scft"), _embed),
+    "vanilla": Step(_VANILLA_SECTIONS, ("prepare",), _vanilla),
+    "rat": Step(
+        ("rat", "select.gamma", "select.new_item_scale", "select.new_item_cost"), ("prepare", "embed", "vanilla"), _rat
+    ),
+    "baselines": Step((*_VANILLA_SECTIONS, "evaluate.baselines"), ("prepare", "embed"), _baselines),
+    "evaluate": Step(("rat", "evaluate"), ("prepare", "embed", "vanilla", "rat", "baselines"), _evaluate),
+    "report": Step(("encoder", "rat"), ("prepare", "select", "scft", "embed", "rat", "evaluate"), _report),
+    "bundle": Step(("encoder", "rat"), ("prepare", "select", "scft", "rat", "evaluate"), _bundle),
+}
+
+_HALVES = {"rat": ("vanilla", "rat"), "evaluate": ("baselines", "evaluate")}
+
+VERBS = {name: _HALVES.get(name, (name,)) for name in STEPS if name not in ("vanilla", "baselines")}
+"""The command's verbs and the steps they run."""
+
+
+def encoder_folder(run: RunFolder) -> Path:
+    """Return the folder of the tuned encoder."""
+    return run.step("scft") / "encoder"
