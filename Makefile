@@ -39,7 +39,7 @@ endef
 .PHONY: help install check fix test demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality docs
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 install: $(INSTALLED)  ## make the virtual environment
 
@@ -76,7 +76,7 @@ eval-beauty: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Beauty, the same into runs
 	@cat runs/beauty/evaluate/table.md
 
 eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Scientific over SEEDS, mean and deviation into runs/scientific-ablation
-	$(BIN)/llmemb ablate training/configs/scientific.toml --seeds $(SEEDS) --variants llmemb \
+	$(BIN)/llmemb ablate training/configs/scientific.toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
 	  --set prepare.path=$(EVAL_DATA)/amazon_scientific_2018
 
 bench: $(INSTALLED) $(DEFAULT_DATA)  ## a RAT epoch beside RecBole's SASRec epoch: benchmarks/results

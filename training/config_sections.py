@@ -97,6 +97,9 @@ class ScftConfig(Section):
     bounds memory and costs one more forward pass. None: the whole part."""
     temperature: float = Field(default=0.05, gt=0.0)
     """tau: cosines are divided by it."""
+    whitened_components: int = Field(default=128, ge=0)
+    """Directions of the whitened space in which cosines are taken, fitted on the LLM before tuning (fewer where the
+    catalogue allows no more); 0 takes them of the raw embeddings, as the paper does."""
     drop_share: float = Field(default=0.4, ge=0.0, lt=1.0)
     """Share of an item's attributes that a view lacks."""
     learning_rate: float = Field(default=2e-4, gt=0.0)
@@ -180,9 +183,7 @@ class RatConfig(Section):
     table: Literal["frozen", "trained"] = "frozen"
     """Whether the reduced embeddings of the warm items are trained too."""
     scoring: Literal["dot", "cosine"] = "dot"
-    """`cosine`: item embeddings have unit length, and scores are divided by `scoring_temperature`."""
-    scoring_temperature: float = Field(default=0.07, gt=0.0)
-    """Of the cosine."""
+    """`cosine`: item embeddings have unit length, so that no item is ahead by its length."""
     loss: Literal["softmax", "bce", "sampled_softmax", "gbce"] = "softmax"
     """Full softmax over the items; binary cross-entropy with one negative; or, for large catalogues, softmax or
     generalised binary cross-entropy over `num_negatives`."""
@@ -201,7 +202,7 @@ class RatConfig(Section):
     batch_size: int = Field(default=128, ge=1)
     """Histories of a step."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
-    """Of Adam."""
+    """Of AdamW."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     """Of AdamW."""
     max_epochs: int = Field(default=200, ge=1)
@@ -218,11 +219,11 @@ class SelectConfig(Section):
     """Of `rat.components`."""
     residual: tuple[Literal["none", "all", "popular"], ...] = ("none", "all", "popular")
     """Of `rat.residual.mode`."""
-    gamma: tuple[NonNegativeFloat, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+    gamma: tuple[NonNegativeFloat, ...] = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
     """Of `rat.semantic_term.gamma`."""
-    new_item_scale: tuple[PositiveFloat, ...] = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2.0)
+    new_item_scale: tuple[PositiveFloat, ...] = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.75, 2.0)
     """Of `rat.new_item_scale`: the greatest is taken that costs the validation targets at most `new_item_cost`."""
-    new_item_cost: float = Field(default=0.01, ge=0.0, lt=1.0)
+    new_item_cost: float = Field(default=0.02, ge=0.0, lt=1.0)
     """Share of the validation NDCG@10, the new items being candidates, that may be given up for new items."""
     max_epochs: int = Field(default=20, ge=1)
     """Of a candidate's training."""

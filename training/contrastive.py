@@ -24,6 +24,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from llmemb.errors import ConfigError
 from llmemb.files import write_text_atomically
+from llmemb.projection import Reduction
 from training import processes
 from training.contrastive_loss import ContrastiveLoss
 from training.lora import lora_config, merge_lora
@@ -53,7 +54,13 @@ class ContrastiveOptions:
 
 
 def fine_tune(
-    base_folder: Path, num_items: int, pairs: Pairs, options: ContrastiveOptions, work_folder: Path, log_folder: Path
+    base_folder: Path,
+    num_items: int,
+    pairs: Pairs,
+    options: ContrastiveOptions,
+    work_folder: Path,
+    log_folder: Path,
+    whitening: Reduction | None = None,
 ) -> tuple[PreTrainedModel, float]:
     """Train LoRA weights contrastively and merge them; go on from the last checkpoint in `work_folder`.
 
@@ -67,6 +74,7 @@ def fine_tune(
         options: how to train.
         work_folder: takes the checkpoints.
         log_folder: takes the TensorBoard logs.
+        whitening: see `ContrastiveLoss`.
 
     Returns:
         The LLM with the update merged into its weights, and the mean loss of the last tenth of the steps.
@@ -86,7 +94,7 @@ def fine_tune(
         model=encoder,
         args=_arguments(options, num_items // batch_items, batch_items, work_folder),
         train_dataset=drawn.dataset,
-        loss=ContrastiveLoss(encoder, options.temperature, _mini_batch(options, batch_items)),
+        loss=ContrastiveLoss(encoder, options.temperature, whitening, _mini_batch(options, batch_items)),
         callbacks=[drawn, _Marker(work_folder)],
     )
     if processes.is_main():

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.distributed import is_available, is_initialized
 from torch.nn import functional
 
+from llmemb.projection import Reduction
+
 
 class ContrastiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]  # the library's types are not published
     """Symmetric InfoNCE by cosine over `temperature`, in float32, against the pairs of every process.
@@ -20,13 +22,25 @@ class ContrastiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]  # the 
     Args:
         encoder: embeds both columns of a batch.
         temperature: tau.
+        whitening: takes the cosines in its space, `(h, p)`: an LLM's raw embeddings all lie in one narrow cone, where
+            their cosines tell little and pass little gradient on. None: cosines of the raw embeddings.
         mini_batch: pairs that go through the LLM at once; None: all, without a second forward pass.
 
-    Source: LLMEmb, "Supervised contrastive fine-tuning"; gradient caching: Gao et al. 2021, arXiv 2101.06983.
+    Source: LLMEmb, "Supervised contrastive fine-tuning"; the whitened space is ours;
+    gradient caching: Gao et al. 2021, arXiv 2101.06983.
     """
 
-    def __init__(self, encoder: SentenceTransformer, temperature: float, mini_batch: int | None) -> None:
+    def __init__(
+        self, encoder: SentenceTransformer, temperature: float, whitening: Reduction | None, mini_batch: int | None
+    ) -> None:
         super().__init__()
+        self.mean: Tensor | None
+        self.components: Tensor | None
+        mean, components = (None, None) if whitening is None else (whitening.mean, whitening.components)
+        self.register_buffer("mean", None if mean is None else torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer(
+            "components", None if components is None else torch.tensor(components, dtype=torch.float32)
+        )
         self.model: nn.Module = encoder
         self.temperature = temperature
         self.mini_batch_size = mini_batch or 0
@@ -41,7 +55,7 @@ class ContrastiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]  # the 
 
     def calculate_loss(self, reps: list[list[Tensor]], labels: Tensor, *, with_backward: bool = False) -> Tensor:
         """Return the loss of embeddings that came in parts, both columns `(B, h)`; perhaps backpropagate it."""
-        first, second = (torch.cat(parts) for parts in reps)
+        first, second = (self._whiten(torch.cat(parts)) for parts in reps)
         all_first, all_second, all_labels, start = first, second, labels, 0
         if is_available() and is_initialized():
             all_first, all_second = all_gather_with_grad(first), all_gather_with_grad(second)
@@ -58,6 +72,13 @@ class ContrastiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]  # the 
         if with_backward:
             loss.backward()
         return loss.detach() if with_backward else loss
+
+    def _whiten(self, embeddings: Tensor) -> Tensor:
+        """Map `(B, h)` to the space of the cosines, in float32 under any autocast."""
+        if self.mean is None or self.components is None:
+            return embeddings
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return (embeddings.float() - self.mean.to(embeddings.device)) @ self.components.to(embeddings.device)
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A sample of the items as the LLM embeds them before SCFT: where the report's map begins."""
+"""A sample of the items as the LLM embeds them before SCFT: for the whitening of SCFT, and the report's map."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from training.dataset import Dataset
 from training.seeds import derive_generator
 
 SAMPLE_FILE = "sample.safetensors"
-SAMPLE_ITEMS = 500
+SAMPLE_ITEMS = 1000
 
 
 @dataclass(frozen=True, slots=True)

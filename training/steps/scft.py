@@ -8,13 +8,14 @@ from transformers import PreTrainedModel
 
 from llmemb.encoder import Encoder, load_llm
 from llmemb.files import new_folder
+from llmemb.projection import Reduction, fit_reduction
 from llmemb.prompt import PromptSpec
 from training import processes
 from training.co_occurrence import CoOccurrence
 from training.config import EncoderConfig, ScftConfig
 from training.contrastive import ContrastiveOptions, discard_checkpoints, fine_tune
 from training.dataset import Dataset, read_dataset
-from training.embedding_sample import SAMPLE_FILE, write_sample
+from training.embedding_sample import SAMPLE_FILE, read_sample, write_sample
 from training.pairs import PairDrawer
 from training.seeds import derive_seed
 
@@ -97,6 +98,7 @@ class _Job(BaseModel):
             ),
             self.output / _CHECKPOINTS,
             self.logs,
+            _whitening(config.whitened_components, dataset, self.output),
         )
 
 
@@ -107,6 +109,14 @@ def _save_base(config: EncoderConfig, folder: Path) -> None:
     encoder = load_llm(config.base, depth=depth, pooling=config.pooling, max_tokens=config.max_tokens)
     with new_folder(folder) as temporary:
         encoder.save(temporary)
+
+
+def _whitening(components: int, dataset: Dataset, output: Path) -> Reduction | None:
+    """Fit the whitening on the warm items of the sample, which the LLM has embedded before its tuning."""
+    sample = read_sample(output)
+    warm = sample.before[sample.rows < dataset.num_warm]
+    components = min(components, len(warm) - 1, warm.shape[1])
+    return fit_reduction(warm, components, "whiten") if components > 1 else None
 
 
 def _pairs(config: ScftConfig, dataset: Dataset, prompt: PromptSpec, seed: int) -> PairDrawer:

@@ -1,10 +1,12 @@
 """`training.contrastive_loss`: the cosines, the candidates that do not count, and the value by hand."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llmemb.projection import Reduction, fit_reduction
 from training.contrastive_loss import ContrastiveLoss, cosines, false_negatives
 from training.pairs import Pair
 
@@ -30,8 +32,10 @@ class Columns(nn.Module):
         return {"sentence_embedding": self.weight * features["vectors"]}
 
 
-def loss_of(first: Tensor, second: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    loss = ContrastiveLoss(Columns(), temperature, None)
+def loss_of(
+    first: Tensor, second: Tensor, labels: Tensor, temperature: float, whitening: Reduction | None = None
+) -> Tensor:
+    loss = ContrastiveLoss(Columns(), temperature, whitening, None)
     return loss([{"vectors": first}, {"vectors": second}], labels)
 
 
@@ -90,3 +94,20 @@ def test_masked_candidates_do_not_change_the_loss() -> None:
     labels = labels_of(Pair("a", "b", 0, 0), Pair("c", "d", 0, 0))
 
     assert loss_of(torch.randn(2, 8), torch.randn(2, 8), labels, 0.1).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_whitened_loss_is_that_of_whitened_vectors() -> None:
+    """Cosines are taken in the space of the whitening, which gradients pass through."""
+    raw = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32) + 5
+    whitening = fit_reduction(raw, 4, "whiten")
+    first, second = torch.from_numpy(raw[:6]).requires_grad_(), torch.from_numpy(raw[6:12])
+    labels = torch.arange(24).reshape(6, 4)
+    loss = loss_of(first, second, labels, 0.5, whitening)
+    loss.backward()
+
+    expected = loss_of(
+        *(torch.from_numpy(whitening.apply(raw[rows])) for rows in (slice(6), slice(6, 12))), labels, 0.5
+    )
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
+    assert first.grad is not None
+    assert float(first.grad.abs().sum()) > 0

@@ -78,7 +78,9 @@ def run(
 def test_cycle_is_learnt(name: str, loss: str, tmp_path: Path) -> None:
     """Each sequence model with each loss finds what always comes next."""
     model = recommender(name)
-    progress = run(model, tmp_path, loss=loss, num_negatives=8, max_epochs=60, patience=60)
+    # BERT4Rec learns from the masked positions alone.
+    epochs = 150 if (name, loss) == ("bert4rec", "bce") else 60
+    progress = run(model, tmp_path, loss=loss, num_negatives=8, max_epochs=epochs, patience=epochs)
     ranks = rank_targets(model.model, model.item_embeddings(), VALIDATION, exclude_history=True)
 
     assert hit_rate(ranks, 1).mean() >= 0.9
