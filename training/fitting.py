@@ -22,7 +22,7 @@ from training.dataset import Rows, Targets
 from training.item_tables import ItemTable
 from training.losses import build_loss
 from training.progress import bar
-from training.ranking import ndcg, rank_targets
+from training.ranking import validation_ndcg
 from training.seeds import derive_generator, derive_seed
 from training.semantic_profile import SemanticProfile
 
@@ -74,6 +74,11 @@ class Recommender(nn.Module):
         vectors: NDArray[np.float32] = self.scored_items(self.table()).cpu().numpy()
         return vectors
 
+    def validate(self, validation: Targets) -> float:
+        """Return NDCG@10 of the validation targets among the warm items, histories left out."""
+        term = None if self.profile is None else self.profile.term()
+        return validation_ndcg(self.model, self.item_vectors(), validation, term)
+
 
 def fit(
     name: str,
@@ -116,7 +121,7 @@ def fit(
         epochs.update(progress.epoch)
         while progress.epoch < config.max_epochs and progress.epoch - progress.best_epoch < config.patience:
             loss = train_epoch(name, recommender, windows, optimizer, config, seed, progress.epoch, regulariser)
-            score = validation_ndcg(recommender, validation)
+            score = recommender.validate(validation)
             progress.epoch += 1
             if score > progress.best_score:
                 progress.best_epoch, progress.best_score = progress.epoch, score
@@ -160,10 +165,3 @@ def train_epoch(
         optimizer.step()
         losses.append(loss.detach())
     return float(torch.stack(losses).mean())
-
-
-def validation_ndcg(recommender: Recommender, validation: Targets) -> float:
-    """Return NDCG@10 of the validation targets among the warm items, histories left out."""
-    term = None if recommender.profile is None else recommender.profile.term()
-    ranks = rank_targets(recommender.model, recommender.item_vectors(), validation, term, exclude_history=True)
-    return float(ndcg(ranks, 10).mean()) if len(ranks) else 0.0

@@ -91,6 +91,17 @@ def rank_targets(
     return full_ranks(scorer, targets, len(item_vectors), exclude_history=exclude_history)
 
 
+def validation_ndcg(
+    model: SequenceModel, item_vectors: Array, validation: Targets, semantic_term: SemanticTerm | None
+) -> float:
+    """Return NDCG@10 of the validation targets among the items given, histories left out: what choices go by.
+
+    Arguments as in `rank_targets`; without targets it is 0.
+    """
+    ranks = rank_targets(model, item_vectors, validation, semantic_term, exclude_history=True)
+    return float(ndcg(ranks, 10).mean()) if len(ranks) else 0.0
+
+
 def full_ranks(scorer: Scorer, targets: Targets, num_items: int, *, exclude_history: bool) -> Ranks:
     """Return the rank of each target among all items, `(n,)`.
 

@@ -7,18 +7,14 @@ llm_init/                       a vanilla recommender whose item table starts fr
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from llmemb.projection import fit_reduction
-from llmemb.sequence_models import build_sequence_model
 from training.baselines import LLM_INIT, other_vanilla
 from training.config import RatConfig
-from training.dataset import Dataset, read_dataset
-from training.fitting import Recommender, fit
-from training.item_tables import IdTable
-from training.recommenders import TrainedRecommender, write_recommender
-from training.seeds import derive_generator, derive_seed
+from training.dataset import read_dataset
+from training.id_recommender import train_on_ids
+from training.seeds import derive_generator
 
 Array = NDArray[np.float32]
 INITIAL_DEVIATION = 0.02
@@ -39,9 +35,13 @@ def run(config: RatConfig, seed: int, dataset_folder: Path, raw: Array, output: 
     dataset = read_dataset(dataset_folder)
     name, loss = other_vanilla(config.loss)
     changed = config.model_copy(update={"loss": loss})
-    lines = [_train(name, changed, seed, dataset, None, output, logs)]
     initial = initial_table(raw, dataset.num_warm, config.model.dim, seed)
-    lines.append(_train(LLM_INIT, config, seed, dataset, initial, output, logs))
+    lines = []
+    for baseline, its_config, its_initial in ((name, changed, None), (LLM_INIT, config, initial)):
+        folder = output / baseline
+        folder.mkdir(parents=True, exist_ok=True)
+        progress = train_on_ids(baseline, its_config, seed, dataset, folder, logs / baseline, its_initial)
+        lines.append(f"{baseline} {progress}")
     return "; ".join(lines)
 
 
@@ -57,41 +57,3 @@ def initial_table(raw: Array, num_warm: int, dim: int, seed: int) -> Array:
     components = min(dim, num_warm - 1, raw.shape[1])
     table[:, :components] = fit_reduction(raw[:num_warm], components, "pca").apply(raw)
     return np.asarray(table * INITIAL_DEVIATION, dtype=np.float32)
-
-
-def _train(
-    name: str, config: RatConfig, seed: int, dataset: Dataset, initial: Array | None, output: Path, logs: Path
-) -> str:
-    """Train one, or take it from its checkpoint; return its part of the summary.
-
-    Args:
-        name: of the baseline and its folder.
-        config: how to train.
-        seed: the configuration's seed.
-        dataset: what to train on.
-        initial: `(N, d)`; the rows of the cold items stay as they are. None starts at random, without cold items.
-        output: the step's folder.
-        logs: takes the TensorBoard logs.
-    """
-    folder = output / name
-    folder.mkdir(parents=True, exist_ok=True)
-    num_warm = dataset.num_warm
-    torch.manual_seed(derive_seed(seed, name, "weights"))
-    table = IdTable(num_warm, config.model.dim, None if initial is None else initial[:num_warm])
-    recommender = Recommender(table, build_sequence_model(config.model))
-    recommender.to("cuda" if torch.cuda.is_available() else "cpu")
-    progress = fit(
-        name,
-        recommender,
-        dataset.train,
-        dataset.validation,
-        config,
-        seed,
-        folder / "checkpoint.safetensors",
-        logs / name,
-    )
-    embeddings = recommender.item_embeddings()
-    if initial is not None:
-        embeddings = np.concatenate([embeddings, initial[num_warm:]])
-    write_recommender(folder, TrainedRecommender(recommender.model.cpu(), embeddings))
-    return f"{name} {progress}"

@@ -11,7 +11,7 @@ from llmemb.projection import Projection
 from training.adapting import adapt
 from training.config import RatConfig, SelectConfig
 from training.dataset import Dataset, read_dataset
-from training.ranking import ndcg, rank_targets
+from training.ranking import validation_ndcg
 from training.recommenders import TrainedRecommender, read_recommender, write_recommender
 from training.selection import choose, choose_greatest, write_selections
 
@@ -113,6 +113,5 @@ def _choose_scale(recommender: TrainedRecommender, select: SelectConfig, dataset
 
 def _validate(recommender: TrainedRecommender, dataset: Dataset, num_items: int) -> float:
     """Return NDCG@10 of the validation targets among the first items, histories left out."""
-    vectors, term = recommender.item_vectors[:num_items], recommender.semantic_term
-    ranks = rank_targets(recommender.model, vectors, dataset.validation, term, exclude_history=True)
-    return float(ndcg(ranks, 10).mean()) if len(ranks) else 0.0
+    vectors = recommender.item_vectors[:num_items]
+    return validation_ndcg(recommender.model, vectors, dataset.validation, recommender.semantic_term)

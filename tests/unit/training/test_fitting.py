@@ -15,7 +15,7 @@ from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
 from training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from training.config import RatConfig
 from training.dataset import Rows, Targets
-from training.fitting import Recommender, fit, validation_ndcg
+from training.fitting import Recommender, fit
 from training.item_tables import AdaptedTable, IdTable
 from training.ranking import hit_rate, rank_targets
 
@@ -84,7 +84,7 @@ def test_cycle_is_learnt(name: str, loss: str, tmp_path: Path) -> None:
     ranks = rank_targets(model.model, model.item_embeddings(), VALIDATION, exclude_history=True)
 
     assert hit_rate(ranks, 1).mean() >= 0.9
-    assert progress.best_score == pytest.approx(validation_ndcg(model, VALIDATION))
+    assert progress.best_score == pytest.approx(model.validate(VALIDATION))
     assert not model.training
 
 
@@ -148,7 +148,7 @@ def test_early_stop_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert progress.epoch == progress.best_epoch + 3 < 50
     assert scores[progress.best_epoch - 1] == progress.best_score == max(scores)
     assert progress.best_epoch == 1 or scores[progress.best_epoch - 2] < progress.best_score
-    assert validation_ndcg(model, VALIDATION) == pytest.approx(progress.best_score)
+    assert model.validate(VALIDATION) == pytest.approx(progress.best_score)
 
 
 def test_regulariser_gets_each_target_once_and_counts(tmp_path: Path) -> None:
@@ -215,12 +215,12 @@ def test_diverged_training_is_no_best_epoch(tmp_path: Path) -> None:
     model = recommender()
     torch.nn.init.constant_(model.table.embedding, float("nan"))
 
-    assert validation_ndcg(model, VALIDATION) == 0.0
+    assert model.validate(VALIDATION) == 0.0
 
 
 def test_validation_without_targets_is_zero() -> None:
     """Where no history is long enough there is nothing to select by."""
-    assert validation_ndcg(recommender(), targets_of([])) == 0.0
+    assert recommender().validate(targets_of([])) == 0.0
 
 
 def test_histories_without_targets_are_refused(tmp_path: Path) -> None:
