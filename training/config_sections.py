@@ -220,8 +220,11 @@ class SelectConfig(Section):
     residual: tuple[Literal["none", "all", "popular"], ...] = ("none", "all", "popular")
     """Of `rat.residual.mode`."""
     gamma: tuple[NonNegativeFloat, ...] = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
-    """Of `rat.semantic_term.gamma`."""
-    new_item_scale: tuple[PositiveFloat, ...] = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.75, 2.0)
+    """Of `rat.semantic_term.gamma`: the greatest is taken that costs the validation targets at most `gamma_cost`."""
+    gamma_cost: float = Field(default=0.01, ge=0.0, lt=1.0)
+    """Share of the best validation NDCG@10 that may be given up for a greater gamma, from which the tail and new items
+    gain most."""
+    new_item_scale: tuple[PositiveFloat, ...] = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.4, 1.5, 1.75, 2.0)
     """Of `rat.new_item_scale`: the greatest is taken that costs the validation targets at most `new_item_cost`."""
     new_item_cost: float = Field(default=0.02, ge=0.0, lt=1.0)
     """Share of the validation NDCG@10, the new items being candidates, that may be given up for new items."""

@@ -13,7 +13,7 @@ from training.config import RatConfig, SelectConfig
 from training.dataset import Dataset, read_dataset
 from training.ranking import validation_ndcg
 from training.recommenders import TrainedRecommender, read_recommender, write_recommender
-from training.selection import choose, choose_greatest, write_selections
+from training.selection import choose_greatest, write_selections
 
 Array = NDArray[np.float32]
 
@@ -45,7 +45,7 @@ def run(
     recommender, progress = adapt(config, seed, dataset, raw, collaborative, output / "checkpoint.safetensors", logs)
     selections = []
     if config.semantic_term.gamma == "auto":
-        selections.append(_choose_gamma(recommender, select.gamma, dataset))
+        selections.append(_choose_gamma(recommender, select, dataset))
         recommender = with_gamma(recommender, float(selections[-1].chosen))
     scale = config.new_item_scale
     if scale == "auto":
@@ -88,14 +88,15 @@ def with_new_items_scaled(
     return replace(recommender, semantic=semantic, residual=residual, projection=projection)
 
 
-def _choose_gamma(recommender: TrainedRecommender, candidates: tuple[float, ...], dataset: Dataset) -> Selection:
-    """Choose gamma by ranking among the warm items; the one that the training learned is a candidate too."""
+def _choose_gamma(recommender: TrainedRecommender, select: SelectConfig, dataset: Dataset) -> Selection:
+    """Choose the greatest gamma that costs the warm targets little; the one that the training learned is tried too."""
     assert recommender.semantic_term is not None
     learned = round(recommender.semantic_term.gamma, 3)
-    return choose(
+    return choose_greatest(
         "rat.semantic_term.gamma",
-        [learned, *(gamma for gamma in candidates if gamma != learned)],
+        [learned, *(gamma for gamma in select.gamma if gamma != learned)],
         lambda gamma: _validate(with_gamma(recommender, gamma), dataset, dataset.num_warm),
+        select.gamma_cost,
     )
 
 

@@ -25,9 +25,9 @@ def config_of(**sections: object) -> Config:
 def test_best_candidate_is_chosen_with_its_figures() -> None:
     """The chosen value is the best trial's; all trials are kept, in the order they were tried."""
     scores = {0.0: 0.1, 0.5: 0.3, 1.0: 0.2}
-    selection = choose("rat.semantic_term.gamma", tuple(scores), scores.__getitem__)
+    selection = choose("rat.components", tuple(scores), scores.__getitem__)
 
-    assert (selection.option, selection.chosen, selection.metric) == ("rat.semantic_term.gamma", 0.5, METRIC)
+    assert (selection.option, selection.chosen, selection.metric) == ("rat.components", 0.5, METRIC)
     assert [(trial.value, trial.score) for trial in selection.trials] == list(scores.items())
 
 
