@@ -15,6 +15,9 @@ RUN ?= runs/demo
 # Where `eval` finds amazon_scientific_2018 and amazon_beauty_2014, each a generic source of docs/data.md.
 EVAL_DATA ?= ../shared/data
 SEEDS ?= 42 43 44
+# Of `fuzz`; the seed is another each time, and is printed.
+EXAMPLES ?= 1000
+SEED ?= $(shell date +%s)
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
@@ -36,7 +39,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality docs
+.PHONY: help install check fix test demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz docs
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -85,8 +88,13 @@ bench: $(INSTALLED) $(DEFAULT_DATA)  ## a RAT epoch beside RecBole's SASRec epoc
 bench-quality: $(INSTALLED)  ## our vanilla SASRec beside RecBole's, on the split of RUN
 	$(BIN)/python -m benchmarks.recbole_quality --run $(RUN)
 
+fuzz: $(INSTALLED)  ## Schemathesis over every route, a longer run with other requests: EXAMPLES for each route, SEED
+	SCHEMATHESIS_EXAMPLES=$(EXAMPLES) SCHEMATHESIS_SEED=$(SEED) $(BIN)/pytest -q tests/contract/test_schemathesis.py
+
 docs: $(INSTALLED)  ## write the generated pages anew
 	$(BIN)/python -m service.settings_page > docs/settings.md
+	$(BIN)/llmemb openapi > openapi.json
+	$(BIN)/python -m service.sight.metrics_page > docs/metrics.md
 
 $(INSTALLED): pyproject.toml $(wildcard $(CONSTRAINTS))
 	$(PYTHON) -m venv $(VENV)

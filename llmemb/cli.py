@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "ablate": ("training.cli:ablate", "train", "train a config with parts switched off or changed, over several seeds"),
     "serve": ("service.cli:serve", "serve", "serve a bundle over HTTP"),
     "check": ("service.check:check", "serve", "serve a bundle on a free port, ask it real requests, and stop"),
+    "key": ("service.guard.key_cli:key", "serve", "make an API key for the service"),
     "openapi": ("service.cli:openapi", "serve", "print the service's OpenAPI description"),
 }
 

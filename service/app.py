@@ -3,13 +3,13 @@
 from fastapi import FastAPI
 
 from llmemb import __version__
+from service.http.middleware_stack import add_middleware
+from service.http.openapi import describe
+from service.http.problem_handlers import add_problem_handlers
+from service.http.routes import admin, documentation, embeddings, items, operations, recommend, sessions
 from service.lifespan import lifespan
-from service.metrics import Metrics
-from service.middleware import BodyLimitMiddleware, RequestMiddleware
-from service.openapi import describe
-from service.problem_handlers import add_problem_handlers
-from service.routes import documentation, items, operations, recommend
 from service.settings import Settings
+from service.sight.metrics import Metrics
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -26,12 +26,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = Metrics()
-    for routes in (items, recommend, operations, documentation):
+    for routes in (items, recommend, sessions, embeddings, admin, operations, documentation):
         app.include_router(routes.router)
     app.mount(documentation.ASSETS_PATH, documentation.swagger_assets())
     add_problem_handlers(app)
-    # The last one added is the outermost.
-    app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
+    add_middleware(app, settings, app.state.metrics)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's own way to replace it
     return app

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from llmemb.api.items import EmbedItemsResponse
+from llmemb.api.recommend import RecommendResponse
 from llmemb.bundle.bundle import Bundle
 from llmemb.bundle.read import read_bundle
 from llmemb.errors import BundleError
-from service.schemas import EmbedItemsResponse, RecommendResponse
 
 _TIMEOUT_SECONDS = 60
 

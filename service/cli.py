@@ -6,7 +6,6 @@ The app is imported when the arguments and settings are known to be good: with i
 import argparse
 import asyncio
 import json
-import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -17,7 +16,9 @@ import uvicorn
 import uvloop
 
 from llmemb.errors import ConfigError
+from service.guard.open_warning import warn_if_open
 from service.settings import Settings, load_settings
+from service.sight.logs import configure_logging
 
 
 def serve(arguments: list[str]) -> None:
@@ -35,9 +36,8 @@ def serve(arguments: list[str]) -> None:
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
     settings = load_settings(vars(parser.parse_args(arguments)))
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for ours in ("llmemb", "service"):
-        logging.getLogger(ours).setLevel(logging.INFO)
+    configure_logging(settings.log_format, settings.log_level)
+    warn_if_open(settings)
     uvloop.run(_serve(settings))
 
 

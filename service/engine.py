@@ -1,94 +1,159 @@
-"""All that answers requests, made from one bundle: opened part by part, closed in reverse."""
+"""One bundle's parts: all that makes an answer, opened together and closed together."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
 
 from llmemb.bundle import Bundle, read_bundle
-from llmemb.encoder import Encoder
-from llmemb.errors import BundleError, ConfigError
-from service.batching import EmbeddingQueue
-from service.cache import open_cache
-from service.catalogue import Catalogue
-from service.embedding import ItemEmbedder, SemanticEncoder
-from service.item_store import ItemStore
-from service.metrics import Metrics
-from service.readiness import OK, Readiness
-from service.recommending import Recommender
+from llmemb.errors import BundleError, LlmembError
+from service.catalogue.catalogue import Catalogue
+from service.catalogue.vector_store import open_vector_store
+from service.encoding.cache import VectorCache
+from service.encoding.embedder import ItemEmbedder
+from service.encoding.open import open_prompt_encoder
+from service.encoding.prompt_encoder import PromptEncoder
+from service.ranking.rank_queue import RankQueue
+from service.ranking.recommender import Recommender
 from service.settings import Settings
-from service.state_folder import own_state_folder
+from service.sight.metrics import Metrics
+from service.storage.storage import Storage
+
+EMBEDDED_TOGETHER = 64
+"""Pending items that are embedded at once: few, so that requests find room between them."""
+RETRY_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shared:
+    """What all loaded bundles share."""
+
+    settings: Settings
+    storage: Storage
+    cache: VectorCache
+    queue: RankQueue
+    metrics: Metrics
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engine:
     """What the routes use. Every part is of the same bundle."""
 
+    name: str
+    """Of the bundle's folder."""
     bundle: Bundle
+    encoder: PromptEncoder
     embedder: ItemEmbedder
     catalogue: Catalogue
     recommender: Recommender
-    readiness: Readiness
+    attached: asyncio.Event
+    """Set when the catalogue follows the item log."""
+    opened: AsyncExitStack
+    """What `close` gives back."""
+
+    async def close(self) -> None:
+        """Stop the encoder and let the catalogue follow no more."""
+        await self.opened.aclose()
+
+    async def attach(self, storage: Storage) -> None:
+        """Take in what was added, and every change from now on.
+
+        Raises:
+            StorageError: what was added cannot be read.
+        """
+        await storage.items.attach(self.catalogue)
+        self.opened.callback(storage.items.detach, self.catalogue)
+        self.attached.set()
+
+    async def embed_pending(self, storage: Storage) -> int:
+        """Embed every item that another bundle embedded, and return how many there were.
+
+        Raises:
+            LlmembError: the encoder or the storage does not work.
+        """
+        embedded = 0
+        while chunk := dict(islice(self.catalogue.pending.items(), EMBEDDED_TOGETHER)):
+            vectors = await self.embedder.embed([item.attributes for item in chunk.values()])
+            given = {
+                item_id: (item.attributes_json, each.vector)
+                for (item_id, item), each in zip(chunk.items(), vectors, strict=True)
+            }
+            await storage.items.keep_vectors(self.bundle.manifest.id, given)
+            self.catalogue.give_vectors(given)
+            embedded += len(given)
+        return embedded
+
+    async def keep_up(self, storage: Storage) -> None:
+        """Follow the item log, if it could not be read so far, and embed pending items as they come, for ever."""
+        while True:
+            try:
+                if not self.attached.is_set():
+                    await self.attach(storage)
+                await self.catalogue.has_pending.wait()
+                await self.embed_pending(storage)
+            except LlmembError as error:
+                logger.warning("the catalogue waits for what was added: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def try_once(self) -> None:
+        """Ask every part for something, since a first call is slow, and what fails must fail now.
+
+        Raises:
+            BundleError: a part does not answer as it should.
+        """
+        attributes = self.bundle.items.attributes(0)
+        try:
+            vector = (await self.embedder.embed([attributes]))[0].vector
+            recommendation = await self.recommender.recommend_after([self.bundle.items.ids[0]])
+        except LlmembError as error:
+            raise BundleError(f"{self.bundle.folder}: the bundle does not answer: {error}") from error
+        if not np.isfinite(vector).all() or not np.isfinite(recommendation.scores).all():
+            raise BundleError(f"{self.bundle.folder}: the bundle's answers are not finite")
 
 
-@asynccontextmanager
-async def open_engine(settings: Settings, metrics: Metrics) -> AsyncIterator[Engine]:
-    """Load the bundle and what was added to it, and try all parts before they are used.
+async def open_engine(folder: Path, shared: Shared) -> Engine:
+    """Load a bundle beside those that answer, and try it. It knows of no added item before it is attached.
 
     Raises:
         BundleError: the bundle cannot be read or does not answer.
-        ConfigError: a setting cannot be used.
+        ConfigError: a setting cannot be used with it.
         EncoderError: the encoder cannot be loaded.
+        RetryLaterError: a server that it needs, of the encoder or of the vectors, does not answer now.
     """
+    settings, metrics = shared.settings, shared.metrics
     async with AsyncExitStack() as stack:
-        state_dir = stack.enter_context(own_state_folder(settings.state_dir))
-        bundle = read_bundle(settings.bundle)
-        cache = open_cache(settings, bundle.space.width, metrics)
-        stack.push_async_callback(cache.close)
-        queue = EmbeddingQueue(
-            SemanticEncoder(_load_encoder(bundle, settings.device), bundle.space),
-            batch_tokens=settings.batch_tokens,
-            max_items=settings.queue_max_items,
-            metrics=metrics,
-        )
-        queue.start()
-        stack.push_async_callback(asyncio.to_thread, queue.close)
+        bundle = await asyncio.to_thread(lambda: read_bundle(folder.resolve()))
+        encoder = await open_prompt_encoder(settings, bundle, metrics)
+        stack.push_async_callback(encoder.close)
         embedder = ItemEmbedder(
-            bundle_id=bundle.manifest.id,
-            prompt=bundle.prompt,
-            cache=cache,
-            queue=queue,
+            bundle=bundle,
+            cache=shared.cache,
+            encoder=encoder,
             timeout_seconds=settings.embed_timeout_seconds,
             metrics=metrics,
         )
-        store = ItemStore(state_dir / "catalogue.sqlite3")
-        catalogue = Catalogue(bundle, store, max_added_items=settings.max_added_items, metrics=metrics)
-        stack.push_async_callback(asyncio.to_thread, catalogue.close)
-        readiness = Readiness(
-            bundle,
-            queue,
-            cache,
-            reuse_seconds=settings.ready_seconds,
-            timeout_seconds=settings.ready_timeout_seconds,
+        store = await asyncio.to_thread(open_vector_store, settings, bundle)
+        if store is not None:
+            stack.push_async_callback(asyncio.to_thread, store.close)
+        base = None if store is None else store.base
+        catalogue = await asyncio.to_thread(Catalogue, bundle, shared.storage.items, settings, metrics, base)
+        stack.push_async_callback(catalogue.close)
+        engine = Engine(
+            name=bundle.folder.name,
+            bundle=bundle,
+            encoder=encoder,
+            embedder=embedder,
+            catalogue=catalogue,
+            recommender=Recommender(bundle, catalogue, embedder, shared.queue, settings, metrics),
+            attached=asyncio.Event(),
+            opened=stack,
         )
-        await _warm_up(readiness)
-        await catalogue.load(embedder)
-        recommender = Recommender(bundle, catalogue, embedder, threads=settings.recommend_threads, metrics=metrics)
-        yield Engine(
-            bundle=bundle, embedder=embedder, catalogue=catalogue, recommender=recommender, readiness=readiness
-        )
-
-
-def _load_encoder(bundle: Bundle, device: str) -> Encoder:
-    try:
-        return bundle.load_encoder(device)
-    except (RuntimeError, AssertionError) as error:  # how torch says that a device is missing
-        raise ConfigError(f"LLMEMB_DEVICE: the encoder cannot run on {device}: {error}") from error
-
-
-async def _warm_up(readiness: Readiness) -> None:
-    """Run every part once: what fails must fail now, and a first call is slow."""
-    health = await readiness.check()
-    if not health.ready:
-        faults = "; ".join(f"{part}: {result}" for part, result in health.checks.items() if result != OK)
-        raise BundleError(f"the bundle does not answer: {faults}")
+        await engine.try_once()
+        # Kept open: the engine closes it.
+        return replace(engine, opened=stack.pop_all())

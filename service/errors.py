@@ -2,19 +2,29 @@
 
     LlmembError
     ├── InvalidRequestError    a body whose content cannot be used; says every fault and its place
-    ├── OverloadedError        the embedding queue is full
-    ├── DeadlineError          the embedding took too long
-    ├── NotReadyError          a part of the service does not work
+    ├── UnknownEntriesError    an UnknownItemError that says where the ids stand in the body
+    ├── UnauthorizedError      no API key, or none of ours
+    ├── ForbiddenError         the API key's roles do not go that far
+    ├── ItemNotFoundError      the path names an item that the catalogue does not hold
+    ├── SessionNotFoundError   the path names a session that is not kept
+    ├── BundleNotFoundError    there is no such bundle, or none to go back to
+    ├── SwapRefusedError       the bundle cannot take over
     ├── CatalogueFullError     no room for more added items
-    └── StorageError           the added items cannot be put on disk
+    ├── RetryLaterError        what may work in `retry_after_seconds`
+    │   ├── RateLimitedError         the API key asks too often
+    │   ├── OverloadedError          a queue is full
+    │   ├── EncoderUnavailableError  the encoder starts, or starts again
+    │   └── StorageError             what must be durable cannot be written or read now
+    ├── DeadlineError          the answer took too long
+    └── NotReadyError          a part of the service does not work
 
-`service/problems.py` maps them, and those of the core, to statuses.
+`service/http/problems.py` maps them, and those of the core, to statuses.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llmemb.errors import LlmembError
+from llmemb.errors import LlmembError, UnknownItemError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +46,96 @@ class InvalidRequestError(LlmembError):
         self.faults = tuple(faults)
 
 
-class OverloadedError(LlmembError):
-    """The embedding queue is full; `retry_after_seconds` is when there should be room again."""
+class UnknownEntriesError(UnknownItemError):
+    """Ids that the catalogue does not hold, and where they stand in the body."""
 
-    code = "overloaded"
+    def __init__(self, item_ids: Sequence[str], places: Sequence[tuple[str | int, ...]]) -> None:
+        super().__init__(item_ids)
+        self.faults = tuple(Fault(place, "the catalogue holds no item with this id", self.code) for place in places)
 
-    def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(f"the embedding queue is full; try again in {retry_after_seconds} s")
+
+class UnauthorizedError(LlmembError):
+    """The request brings no API key, or none of ours."""
+
+    code = "unauthorized"
+
+
+class ForbiddenError(LlmembError):
+    """The API key's roles do not go that far."""
+
+    code = "forbidden"
+
+
+class ItemNotFoundError(LlmembError):
+    """The path names an item that the catalogue does not hold."""
+
+    code = "item_not_found"
+
+    def __init__(self, item_id: str) -> None:
+        super().__init__(f"the catalogue holds no item with the id {item_id!r}")
+
+
+class SessionNotFoundError(LlmembError):
+    """The path names a session that is not kept."""
+
+    code = "session_not_found"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"no events are kept for the session {session_id!r}")
+
+
+class BundleNotFoundError(LlmembError):
+    """There is no bundle of that name, or none to go back to."""
+
+    code = "bundle_not_found"
+
+
+class SwapRefusedError(LlmembError):
+    """The bundle cannot take over: another one is being loaded, or it does not answer as it should."""
+
+    code = "swap_refused"
+
+
+class CatalogueFullError(LlmembError):
+    """The catalogue holds as many added items as it may."""
+
+    code = "catalogue_full"
+
+
+class RetryLaterError(LlmembError):
+    """What may work in `retry_after_seconds`."""
+
+    def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 
 
+class RateLimitedError(RetryLaterError):
+    """The API key asks too often."""
+
+    code = "rate_limited"
+
+
+class OverloadedError(RetryLaterError):
+    """A queue is full."""
+
+    code = "overloaded"
+
+
+class EncoderUnavailableError(RetryLaterError):
+    """The encoder starts, or starts again; only what must be embedded waits for it."""
+
+    code = "encoder_unavailable"
+
+
+class StorageError(RetryLaterError):
+    """What must be durable cannot be written or read now."""
+
+    code = "storage"
+
+
 class DeadlineError(LlmembError):
-    """The embedding was not done in time."""
+    """The answer was not ready in time."""
 
     code = "deadline"
 
@@ -60,15 +148,3 @@ class NotReadyError(LlmembError):
     def __init__(self, message: str, checks: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.checks = checks
-
-
-class CatalogueFullError(LlmembError):
-    """The catalogue holds as many added items as it may."""
-
-    code = "catalogue_full"
-
-
-class StorageError(LlmembError):
-    """The added items cannot be put on disk."""
-
-    code = "storage"

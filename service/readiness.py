@@ -1,4 +1,4 @@
-"""Whether the service answers: a real pass through encoder, sequence model and index, and a word with Redis."""
+"""Whether the service answers: a real pass through sequence model and index, and a word with all it depends on."""
 
 import asyncio
 import logging
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmemb.bundle import Bundle
-from llmemb.session import session_vectors
-from service.batching import EmbeddingQueue
-from service.cache import VectorCache
+from service.engine import Engine
+from service.storage.storage import Storage
+from service.versions import Versions
 
 OK = "ok"
+NEEDED = frozenset({"recommender", "catalogue"})
+"""Without these a replica should get no requests; without another part it still recommends, and is degraded."""
 
 logger = logging.getLogger(__name__)
 
@@ -26,52 +27,47 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether every request can be answered; the cache is not needed for that."""
-        return all(result == OK for part, result in self.checks.items() if part != "cache")
+        """Whether recommendations by history are answered, from the whole catalogue."""
+        return all(self.checks[part] == OK for part in NEEDED)
 
     @property
     def degraded(self) -> bool:
-        """Whether the cache fails."""
-        return self.checks["cache"] != OK
+        """Whether anything fails."""
+        return any(result != OK for result in self.checks.values())
 
 
 class Readiness:
     """Checks all parts, one check at a time, and reuses its result for a while.
 
     Args:
-        bundle: its first item goes through sequence model and index.
-        queue: its encoder is asked, unless it has just embedded something.
-        cache: asked whether it works.
+        versions: the loaded bundles; the current one is asked.
+        storage: asked whether it works.
         reuse_seconds: how long a result holds.
         timeout_seconds: how long one part may take.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        queue: EmbeddingQueue,
-        cache: VectorCache,
-        *,
-        reuse_seconds: float,
-        timeout_seconds: float,
-    ) -> None:
-        self._bundle = bundle
-        self._queue = queue
-        self._cache = cache
+    def __init__(self, versions: Versions, storage: Storage, *, reuse_seconds: float, timeout_seconds: float) -> None:
+        self._versions = versions
+        self._storage = storage
         self._reuse_seconds = reuse_seconds
         self._timeout_seconds = timeout_seconds
         self._one_at_a_time = asyncio.Lock()
         self._health: Health | None = None
         self._checked_at = 0.0
+        self._caught_up = False
 
     async def check(self) -> Health:
         """Return what the checks find, or have just found."""
         async with self._one_at_a_time:
             if self._health is None or time.monotonic() - self._checked_at >= self._reuse_seconds:
+                engine = self._versions.current
                 parts = {
-                    "encoder": self._encoder(),
-                    "sequence_model_and_index": self._ranking(),
-                    "cache": self._redis(),
+                    "recommender": _recommender(engine),
+                    "catalogue": self._catalogue(engine),
+                    "encoder": _fault(engine.encoder.fault()),
+                    "cache": _fault(self._versions.cache_fault()),
+                    "item_log": _fault(self._storage.items.fault()),
+                    "sessions": _fault(self._storage.sessions.fault()),
                 }
                 results = await asyncio.gather(*(self._result(name, check) for name, check in parts.items()))
                 self._health = Health(dict(zip(parts, results, strict=True)))
@@ -88,25 +84,19 @@ class Readiness:
             logger.exception("the check of %s failed", part)
             return f"failed ({type(error).__name__})"
 
-    async def _encoder(self) -> str:
-        if not self._queue.alive:
-            return "stopped"
-        # Under load the work itself is the proof, and a probe would only wait behind it.
-        if time.monotonic() - self._queue.last_success < self._reuse_seconds:
-            return OK
-        prompt = self._bundle.prompt.render(self._bundle.items.attributes(0))
-        vector = (await self._queue.embed([prompt]))[0]
-        return OK if np.isfinite(vector).all() else "gives no finite vector"
+    async def _catalogue(self, engine: Engine) -> str:
+        """A start is over when nothing is left to embed; later items of other bundles come and go."""
+        if not engine.attached.is_set():
+            return "the items that were added cannot be read yet"
+        pending = len(engine.catalogue.pending)
+        self._caught_up = self._caught_up or not pending
+        return OK if self._caught_up else f"{pending} items are still to be embedded by this bundle"
 
-    async def _ranking(self) -> str:
-        bundle = self._bundle
 
-        def compute() -> str:
-            session = session_vectors(bundle.sequence_model, [bundle.item_vectors[:1]], bundle.semantic_term)
-            hits = bundle.index.search(session, 1, [()])[0]
-            return OK if np.isfinite(hits.scores).all() and len(hits.rows) else "gives no finite score"
+async def _recommender(engine: Engine) -> str:
+    recommendation = await engine.recommender.recommend_after([engine.bundle.items.ids[0]])
+    return OK if np.isfinite(recommendation.scores).all() else "gives no finite score"
 
-        return await asyncio.to_thread(compute)
 
-    async def _redis(self) -> str:
-        return await self._cache.fault() or OK
+async def _fault(fault: Awaitable[str | None]) -> str:
+    return await fault or OK

@@ -7,7 +7,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,25 +26,57 @@ class Settings(BaseSettings):
 
     bundle: Path
     """The bundle's folder."""
+    bundles_dir: Path | None = None
+    """Folder whose bundles `/admin/bundles` may load, by the names of their folders; unset, the one that holds
+    `bundle`."""
     state_dir: Path = Path("state")
-    """Folder of what the service writes: the added items. One process at a time uses it."""
+    """Folder of what the service writes: added items and sessions, unless Redis has them. One process at a time uses
+    it."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 is every one."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+
     device: str = Field(default="cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$")
     """Where the encoder runs: cpu, mps, cuda or cuda:N."""
+    encoder_threads: int | None = Field(default=None, ge=1)
+    """Threads of the encoder's process; unset, one for each core."""
+    encoder_nice: int = Field(default=10, ge=0, le=19)
+    """By how much the encoder's process stands back when the cores are busy."""
+    encoder_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    """A server of the bundle's encoder that speaks OpenAI's `/v1/embeddings`, such as vLLM, TEI or Infinity: its
+    address up to `/v1`. Set, no encoder is started here."""
+    encoder_model: str = "llmemb-raw"
+    """What `encoder_url` calls the model."""
+    encoder_api_key: SecretStr | None = None
+    """The key that `encoder_url` asks for."""
 
     redis_url: SecretStr | None = None
-    """The Redis that holds the embedding cache, such as redis://host:6379/0; unset, the cache is in memory."""
+    """The Redis of several replicas, such as redis://host:6379/0: catalogue, sessions and embedding cache; unset, the
+    first two are in `state_dir` and the cache is in memory."""
+    redis_prefix: str = Field(default="llmemb", pattern=r"^[A-Za-z0-9._-]+$")
+    """Begins every key in Redis; replicas of one catalogue share it."""
     redis_timeout_seconds: float = Field(default=0.25, gt=0)
-    """How long a request waits for Redis before it goes on without."""
+    """How long a request waits for Redis before it goes on without, or fails where it cannot."""
     redis_retry_seconds: float = Field(default=2.0, gt=0)
     """How long Redis is left alone after it failed."""
+    redis_log_entries: int = Field(default=100_000, ge=100)
+    """Changes of the catalogue that Redis keeps in order; a replica that missed more reads the whole state."""
     cache_max_items: int = Field(default=100_000, ge=1)
-    """Vectors that the cache in memory holds; the least recently used leave it."""
+    """Vectors that the cache holds, in memory or in Redis; the least recently used leave it."""
     cache_ttl_seconds: int = Field(default=7 * 24 * 3600, ge=1)
     """How long Redis keeps a cached vector."""
+    session_ttl_seconds: int = Field(default=30 * 24 * 3600, ge=1)
+    """How long a session is kept after its last event."""
+
+    vector_store: Literal["faiss", "milvus"] = "faiss"
+    """What searches the bundle's items: FAISS in this process, or Milvus."""
+    milvus_uri: str | None = None
+    """Milvus, such as http://host:19530, or a file's path for Milvus Lite."""
+    milvus_token: SecretStr | None = None
+    """What `milvus_uri` asks for, such as user:password."""
+    fold_items: int = Field(default=5000, ge=1)
+    """Added items beside the index, past which they are folded into it in the background."""
 
     batch_tokens: int = Field(default=2048, ge=1)
     """Tokens that the encoder reads together, padding included."""
@@ -52,21 +84,43 @@ class Settings(BaseSettings):
     """Items that may wait for the encoder; past it the answer is 429."""
     embed_timeout_seconds: float = Field(default=30.0, gt=0)
     """How long a request waits for the encoder; past it the answer is 504."""
-    recommend_threads: int = Field(default=4, ge=1)
-    """Recommendations computed at the same time."""
+    rank_batch: int = Field(default=64, ge=1)
+    """Recommendations that go through the sequence model together."""
+    rank_max_waiting: int = Field(default=1024, ge=1)
+    """Recommendations that may wait; past it the answer is 429."""
+    rank_timeout_seconds: float = Field(default=10.0, gt=0)
+    """How long a recommendation may take; past it the answer is 504."""
 
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
     """The greatest request body."""
+    body_timeout_seconds: float = Field(default=30.0, gt=0)
+    """How long a request's body may take to come; past it the answer is 408."""
     max_items_per_request: int = Field(default=512, ge=1)
-    """The most items of one `/embed_items`."""
+    """The most items of one `/embed_items`, texts of one `/v1/embeddings` and requests of one `/recommend/batch`."""
     max_value_characters: int = Field(default=10_000, ge=1)
-    """The longest value of an attribute, a list's entries taken together."""
+    """The longest value of an attribute, a list's entries taken together, and the longest text of `/v1/embeddings`."""
     max_history_items: int = Field(default=1000, ge=1)
-    """The longest history of one `/recommend`."""
+    """The longest history of one `/recommend`, and the most events of one request."""
+    max_filter_values: int = Field(default=10_000, ge=1)
+    """The longest list of a filter."""
     max_k: int = Field(default=1000, ge=1)
-    """The most items that one `/recommend` may ask for."""
-    max_added_items: int = Field(default=100_000, ge=0)
+    """The most items that one request may ask for."""
+    max_added_items: int = Field(default=1_000_000, ge=0)
     """Items that may be added to the bundle's catalogue."""
+
+    api_keys_file: Path | None = None
+    """File of the API keys, as `llmemb key` writes its lines; read again when it changes. Unset, nobody is asked for
+    one."""
+    rate_limit_per_minute: int | None = Field(default=None, ge=1)
+    """Requests a minute of one API key, or of one address where there are no keys, at each replica; unset, any
+    number."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call the service from a browser, as a JSON list."""
+
+    log_format: Literal["json", "text"] = "json"
+    """How log lines are written."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged at least."""
 
     ready_seconds: float = Field(default=5.0, ge=0)
     """How long `/readyz` reuses its last answer."""
@@ -74,12 +128,19 @@ class Settings(BaseSettings):
     """How long a check of `/readyz` may take before its part counts as failed."""
     shutdown_seconds: int = Field(default=30, ge=0)
     """How long running requests may take to finish when the service stops."""
+    replay_requests: int = Field(default=100, ge=0)
+    """Recent recommendations that a new bundle answers before it takes over."""
 
     @model_validator(mode="after")
-    def _a_whole_request_fits_the_queue(self) -> Self:
+    def _a_whole_request_fits_the_queues(self) -> Self:
         if self.queue_max_items < self.max_items_per_request:
             raise ValueError(
                 f"queue_max_items is {self.queue_max_items}, but must hold one request, "
+                f"max_items_per_request {self.max_items_per_request}"
+            )
+        if self.rank_max_waiting < self.max_items_per_request:
+            raise ValueError(
+                f"rank_max_waiting is {self.rank_max_waiting}, but must hold one batch, "
                 f"max_items_per_request {self.max_items_per_request}"
             )
         return self

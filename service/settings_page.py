@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 from types import UnionType
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from service.settings import PREFIX, Settings
@@ -33,15 +34,25 @@ def _row(name: str, field: FieldInfo) -> str:
         default = "unset"
     else:
         default = f"`{field.default}`"
-    return f"| `{PREFIX}{name.upper()}` | {_type_name(field)} | {default} | {field.description} |\n"
+    meaning = " ".join((field.description or "").split())
+    return f"| `{PREFIX}{name.upper()}` | {_type_name(field)} | {default} | {meaning} |\n"
 
 
 def _type_name(field: FieldInfo) -> str:
     kind = field.annotation
     if isinstance(kind, UnionType):
         kind = get_args(kind)[0]
-    names: dict[object, str] = {Path: "folder", str: "text", int: "integer", float: "number"}
-    return names.get(kind, "secret text")
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(kind))
+    names: dict[object, str] = {
+        Path: "path",
+        str: "text",
+        int: "integer",
+        float: "number",
+        SecretStr: "secret text",
+        tuple[str, ...]: "JSON list of texts",
+    }
+    return names[kind]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from llmemb.errors import ConfigError
 from llmemb.sequence_models import sequence_model_class
 from training.config_sections import (
     AlignmentConfig,
+    BundleConfig,
     ColumnsConfig,
     EmbedConfig,
     EncoderConfig,
@@ -29,6 +30,7 @@ from training.config_sections import (
 
 __all__ = [
     "AlignmentConfig",
+    "BundleConfig",
     "ColumnsConfig",
     "Config",
     "EmbedConfig",
@@ -58,6 +60,7 @@ class Config(Section):
     embed: EmbedConfig = EmbedConfig()
     rat: RatConfig = RatConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    bundle: BundleConfig = BundleConfig()
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

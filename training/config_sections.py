@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from llmemb.index import IndexKind
 from llmemb.sequence_models import SequenceModelSpec
 
 SourceFormat = Literal["generic", "recbole", "movielens", "amazon_2014", "amazon_2018", "amazon_2023", "yelp"]
@@ -262,3 +263,13 @@ class EvaluateConfig(Section):
         if 10 not in self.ks or min(self.ks) < 1:
             raise ValueError("ks must be positive and hold 10, by which models are selected")
         return self
+
+
+class BundleConfig(Section):
+    """What the bundle serves with."""
+
+    index: IndexKind | Literal["auto"] = "auto"
+    """Kind of the index; `auto`: flat up to 200,000 items, IVF above."""
+    categories_attribute: str = "auto"
+    """The attribute whose values are an item's categories for filters; empty: none; `auto`: the first of `categories`,
+    `category`, `genres` and `genre` that is an attribute."""

@@ -152,7 +152,7 @@ STEPS: dict[str, Step] = {
     "baselines": Step((*_VANILLA_SECTIONS, "evaluate.baselines"), ("prepare", "embed"), _baselines),
     "evaluate": Step(("rat", "evaluate"), ("prepare", "embed", "vanilla", "rat", "baselines"), _evaluate),
     "report": Step(("encoder", "rat"), ("prepare", "select", "scft", "embed", "rat", "evaluate"), _report),
-    "bundle": Step(("encoder", "rat"), ("prepare", "select", "scft", "rat", "evaluate"), _bundle),
+    "bundle": Step(("encoder", "rat", "bundle"), ("prepare", "select", "scft", "rat", "evaluate"), _bundle),
 }
 
 _HALVES = {"rat": ("vanilla", "rat"), "evaluate": ("baselines", "evaluate")}

@@ -3,6 +3,7 @@
 from llmemb.bundle.bundle import Bundle, BundleItems
 from llmemb.bundle.manifest import (
     FORMAT_VERSION,
+    MANIFEST_FILE,
     EncoderInfo,
     Manifest,
     Metric,
@@ -15,6 +16,7 @@ from llmemb.bundle.write import write_bundle
 
 __all__ = [
     "FORMAT_VERSION",
+    "MANIFEST_FILE",
     "Bundle",
     "BundleItems",
     "EncoderInfo",

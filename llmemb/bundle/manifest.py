@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, PositiveInt
 
+from llmemb.index import IndexSpec
 from llmemb.item_space import Scoring
 from llmemb.prompt import PromptSpec
 from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST_FILE = "manifest.json"
 
 
@@ -132,8 +133,10 @@ class Manifest(_Part):
     """`dot`: item embeddings are used as they are; `cosine`: scaled to unit length."""
     semantic_term: SemanticTermInfo | None
     """None where scores have no such term."""
-    index: Literal["flat"]
-    """Kind of the FAISS index; inner product, exact."""
+    index: IndexSpec
+    """The FAISS index in `index.faiss`, over the inner product."""
+    categories_attribute: str | None
+    """The attribute whose values are an item's categories for filters; None: items have no categories of their own."""
     metrics: tuple[Metric, ...]
     selection: tuple[Selection, ...]
     """What was chosen on validation, with the figures behind it; empty where nothing was left open."""
@@ -142,6 +145,11 @@ class Manifest(_Part):
     provenance: Provenance
     checksum: str
     """Hash of all the rest of the manifest."""
+
+    @property
+    def items_read(self) -> int:
+        """How many of a history's most recent items decide its session vector."""
+        return max(self.sequence_model.max_length, 0 if self.semantic_term is None else self.semantic_term.history)
 
     def content_id(self) -> str:
         """Hash all that decides an answer: neither the figures nor the provenance."""

@@ -59,7 +59,7 @@ def read_bundle(folder: Path) -> Bundle:
         semantic=tables["semantic"],
         residual=tables.get("residual"),
         profile=tables.get("profile"),
-        index=ItemIndex.read(folder / "index.faiss"),
+        index=ItemIndex.read(folder / "index.faiss", manifest.index),
     )
     if (len(bundle.index), bundle.index.dim) != (manifest.num_items, bundle.space.width):
         raise BundleCorruptError(

@@ -21,7 +21,7 @@ from llmemb.bundle.manifest import (
 )
 from llmemb.errors import BundleError
 from llmemb.files import new_folder, save_arrays, sha256_of_file
-from llmemb.index import Array, ItemIndex
+from llmemb.index import Array, IndexSpec, ItemIndex, tuned
 from llmemb.item_space import Scoring, compose, join
 from llmemb.projection import Projection
 from llmemb.prompt import PromptSpec
@@ -47,6 +47,9 @@ def write_bundle(
     selection: tuple[Selection, ...],
     seed: int,
     provenance: Provenance,
+    index: IndexSpec | None = None,
+    recall_queries: Array | None = None,
+    categories_attribute: str | None = None,
 ) -> Manifest:
     """Write the bundle `target`, replacing what is there in one step.
 
@@ -67,6 +70,10 @@ def write_bundle(
         selection: what was chosen on validation.
         seed: the configuration's seed.
         provenance: where all this comes from.
+        index: the index to build, such as `llmemb.index.choose_spec` makes; None is flat.
+        recall_queries: session vectors `(B, D)` on which the index is tuned and its recall measured; without them
+            an index that is not flat is built as `index` says, with the recall that it states.
+        categories_attribute: the attribute whose values are an item's categories; None where there is none.
 
     Returns:
         The manifest that was written.
@@ -75,6 +82,7 @@ def write_bundle(
         BundleError: the parts do not fit each other.
     """
     _check_shapes(encoder, projection, sequence_model, items, semantic, residual)
+    _check_categories(categories_attribute, prompt)
     _check_semantic_term(semantic_term, profile, encoder.width, len(items.ids))
     with new_folder(target) as folder:
         shutil.copytree(encoder_folder, folder / ENCODER_FOLDER)
@@ -90,7 +98,8 @@ def write_bundle(
             {name: table for name, table in tables.items() if table is not None},
             folder / "item_embeddings.safetensors",
         )
-        ItemIndex.build(join(compose(semantic, residual, scoring), profile)).write(folder / "index.faiss")
+        built = _build_index(join(compose(semantic, residual, scoring), profile), index, recall_queries)
+        built.write(folder / "index.faiss")
 
         manifest = Manifest(
             format_version=FORMAT_VERSION,
@@ -108,7 +117,8 @@ def write_bundle(
             has_residual=residual is not None,
             scoring=scoring,
             semantic_term=None if semantic_term is None else SemanticTermInfo.of(semantic_term),
-            index="flat",
+            index=built.spec,
+            categories_attribute=categories_attribute,
             metrics=metrics,
             selection=selection,
             files=_describe_files(folder),
@@ -119,6 +129,16 @@ def write_bundle(
         manifest = manifest.model_copy(update={"checksum": manifest.content_checksum()})
         (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def _build_index(vectors: Array, spec: IndexSpec | None, queries: Array | None) -> ItemIndex:
+    index = ItemIndex.build(vectors, spec)
+    return index if queries is None else tuned(index, vectors, queries)
+
+
+def _check_categories(attribute: str | None, prompt: PromptSpec) -> None:
+    if attribute is not None and attribute not in prompt.attribute_names:
+        raise BundleError(f"categories_attribute is {attribute!r}, which is none of the items' attributes")
 
 
 def _check_shapes(

@@ -1,9 +1,11 @@
 """BERT4Rec: a bidirectional transformer that fills masked positions. Source: Sun et al. 2019, arXiv 1904.06690."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from llmemb.sequence_models.sequence_model import SequenceModel, SequenceModelSpec, last_present
+from llmemb.sequence_models.sequence_model import SequenceModel, SequenceModelSpec
 from llmemb.sequence_models.transformer import PositionEmbedding, TransformerBlock
 
 
@@ -37,4 +39,8 @@ class BERT4Rec(SequenceModel):
         items = torch.cat([items, items.new_zeros(B, 1, d)], dim=1)
         end = torch.arange(items.shape[1], device=items.device) == present.sum(dim=1, keepdim=True)  # (B, L + 1)
         present = torch.cat([present, present.new_zeros(B, 1)], dim=1) | end
-        return last_present(self(self.hide(items, end), present), present)
+        x = self.embed(self.hide(items, end))
+        for block in self.blocks[:-1]:
+            x = block(x, present)
+        out: Tensor = self.output(cast(TransformerBlock, self.blocks[-1]).last(x, present))
+        return out

@@ -1,8 +1,10 @@
 """SASRec: a causal transformer over the history. Source: Kang and McAuley 2018, arXiv 1808.09781."""
 
+from typing import cast
+
 from torch import Tensor, nn
 
-from llmemb.sequence_models.sequence_model import SequenceModel, SequenceModelSpec, last_present
+from llmemb.sequence_models.sequence_model import SequenceModel, SequenceModelSpec
 from llmemb.sequence_models.transformer import PositionEmbedding, TransformerBlock
 
 
@@ -27,4 +29,8 @@ class SASRec(SequenceModel):
         return out
 
     def session_vectors(self, items: Tensor, present: Tensor) -> Tensor:
-        return last_present(self(items, present), present)
+        x = self.embed(items)
+        for block in self.blocks[:-1]:
+            x = block(x, present)
+        out: Tensor = self.norm(cast(TransformerBlock, self.blocks[-1]).last(x, present))
+        return out

@@ -1,4 +1,4 @@
-"""Bundle format 2, as anyone reads it without this project: JSON, safetensors, Parquet and FAISS, by name and type.
+"""Bundle format 3, as anyone reads it without this project: JSON, safetensors, Parquet and FAISS, by name and type.
 
 A change here is a change of the format: it takes another `FORMAT_VERSION`.
 """
@@ -15,10 +15,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from llmemb.bundle import FORMAT_VERSION
+from llmemb.index import IndexKind
 from tests.support.tiny import write_tiny_bundle
 
-FORMAT_2 = {
+FORMAT_3 = {
     "": [
+        "categories_attribute",
         "checksum",
         "dim",
         "encoder",
@@ -38,6 +40,7 @@ FORMAT_2 = {
         "sequence_model",
     ],
     "encoder": ["base", "depth", "max_tokens", "pooling", "width"],
+    "index": ["hnsw", "ivf", "kind", "recall_at_10", "recall_queries"],
     "prompt": ["attribute_names", "domain", "max_value_characters"],
     "provenance": ["config", "created_at", "versions"],
     "semantic_term": ["components", "decay", "gamma", "history"],
@@ -53,14 +56,14 @@ def manifest(full_bundle: Path) -> dict[str, Any]:
     return content
 
 
-def test_manifest_has_the_keys_of_format_2(manifest: dict[str, Any]) -> None:
-    """The manifest's keys are those of format 2, no more and no less."""
+def test_manifest_has_the_keys_of_format_3(manifest: dict[str, Any]) -> None:
+    """The manifest's keys are those of format 3, no more and no less."""
     keys = {"": sorted(manifest)} | {
         name: sorted(value) for name, value in manifest.items() if isinstance(value, dict) and name != "files"
     }
 
-    assert manifest["format_version"] == FORMAT_VERSION == 2
-    assert keys == FORMAT_2
+    assert manifest["format_version"] == FORMAT_VERSION == 3
+    assert keys == FORMAT_3
     assert sorted(manifest["metrics"][0]) == ["group", "model", "name", "value"]
     assert sorted(manifest["selection"][0]) == ["chosen", "metric", "option", "trials"]
     assert sorted(manifest["selection"][0]["trials"][0]) == ["score", "value"]
@@ -96,7 +99,7 @@ def test_id_is_the_hash_of_all_that_decides_an_answer(manifest: dict[str, Any]) 
     assert manifest["id"] == hashlib.sha256(canonical).hexdigest()[:16]
 
 
-def test_tensors_have_the_names_types_and_shapes_of_format_2(full_bundle: Path, manifest: dict[str, Any]) -> None:
+def test_tensors_have_the_names_types_and_shapes_of_format_3(full_bundle: Path, manifest: dict[str, Any]) -> None:
     """The affine maps and the tables are float32, of the manifest's shapes."""
     N, h, d = manifest["num_items"], manifest["encoder"]["width"], manifest["dim"]
     q = manifest["semantic_term"]["components"]
@@ -123,7 +126,7 @@ def test_bundle_without_residual_and_semantic_term_stores_neither(tiny_llm: Path
     assert not (bundle / "semantic_term.safetensors").exists()
 
 
-def test_items_have_the_columns_of_format_2(full_bundle: Path, manifest: dict[str, Any]) -> None:
+def test_items_have_the_columns_of_format_3(full_bundle: Path, manifest: dict[str, Any]) -> None:
     """One row an item: id, attributes as JSON, interactions in training."""
     items = pl.read_parquet(full_bundle / "items.parquet")
 
@@ -139,6 +142,43 @@ def test_index_is_faiss_flat_inner_product(tiny_bundle: Path) -> None:
 
     assert type(index) is faiss.IndexFlatIP
     np.testing.assert_array_equal(index.reconstruct_n(), tables["semantic"] + tables["residual"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "faiss_class"),
+    [
+        ("hnsw", {"neighbours": 32, "ef_construction": 128, "ef_search": 128}, faiss.IndexHNSWFlat),
+        ("ivf", {"cells": 25, "probes": 16}, faiss.IndexIVFFlat),
+    ],
+)
+def test_other_kinds_of_index(
+    kind: IndexKind, parameters: dict[str, int], faiss_class: type, tiny_llm: Path, tmp_path: Path
+) -> None:
+    """The manifest names the kind, its parameters and the recall, and FAISS reads an index over the inner product that
+    holds the item vectors unchanged."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", tiny_llm, index=kind)
+    described = json.loads((bundle / "manifest.json").read_text())["index"]
+    index = faiss.read_index(str(bundle / "index.faiss"))
+    tables = load_file(bundle / "item_embeddings.safetensors")
+
+    assert described == {
+        "kind": kind,
+        "hnsw": None,
+        "ivf": None,
+        "recall_at_10": 1.0,
+        "recall_queries": 40,
+    } | {kind: parameters}
+    assert type(index) is faiss_class
+    assert index.metric_type == faiss.METRIC_INNER_PRODUCT
+    if kind == "ivf":
+        index.make_direct_map()
+    np.testing.assert_array_equal(index.reconstruct_n(0, 40), tables["semantic"] + tables["residual"])
+
+
+def test_categories_attribute_is_named(manifest: dict[str, Any]) -> None:
+    """The manifest names the attribute whose values are an item's categories."""
+    assert manifest["categories_attribute"] == "genres"
+    assert manifest["categories_attribute"] in manifest["prompt"]["attribute_names"]
 
 
 def test_index_holds_unit_embeddings_and_profile_vectors(full_bundle: Path) -> None:

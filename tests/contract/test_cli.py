@@ -24,6 +24,7 @@ VERBS = [
     "ablate",
     "serve",
     "check",
+    "key",
     "openapi",
 ]
 

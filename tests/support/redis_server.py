@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Self
 import pytest
 import redis
 
-from tests.support.service import wait_until
+from tests.support.waiting import wait_until
 
 
 def redis_program() -> str:
@@ -28,9 +29,16 @@ def redis_program() -> str:
 
 
 class RedisServer:
-    """A Redis server on a free port, with nothing on disk; can be stopped and started again on the same port."""
+    """A Redis server on a free port; can be stopped and started again on the same port.
 
-    def __init__(self) -> None:
+    Args:
+        folder: where it keeps what it has acknowledged, each write on disk before the answer; None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._kept = ["--appendonly", "no"]
+        if folder is not None:
+            self._kept = ["--appendonly", "yes", "--appendfsync", "always", "--dir", str(folder)]
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -39,7 +47,7 @@ class RedisServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self._process = subprocess.Popen(
-            [redis_program(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            [redis_program(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._kept],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -49,7 +57,7 @@ class RedisServer:
         with self.client() as client:
             try:
                 return bool(client.ping())
-            except redis.ConnectionError:
+            except (redis.ConnectionError, redis.TimeoutError):
                 return False
 
     def client(self) -> redis.Redis:
@@ -62,6 +70,23 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def restart(self) -> None:
+        """Kill it and start it again."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Let it hang: connections stay open, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def __enter__(self) -> Self:
         """Start it."""

@@ -1,13 +1,17 @@
 """The service under test: an app with a real bundle, called in this process, over a socket, or as `llmemb serve`."""
 
+import atexit
+import functools
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,18 +22,44 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from llmemb.bundle import MANIFEST_FILE
 from service.app import create_app
 from service.settings import Settings
-
-DEADLINE_SECONDS = 60
-"""How long a test waits for what must happen: long, since it only passes when the test fails."""
+from tests.support.tiny import write_tiny_bundle, write_tiny_llm
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 HEAT = {"title": "Heat", "release_year": 1995, "genres": ["Action", "Crime"]}
 
 
 def make_settings(bundle: Path, state_dir: Path, **overrides: Any) -> Settings:
-    """Make settings that the environment has no part in, but for what `overrides` leave open."""
+    """Make settings that the environment has no part in, but for what `overrides` leave open.
+
+    A tiny bundle's encoder is asked of one service that all tests share, since an encoder's process takes seconds to
+    start; `encoder_url=None` gives the app one of its own.
+    """
+    if "encoder_url" not in overrides and _has_tiny_encoder(bundle):
+        overrides["encoder_url"] = shared_encoder_url()
     return Settings(bundle=bundle, state_dir=state_dir, **overrides)
+
+
+def _has_tiny_encoder(bundle: Path) -> bool:
+    manifest = bundle / MANIFEST_FILE
+    return manifest.is_file() and json.loads(manifest.read_bytes())["encoder"]["base"] == "tiny"
+
+
+@functools.cache
+def shared_encoder_url() -> str:
+    """Start a service that embeds for all tests of this process, and end it with them."""
+    folder = Path(tempfile.mkdtemp())
+    service = ServeProcess(write_tiny_bundle(folder / "bundle", write_tiny_llm(folder / "llm")), folder / "state")
+    service.__enter__()
+
+    def end() -> None:
+        service.__exit__(None, None, None)
+        shutil.rmtree(folder)
+
+    atexit.register(end)
+    return f"{service.url}/v1"
 
 
 @contextmanager
@@ -53,14 +83,6 @@ def serving(settings: Settings) -> Iterator[tuple[FastAPI, str]]:
         finally:
             server.should_exit = True
             thread.join()
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, and fail with `what` when it does not come about."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_SECONDS} s in vain: {what}"
-        time.sleep(0.01)
 
 
 class ServeProcess:

@@ -15,8 +15,9 @@ from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from llmemb.bundle import BundleItems, EncoderInfo, Metric, Provenance, Selection, Trial, write_bundle
 from llmemb.encoder import load_llm
+from llmemb.index import IndexKind, choose_spec
 from llmemb.item import Item, attributes_to_json, parse_attributes
-from llmemb.item_space import Scoring
+from llmemb.item_space import Scoring, compose, join
 from llmemb.projection import fit_reduction, fold
 from llmemb.prompt import PromptSpec
 from llmemb.semantic_term import SemanticTerm
@@ -119,6 +120,7 @@ def write_tiny_bundle(
     with_residual: bool = True,
     scoring: Scoring = "dot",
     gamma: float = 0.0,
+    index: IndexKind = "flat",
     seed: int = 0,
 ) -> Path:
     """Write a real bundle of the tiny items with `write_bundle`.
@@ -133,6 +135,7 @@ def write_tiny_bundle(
         with_residual: whether items carry a residual.
         scoring: how item embeddings are composed.
         gamma: weight of the semantic term; 0 leaves it out.
+        index: kind of the index; its recall is measured with the item vectors as queries.
         seed: of all that is random; the global random state stays as it was.
 
     Returns:
@@ -152,12 +155,16 @@ def write_tiny_bundle(
     ]
     projection = fold(fit_reduction(raw, TINY_COMPONENTS, "whiten"), layers)
     residual = 0.5 * random.normal(size=(len(items), TINY_DIM)).astype(np.float32) * (popularity > 0)[:, None]
+    if not with_residual:
+        residual = None
 
     semantic_term = None
     if gamma:
         whitening = fold(fit_reduction(raw, TINY_TERM_COMPONENTS, "whiten"), [])
         semantic_term = SemanticTerm(whitening, gamma, TINY_TERM_HISTORY, TINY_TERM_DECAY)
 
+    semantic = projection.apply(raw)
+    profile = None if semantic_term is None else semantic_term.apply(raw)
     spec = SequenceModelSpec.model_validate({"name": sequence_model, "dim": TINY_DIM, "max_length": 10, "heads": 2})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -182,14 +189,17 @@ def write_tiny_bundle(
                 attributes_json=tuple(attributes_to_json(item.attributes) for item in items),
                 popularity=popularity,
             ),
-            semantic=projection.apply(raw),
-            residual=residual if with_residual else None,
+            semantic=semantic,
+            residual=residual,
             scoring=scoring,
             semantic_term=semantic_term,
-            profile=None if semantic_term is None else semantic_term.apply(raw),
+            profile=profile,
             metrics=(Metric(model="llmemb", group="all", name="ndcg@10", value=0.125),),
             selection=(TINY_SELECTION,),
             seed=seed,
             provenance=Provenance(created_at="2025-01-01T00:00:00+00:00", versions={}, config={}),
+            index=choose_spec(len(items), index),
+            recall_queries=join(compose(semantic, residual, scoring), profile),
+            categories_attribute="genres",
         )
     return folder

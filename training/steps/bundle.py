@@ -5,13 +5,20 @@ from pathlib import Path
 
 from llmemb.bundle import EncoderInfo, Metric, Provenance, write_bundle
 from llmemb.encoder import Encoder
-from llmemb.errors import BundleError
+from llmemb.errors import BundleError, ConfigError
+from llmemb.index import Array, choose_spec
+from llmemb.session import session_vectors
 from training.config import Config, dump_config
-from training.dataset import read_dataset
+from training.dataset import Dataset, read_dataset
 from training.figures import read_figures
-from training.recommenders import read_recommender
+from training.recommenders import TrainedRecommender, read_recommender
 from training.selection import read_selections
 from training.versions import library_versions
+
+_RECALL_QUERIES = 1000
+"""Histories on which the recall of the index is measured, at most."""
+_CATEGORIES = ("categories", "category", "genres", "genre")
+"""Names of attributes that are taken for an item's categories, the first that there is."""
 
 
 def run(
@@ -27,6 +34,7 @@ def run(
 
     Raises:
         BundleError: the recommender has no projection.
+        ConfigError: `bundle.categories_attribute` is none of the attributes.
     """
     dataset = read_dataset(dataset_folder)
     recommender = read_recommender(rat_folder, config.rat.model)
@@ -64,6 +72,37 @@ def run(
             versions=library_versions(),
             config=dump_config(config),
         ),
+        index=choose_spec(dataset.num_items, config.bundle.index),
+        recall_queries=_session_vectors(dataset, recommender),
+        categories_attribute=categories_attribute(config.bundle.categories_attribute, dataset.info.attribute_names),
     )
     size = sum(file.bytes for file in manifest.files.values())
-    return f"{manifest.id} in {target}: {manifest.num_items:,} items, {manifest.dim} wide, {size / 2**20:.0f} MiB"
+    return (
+        f"{manifest.id} in {target}: {manifest.num_items:,} items, {manifest.dim} wide, {size / 2**20:.0f} MiB; "
+        f"index {manifest.index.kind}, recall@10 {manifest.index.recall_at_10:.4f}"
+    )
+
+
+def _session_vectors(dataset: Dataset, recommender: TrainedRecommender) -> Array:
+    """Return session vectors of test and validation histories, spread evenly over them, `(B, D)`."""
+    histories = [rows for rows in (*dataset.test.histories, *dataset.validation.histories) if len(rows)]
+    vectors = recommender.item_vectors
+    chosen = histories[:: max(1, -(-len(histories) // _RECALL_QUERIES))]
+    return session_vectors(recommender.model, [vectors[rows] for rows in chosen], recommender.semantic_term)
+
+
+def categories_attribute(configured: str, names: tuple[str, ...]) -> str | None:
+    """Return the attribute that holds categories, None where there is none.
+
+    Args:
+        configured: `bundle.categories_attribute`.
+        names: the items' attributes.
+
+    Raises:
+        ConfigError: the configured name is none of them.
+    """
+    if configured == "auto":
+        return next((name for name in _CATEGORIES if name in names), None)
+    if configured and configured not in names:
+        raise ConfigError(f"bundle.categories_attribute: {configured!r} is none of the attributes {', '.join(names)}")
+    return configured or None

@@ -16,7 +16,8 @@ from llmemb.bundle import (
     read_bundle,
     write_bundle,
 )
-from llmemb.errors import BundleError
+from llmemb.errors import BundleCorruptError, BundleError
+from llmemb.index import IndexKind, RowFilter, choose_spec
 from llmemb.item_space import Scoring
 from llmemb.projection import Projection
 from llmemb.semantic_term import SemanticTerm
@@ -62,6 +63,8 @@ def parts_of(bundle: Bundle) -> dict[str, Any]:
         "selection": bundle.manifest.selection,
         "seed": bundle.manifest.seed,
         "provenance": bundle.manifest.provenance,
+        "index": bundle.manifest.index,
+        "categories_attribute": bundle.manifest.categories_attribute,
     }
 
 
@@ -124,7 +127,7 @@ def test_index_is_over_the_item_vectors(which: str, request: pytest.FixtureReque
     bundle: Bundle = request.getfixturevalue(which)
     queries = bundle.item_vectors[:5]
 
-    for query, hits in zip(queries, bundle.index.search(queries, 40, [set()] * 5), strict=True):
+    for query, hits in zip(queries, bundle.index.search(queries, [40] * 5, [RowFilter()] * 5), strict=True):
         np.testing.assert_allclose(hits.scores, np.sort(bundle.item_vectors @ query)[::-1], rtol=1e-4, atol=1e-5)
 
 
@@ -183,7 +186,20 @@ def test_same_content_has_the_same_id_wherever_and_whenever(bundle: Bundle, tmp_
 
 
 @pytest.mark.parametrize(
-    "changed", ["prompt", "semantic", "items", "seed", "projection", "encoder", "scoring", "semantic_term", "profile"]
+    "changed",
+    [
+        "prompt",
+        "semantic",
+        "items",
+        "seed",
+        "projection",
+        "encoder",
+        "scoring",
+        "semantic_term",
+        "profile",
+        "index",
+        "categories_attribute",
+    ],
 )
 def test_other_content_has_another_id(changed: str, full: Bundle, tmp_path: Path) -> None:
     """Whatever decides an answer decides the id."""
@@ -201,6 +217,8 @@ def test_other_content_has_another_id(changed: str, full: Bundle, tmp_path: Path
         "scoring": "dot",
         "semantic_term": replace(bundle.semantic_term, gamma=1.0),
         "profile": bundle.profile[::-1],
+        "index": choose_spec(40, "hnsw"),
+        "categories_attribute": None,
     }
 
     other = write_bundle(tmp_path / "b", **parts_of(bundle) | {changed: others[changed]})
@@ -283,6 +301,43 @@ def test_semantic_term_that_does_not_fit_is_refused(
     """A term without its vectors, or of other shapes, is refused before anything is written."""
     with pytest.raises(BundleError, match=message):
         write_bundle(tmp_path / "b", **parts_of(full) | {part: misfit})
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_bundle_with_another_index_gives_the_same_answers(
+    kind: IndexKind, bundle: Bundle, tiny_llm: Path, tmp_path: Path
+) -> None:
+    """HNSW and IVF are read as what they are, and written again from the manifest they are the same bundle."""
+    other = read_bundle(write_tiny_bundle(tmp_path / "a", tiny_llm, index=kind))
+    again = write_bundle(tmp_path / "b", **parts_of(other))
+    queries, filters = bundle.item_vectors[:5], [RowFilter(excluded={row}) for row in range(5)]
+
+    assert other.index.spec == other.manifest.index
+    assert (other.index.spec.kind, other.index.spec.recall_at_10, other.index.spec.recall_queries) == (kind, 1.0, 40)
+    assert again == other.manifest
+    for one, two in zip(
+        other.index.search(queries, [10] * 5, filters), bundle.index.search(queries, [10] * 5, filters), strict=True
+    ):
+        assert one.rows.tolist() == two.rows.tolist()
+
+
+def test_index_of_another_kind_than_the_manifest_says_is_refused(tiny_llm: Path, tmp_path: Path) -> None:
+    """A manifest that was signed again with another kind of index does not pass."""
+    folder = write_tiny_bundle(tmp_path / "a", tiny_llm)
+    manifest = read_bundle(folder).manifest.model_copy(update={"index": choose_spec(40, "hnsw")})
+    manifest = manifest.model_copy(update={"checksum": manifest.content_checksum()})
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+
+    with pytest.raises(BundleCorruptError, match=r"^index\.faiss: it is a IndexFlatIP, no index of kind hnsw$"):
+        read_bundle(folder)
+
+
+def test_categories_attribute_must_be_an_attribute(bundle: Bundle, tmp_path: Path) -> None:
+    """A name that no item knows is refused before anything is written."""
+    with pytest.raises(BundleError, match=r"^categories_attribute is 'shelf', which is none of the items' attributes$"):
+        write_bundle(tmp_path / "b", **parts_of(bundle) | {"categories_attribute": "shelf"})
 
     assert not list(tmp_path.iterdir())
 

@@ -118,12 +118,12 @@ def test_manifest_with_any_byte_changed_is_refused_or_says_the_same(copy: Path, 
     assert read == manifest
 
 
-@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 1, 0, -1, "1", None, [1]])
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 2, 1, 0, -1, "1", None, [1]])
 def test_other_format_version_is_refused(version: object, copy: Path) -> None:
     """Another version is its own error, said before anything else is checked."""
     edit_manifest(copy, lambda content: content.clear() or content.update(format_version=version))
 
-    with pytest.raises(BundleVersionError, match=r"^manifest\.json: format_version is .*, this program reads 2$"):
+    with pytest.raises(BundleVersionError, match=r"^manifest\.json: format_version is .*, this program reads 3$"):
         read_bundle(copy)
 
 

@@ -97,7 +97,7 @@ def test_fixed_gamma_is_taken(prepared: Path, tmp_path: Path) -> None:
 
 
 def test_gamma_is_chosen_on_validation(prepared: Path, tmp_path: Path) -> None:
-    """Every candidate is tried on the trained recommender, among the warm items; the greatest of the good ones is written."""
+    """Every candidate is tried on the trained recommender, among the warm items; the greatest good one is written."""
     dataset = read_dataset(prepared)
     recommender, line = run(prepared, tmp_path / "auto", "auto", trained=False)
     (selection,) = read_selections(tmp_path / "auto")

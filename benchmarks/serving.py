@@ -1,0 +1,202 @@
+"""`/recommend` under load: beside a constant route, beside itself while the encoder is busy, and with a million items.
+
+    python -m benchmarks.serving --bundle runs/demo/bundle [--rounds 5] [--seconds 4] [--connections 32]
+
+Writes `results/serving.json` and `results/serving.md`.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.http_load import Load, load, request_bytes
+from benchmarks.large_bundle import write_large_bundle
+from benchmarks.results import WORK, Row, compare, make_results, write_results
+from llmemb.bundle import Bundle, read_bundle
+
+SEED = 42
+HISTORIES = 256
+HISTORY_ITEMS = 20
+ITEMS_OF_A_FLOOD = 32
+FLOOD_CONNECTIONS = 4
+MILLION = 1_000_000
+NOTES = (
+    "One worker each, HTTP/1.1 over connections kept open, a closed loop; the client runs on the same cores, and ours "
+    "and the constant route take turns, round by round.",
+    "The constant route validates the same body by the same pydantic model and returns ten items.",
+    f"Histories: {HISTORY_ITEMS} items each, drawn by popularity; ten items asked for.",
+    f"Busy encoder: {FLOOD_CONNECTIONS} connections send `/embed_items` of {ITEMS_OF_A_FLOOD} new texts all the while.",
+    "A million items: the bundle's own, repeated with noise, and the index that bundling chooses for so many.",
+)
+
+
+def main() -> None:
+    """Measure all of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--items", type=int, default=MILLION, help="of the large catalogue; 0 leaves it out")
+    options = parser.parse_args()
+    bundle = read_bundle(options.bundle)
+    rows = [*_beside_constant(bundle, options), *_busy_encoder(bundle, options)]
+    if options.items:
+        rows += _large_catalogue(bundle, options)
+    results = make_results(
+        "serving",
+        "`/recommend` under load",
+        rows,
+        settings={name: str(value) for name, value in vars(options).items() if name != "bundle"}
+        | {"bundle items": str(len(bundle.items.ids)), "seed": str(SEED)},
+        peer_versions={},
+        notes=NOTES,
+    )
+    write_results(results)
+
+
+def _beside_constant(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
+    ours: list[Load] = []
+    peer: list[Load] = []
+    with _serving(bundle.folder) as url, _constant() as constant:
+        for _ in range(options.rounds):
+            ours.append(_load(url, bundle, options))
+            peer.append(_load(constant, bundle, options))
+    return [
+        _row("recommend; constant route", "requests/s", ours, peer, "rate", (">=", 0.5)),
+        _row("recommend; constant route, p50", "ms", ours, peer, "p50", None),
+        _row("recommend; constant route, p99", "ms", ours, peer, "p99", None),
+    ]
+
+
+def _busy_encoder(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
+    busy: list[Load] = []
+    idle: list[Load] = []
+    # Few connections: the latency is to be that of the service, not of a queue of our own making.
+    few = argparse.Namespace(**vars(options) | {"connections": 2})
+    with _serving(bundle.folder) as url:
+        for _ in range(options.rounds):
+            idle.append(_load(url, bundle, few))
+            busy.append(asyncio.run(_load_beside_flood(url, bundle, few)))
+    return [
+        _row("recommend, encoder busy; idle, p99", "ms", busy, idle, "p99", ("<=", 3.0)),
+        _row("recommend, encoder busy; idle, p50", "ms", busy, idle, "p50", None),
+    ]
+
+
+def _large_catalogue(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
+    folder = write_large_bundle(bundle, WORK / "serving" / f"bundle-{options.items}", options.items, SEED)
+    large: list[Load] = []
+    small: list[Load] = []
+    with _serving(folder) as url, _serving(bundle.folder) as own:
+        for _ in range(options.rounds):
+            large.append(_load(url, bundle, options))
+            small.append(_load(own, bundle, options))
+    name = f"recommend of {options.items:,} items; of {len(bundle.items.ids):,}"
+    return [
+        _row(name, "requests/s", large, small, "rate", None),
+        _row(f"{name}, p50", "ms", large, small, "p50", None),
+        _row(f"{name}, p99", "ms", large, small, "p99", None),
+    ]
+
+
+def _row(
+    name: str, unit: str, ours: Sequence[Load], peer: Sequence[Load], figure: str, aim: tuple[str, float] | None
+) -> Row:
+    def each(loads: Sequence[Load]) -> list[float]:
+        for one in loads:
+            if set(one.statuses) != {200}:
+                raise RuntimeError(f"{name}: answered {dict(one.statuses)}")
+        if figure == "rate":
+            return [one.per_second for one in loads]
+        return [one.percentile_ms(float(figure.removeprefix("p"))) for one in loads]
+
+    return compare(name, unit, each(ours), each(peer), aim)  # type: ignore[arg-type]  # one of its two signs
+
+
+def _load(url: str, bundle: Bundle, options: argparse.Namespace) -> Load:
+    return asyncio.run(
+        load(url, _recommend_requests(url, bundle), connections=options.connections, seconds=options.seconds)
+    )
+
+
+async def _load_beside_flood(url: str, bundle: Bundle, options: argparse.Namespace) -> Load:
+    flood = asyncio.create_task(
+        load(url, _flood_requests(url, bundle), connections=FLOOD_CONNECTIONS, seconds=options.seconds + 1)
+    )
+    await asyncio.sleep(0.5)
+    measured = await load(
+        url, _recommend_requests(url, bundle), connections=options.connections, seconds=options.seconds
+    )
+    await flood
+    return measured
+
+
+def _recommend_requests(url: str, bundle: Bundle) -> list[bytes]:
+    random = np.random.default_rng(SEED)
+    popularity = bundle.items.popularity + 1.0
+    rows = random.choice(len(popularity), (HISTORIES, HISTORY_ITEMS), p=popularity / popularity.sum())
+    return [
+        request_bytes(url, "/recommend", json.dumps({"history": [bundle.items.ids[row] for row in history]}).encode())
+        for history in rows
+    ]
+
+
+def _flood_requests(url: str, bundle: Bundle) -> list[bytes]:
+    """Texts that no cache knows: each differs, in every run."""
+    name = bundle.manifest.prompt.attribute_names[0]
+    mark = os.urandom(4).hex()
+    return [
+        request_bytes(
+            url,
+            "/embed_items",
+            json.dumps(
+                {
+                    "items": [
+                        {"id": f"{i}", "attributes": {name: f"Flood {mark} {batch} {i}, a long title of many words"}}
+                        for i in range(ITEMS_OF_A_FLOOD)
+                    ]
+                }
+            ).encode(),
+        )
+        for batch in range(2000)
+    ]
+
+
+@contextmanager
+def _serving(bundle: Path) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as state:
+        variables = {"LLMEMB_STATE_DIR": state, "LLMEMB_LOG_LEVEL": "warning"}
+        command = [sys.executable, "-m", "llmemb", "serve", "--bundle", str(bundle), "--port", "0"]
+        with _process(command, variables) as url:
+            yield url
+
+
+@contextmanager
+def _constant() -> Iterator[str]:
+    with _process([sys.executable, "-m", "benchmarks.constant_app"], {}) as url:
+        yield url
+
+
+@contextmanager
+def _process(command: list[str], variables: dict[str, str]) -> Iterator[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")} | variables
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield next(line.split()[2] for line in process.stdout if line.startswith("serving on "))
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    main()

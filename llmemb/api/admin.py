@@ -1,0 +1,68 @@
+"""Bundles while the service runs."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from llmemb.api.base import RequestBody, ResponseBody
+
+BundleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+class LoadBundleRequest(RequestBody):
+    """A bundle to take over."""
+
+    bundle: BundleName
+    """Name of its folder in LLMEMB_BUNDLES_DIR."""
+
+
+class Replay(ResponseBody):
+    """Recent requests, asked of the new bundle before it took over."""
+
+    requests: int
+    overlap_at_10: float | None
+    """Mean share of the ten items that both bundles recommend; null where nothing was replayed."""
+
+
+class SwapResponse(ResponseBody):
+    """The bundle that answers from now on."""
+
+    bundle_id: str
+    previous_bundle_id: str
+    embedded_items: int
+    """Added items that it embedded before it took over."""
+    replay: Replay
+
+
+class ExperimentRequest(RequestBody):
+    """A second bundle for a share of the sessions."""
+
+    bundle: BundleName
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Of the sessions, by a hash of the session id; requests without one stay with the first bundle."""
+
+
+class ExperimentBody(ResponseBody):
+    """The experiment that runs."""
+
+    bundle_id: str
+    share: float
+
+
+class LoadedBundle(ResponseBody):
+    """A bundle in memory."""
+
+    bundle_id: str
+    name: str
+    role: Literal["current", "previous", "experiment"]
+
+
+class BundlesResponse(ResponseBody):
+    """The bundles in memory and those that could be loaded."""
+
+    loaded: list[LoadedBundle]
+    experiment: ExperimentBody | None
+    loading: str | None
+    """Name of the bundle that is being loaded."""
+    found: list[str]
+    """Names in LLMEMB_BUNDLES_DIR."""

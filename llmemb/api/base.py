@@ -1,0 +1,40 @@
+"""What all bodies share."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+
+
+class RequestBody(BaseModel):
+    """A body that is sent to the service: unknown members are refused, and values are not converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class ResponseBody(BaseModel):
+    """A body that the service answers with; a client takes members that it does not know yet."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+def _integral(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+INTEGRAL = BeforeValidator(_integral)
+"""Last in an `Annotated[int, ...]`: lets it be an integer as JSON Schema has it, where 1.0 is one."""
+
+_VALUE = [{"type": "string"}, {"type": "number"}, {"type": "null"}]
+AttributesBody = Annotated[
+    dict[str, Any],  # checked by llmemb.item.parse_attributes, whose messages say more
+    WithJsonSchema(
+        {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"pattern": r"\S"},
+            "additionalProperties": {"anyOf": [*_VALUE, {"type": "array", "items": {"anyOf": _VALUE}}]},
+            "description": "Attribute name -> a string, a number or a list of these; the names are the bundle's own, "
+            "see `/info`. `null`, an empty string and an empty list mean that the attribute is missing.",
+        }
+    ),
+]

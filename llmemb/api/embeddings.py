@@ -1,0 +1,90 @@
+"""`/v1/embeddings` and `/v1/models`, as OpenAI shapes them."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from llmemb.api.base import INTEGRAL, RequestBody, ResponseBody
+
+RAW_MODEL = "llmemb-raw"
+ADAPTED_MODEL = "llmemb-adapted"
+
+_TEXT = {"type": "string", "minLength": 1}
+
+
+def _texts_only(value: object) -> object:
+    """Say of token ids what they are: the union's own faults would be one for each of them."""
+    if isinstance(value, list) and not all(isinstance(entry, str) for entry in value):
+        raise PydanticCustomError("not_text", "send a text or a list of texts; token ids are not taken")
+    return value
+
+
+TextInput = Annotated[
+    str | list[str],
+    BeforeValidator(_texts_only),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
+            ]
+        }
+    ),
+]
+
+
+class EmbeddingsRequest(RequestBody):
+    """Texts to embed."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, use_attribute_docstrings=True)
+
+    input: TextInput
+    """One text, or several; not tokens."""
+    model: Literal["llmemb-raw", "llmemb-adapted"]
+    """`llmemb-raw`: what the LLM gives; `llmemb-adapted`: projected into the space of item embeddings."""
+    encoding_format: Literal["float", "base64"] = "float"
+    """`base64`: little-endian float32."""
+    dimensions: Annotated[int, Field(ge=1), INTEGRAL] | None = None
+    """The width must be the model's own; sent, it is checked."""
+
+
+class Embedding(ResponseBody):
+    """One text's embedding."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(ResponseBody):
+    """Tokens read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsResponse(ResponseBody):
+    """Embeddings in the order of the texts."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage
+    bundle_id: str
+
+
+class ModelBody(ResponseBody):
+    """A model that `/v1/embeddings` takes."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+
+
+class ModelsResponse(ResponseBody):
+    """All of them."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelBody]

@@ -1,0 +1,102 @@
+"""Recommendations."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from llmemb.api.base import INTEGRAL, AttributesBody, RequestBody, ResponseBody
+
+SESSION_ID_PATTERN = r"^[A-Za-z0-9._:@=-]{1,128}$"
+
+
+class HistoryItem(RequestBody):
+    """An item of a history by its attributes; the catalogue need not hold it."""
+
+    attributes: AttributesBody
+
+
+def _history_kind(entry: object) -> str:
+    return "id" if isinstance(entry, str) else "item"
+
+
+HistoryEntry = Annotated[Annotated[str, Tag("id")] | Annotated[HistoryItem, Tag("item")], Discriminator(_history_kind)]
+
+
+class Filters(RequestBody):
+    """Which items may be recommended. Of those that pass, the best come: filters cost no item of the answer."""
+
+    categories_any: list[str] = Field(default=[])
+    """Items with at least one of these; empty: any item."""
+    categories_all: list[str] = Field(default=[])
+    """Items with all of these."""
+    available: bool | None = True
+    """True: available items only; false: the others only; null: both."""
+    allow: list[str] | None = None
+    """Ids: no other item may come. Ids that the catalogue does not hold are passed over."""
+    deny: list[str] = Field(default=[])
+    """Ids that may not come. Ids that the catalogue does not hold are passed over."""
+
+
+_ANY_AVAILABLE = Filters()
+
+
+class RecommendRequest(RequestBody):
+    """A history or a session, and how many items to recommend after it."""
+
+    history: list[HistoryEntry] | None = None
+    """Ids and items by attributes, the oldest first. The model reads the most recent ones, as many as it was trained
+    for. Empty: the most popular items are recommended. Either `history` or `session_id` is sent."""
+    session_id: Annotated[str, Field(pattern=SESSION_ID_PATTERN)] | None = None
+    """A session with stored events; one that has none is answered by popularity."""
+    k: Annotated[int, Field(ge=1), INTEGRAL] = 10
+    """How many items; where fewer pass, all of them come."""
+    # Not `Filters()`, of which each request would get a deep copy.
+    filters: Filters = Field(default_factory=lambda: _ANY_AVAILABLE)
+    exclude_history: bool = True
+    """Recommend no item whose id is in the history."""
+    explain: bool = False
+    """Say of each item which entries of the history drew it."""
+
+
+class Reason(ResponseBody):
+    """An entry of the history, and what it did for an item."""
+
+    position: int
+    """In the history as it was sent, or as the session holds it, from 0."""
+    id: str | None
+    """Null for an entry that was given by attributes."""
+    contribution: float
+    """By how much the item's score falls when the entry is left out; negative where it rises."""
+
+
+class RecommendedItem(ResponseBody):
+    """One recommended item."""
+
+    id: str
+    score: float
+    """Inner product of session vector and item embedding, plus the semantic term where the bundle has one; with
+    `fallback`, the popularity."""
+    attributes: dict[str, str | list[str]]
+    reasons: list[Reason] | None = None
+    """With `explain`: the entries that the model read, the one that drew the item most first."""
+
+
+class RecommendResponse(ResponseBody):
+    """Recommended items, the best first."""
+
+    bundle_id: str
+    items: list[RecommendedItem]
+    fallback: Literal["popular"] | None
+    """`popular` where there was no history, else null."""
+
+
+class RecommendBatchRequest(RequestBody):
+    """Several requests as one."""
+
+    requests: Annotated[list[RecommendRequest], Field(min_length=1)]
+
+
+class RecommendBatchResponse(ResponseBody):
+    """Answers in the order of the requests."""
+
+    results: list[RecommendResponse]

@@ -1,0 +1,89 @@
+"""HNSW and IVF: an index that looks at some rows, and still answers with the k best that pass a filter.
+
+A filter must cost no recall, whatever its relation to the query, so none is pushed into FAISS: a graph that is walked
+past rows that do not pass ends far from those that do. Instead the best of all rows are fetched, as many as the share
+of passing rows asks for; if k of them pass, these are the k best that pass. If not, more are fetched, and in the end
+the passing rows are compared exactly, which is also done at once where they are few.
+"""
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from llmemb.index.hits import Array, Hits, Rows
+from llmemb.index.row_filter import RowFilter
+
+_EXACT_SHARE = 1 / 16
+"""Up to this share of passing rows they are compared exactly: deeper fetches lose recall, and soon cost as much."""
+_LARGEST_REACH = 1024
+"""Rows that are fetched for a query, at most, where k asks for no more."""
+
+
+class ApproximateSearch(ABC):
+    """What HNSW and IVF share."""
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    @abstractmethod
+    def _nearest(self, queries: Array, reach: int) -> tuple[Array, Rows]:
+        """Return scores and rows `(B, reach)` of the best that the index finds; row -1 where it finds no more."""
+
+    @abstractmethod
+    def _exact(self, query: Array, rows: Rows, k: int) -> Hits:
+        """Return the k best of the given rows."""
+
+    @abstractmethod
+    def _rows_for(self, reach: int) -> int:
+        """Return how many rows could be compared exactly in the time that a fetch takes."""
+
+    @abstractmethod
+    def _rank(self, query: Array, rows: Rows, scores: Array, k: int) -> Hits:
+        """Return the k best of rows that were found."""
+
+    def search(self, queries: Array, ks: Sequence[int], filters: Sequence[RowFilter]) -> list[Hits]:
+        """Answer as `ItemIndex.search` says."""
+        num_rows = int(self._index.ntotal)
+        passing = [row_filter.count(num_rows) for row_filter in filters]
+        ks = [min(k, count) for k, count in zip(ks, passing, strict=True)]
+        hits = [Hits.none()] * len(queries)
+        waiting = {i: self._first_reach(ks[i], passing[i], filters[i]) for i in range(len(queries)) if ks[i]}
+        while waiting:
+            exact = [i for i, reach in waiting.items() if self._is_exact(ks[i], passing[i], reach)]
+            for i in exact:
+                hits[i] = self._exact(queries[i], filters[i].passing(num_rows), ks[i])
+                del waiting[i]
+            for reach, group in _by_reach(waiting.items()).items():
+                scores, rows = self._nearest(queries[group], reach)
+                for i, found, found_scores in zip(group, rows, scores, strict=True):
+                    kept = (found >= 0) & filters[i].passes(found)
+                    if np.count_nonzero(kept) >= ks[i]:
+                        hits[i] = self._rank(queries[i], found[kept], found_scores[kept], ks[i])
+                        del waiting[i]
+                    else:
+                        waiting[i] = 4 * reach
+        return hits
+
+    def _first_reach(self, k: int, passing: int, row_filter: RowFilter) -> int:
+        # Half as many again as would hold k passing rows if these were spread evenly. The excluded are mostly a
+        # history, which stands among the best. Powers of two, so that queries of a batch are fetched together.
+        excluded = min(len(row_filter.excluded), _LARGEST_REACH // 4)
+        needed = 1.5 * k * self._index.ntotal / passing + 8 + excluded
+        return 1 << int(np.ceil(np.log2(needed)))
+
+    def _is_exact(self, k: int, passing: int, reach: int) -> bool:
+        return (
+            passing <= max(_EXACT_SHARE * self._index.ntotal, self._rows_for(reach))
+            or reach > max(_LARGEST_REACH, 4 * k)
+            or reach > self._index.ntotal
+        )
+
+
+def _by_reach(waiting: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for i, reach in waiting:
+        groups[reach].append(i)
+    return groups

@@ -1,0 +1,64 @@
+"""IVF: items in cells around centroids."""
+
+from typing import Any
+
+import numpy as np
+
+from llmemb.index.approximate import ApproximateSearch
+from llmemb.index.hits import Array, Hits, Rows, best_hits
+from llmemb.index.library import faiss
+from llmemb.index.spec import IvfParameters
+
+_REACH_PER_PROBES = 64
+"""Fetched rows for which a search looks into as many cells again. Measured."""
+_POINTS_PER_CELL = 64
+"""Vectors that the centroids are fitted on, for each."""
+_ITERATIONS = 10
+"""Of the fit."""
+_SEED = 1
+
+
+class IvfSearch(ApproximateSearch):
+    """Search in a FAISS `IndexIVFFlat`."""
+
+    def __init__(self, index: Any, parameters: IvfParameters) -> None:
+        super().__init__(index)
+        self._parameters = parameters
+
+    def _probes(self, reach: int) -> int:
+        probes = self._parameters.probes * (1 + reach / _REACH_PER_PROBES)
+        return min(self._parameters.cells, int(np.ceil(probes)))
+
+    def _nearest(self, queries: Array, reach: int) -> tuple[Array, Rows]:
+        scores, rows = self._index.search(queries, reach, params=faiss.SearchParametersIVF(nprobe=self._probes(reach)))
+        return scores, rows
+
+    def _exact(self, query: Array, rows: Rows, k: int) -> Hits:
+        passing = np.zeros(self._index.ntotal, dtype=np.bool_)
+        passing[rows] = True
+        bits = np.packbits(passing, bitorder="little")
+        parameters = faiss.SearchParametersIVF(nprobe=self._parameters.cells, sel=faiss.IDSelectorBitmap(bits))
+        scores, found = self._index.search(query[np.newaxis], k, params=parameters)
+        return best_hits(found[0], scores[0], k)
+
+    def _rank(self, query: Array, rows: Rows, scores: Array, k: int) -> Hits:  # noqa: ARG002
+        return best_hits(rows, scores, k)
+
+    def _rows_for(self, reach: int) -> int:
+        return int(self._probes(reach) * self._index.ntotal / self._parameters.cells)
+
+
+def build_ivf(vectors: Array, parameters: IvfParameters) -> Any:
+    """Return a FAISS index that holds a copy of `(N, D)`."""
+    width = vectors.shape[1]
+    centroids = faiss.IndexFlatIP(width)
+    index = faiss.IndexIVFFlat(centroids, width, parameters.cells, faiss.METRIC_INNER_PRODUCT)
+    centroids.this.disown()
+    index.own_fields = True
+    index.nprobe = parameters.probes
+    fit = index.cp
+    fit.seed, fit.niter = _SEED, _ITERATIONS
+    fit.min_points_per_centroid, fit.max_points_per_centroid = 1, _POINTS_PER_CELL
+    index.train(vectors if len(vectors) else np.zeros((parameters.cells, width), dtype=np.float32))
+    index.add(vectors)
+    return index

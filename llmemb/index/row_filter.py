@@ -1,0 +1,46 @@
+"""Which rows of an index one query may get."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmemb.index.hits import Rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowFilter:
+    """The rows that the mask lets through, but for a few.
+
+    Args:
+        mask: `(N,)`, true where a row passes; None lets all through.
+        excluded: further rows that do not pass, each of them a row of the index.
+    """
+
+    mask: NDArray[np.bool_] | None = None
+    excluded: Collection[int] = ()
+
+    def excluded_rows(self) -> Rows:
+        """Return the excluded rows, each once and in order."""
+        return np.unique(np.fromiter(self.excluded, dtype=np.int64, count=len(self.excluded)))
+
+    def count(self, num_rows: int) -> int:
+        """Return how many of `num_rows` rows pass."""
+        passing = num_rows if self.mask is None else int(np.count_nonzero(self.mask))
+        if not self.excluded:
+            return passing
+        excluded = self.excluded_rows()
+        return passing - (len(excluded) if self.mask is None else int(np.count_nonzero(self.mask[excluded])))
+
+    def passing(self, num_rows: int) -> Rows:
+        """Return those of `num_rows` rows that pass, in order."""
+        if self.mask is None:
+            return np.delete(np.arange(num_rows), self.excluded_rows())
+        rows = np.flatnonzero(self.mask)
+        return rows[~np.isin(rows, self.excluded_rows())] if self.excluded else rows
+
+    def passes(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return which of some rows pass."""
+        passing = np.ones(len(rows), dtype=np.bool_) if self.mask is None else self.mask[rows]
+        return passing & ~np.isin(rows, self.excluded_rows()) if self.excluded else passing

@@ -1,0 +1,36 @@
+"""Exact scores of some rows of a table, always by the same arithmetic.
+
+`N` rows, `D` width. A matrix product rounds an entry by where it stands and what else is in the batch; these scores
+depend on nothing but the query and the row, so equal vectors get equal scores and tie.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from llmemb.index.hits import Array, Rows
+from llmemb.index.library import faiss
+
+
+def table_of(flat: Any) -> Array:
+    """Return the vectors `(N, D)` in a FAISS flat index, without a copy; the index must outlive them."""
+    if flat.ntotal == 0:
+        return np.empty((0, flat.d), dtype=np.float32)
+    table: Array = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
+    return table
+
+
+def score_rows(table: Array, query: Array, rows: Rows) -> Array:
+    """Return the inner products `(n,)` of a query `(D,)` with n rows of a table.
+
+    Args:
+        table: `(N, D)`, contiguous.
+        query: contiguous.
+        rows: contiguous, each below N.
+    """
+    scores = np.empty(len(rows), dtype=np.float32)
+    if len(rows):
+        faiss.fvec_inner_products_by_idx(
+            *map(faiss.swig_ptr, (scores, query, table, rows)), table.shape[1], 1, len(rows)
+        )
+    return scores

@@ -1,0 +1,1 @@
+"""The live catalogue: the bundle's items and what was changed since."""

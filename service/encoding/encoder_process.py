@@ -1,0 +1,228 @@
+"""The LLM in a process of its own, which stands back when the cores are busy and is replaced when it dies.
+
+`h` the LLM's width.
+"""
+
+import asyncio
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmemb.errors import EncoderError
+from service.encoding.frames import BatchDone, Cancel, Job, JobDone, JobFailed, Ready, Refused, pack, read_from_encoder
+from service.encoding.prompt_encoder import RawEmbedding
+from service.encoding.worker import WorkerOptions
+from service.encoding.worker_host import Connection, WorkerHost
+from service.errors import EncoderUnavailableError, OverloadedError
+from service.sight import server_timing
+from service.sight.metrics import Metrics
+
+START_SECONDS = 300.0
+"""How long a worker may take until it is ready; past it the whole process is started anew."""
+QUICK_DEATH_SECONDS = 10.0
+"""A worker that lived shorter than this lets the next one wait."""
+LONGEST_PAUSE_SECONDS = 5.0
+RETRY_SECONDS = 2
+"""When a caller who met no encoder should come again."""
+_PROBE = "ready?"
+_STARTING = "the encoder starts again; try again in a few seconds"
+_UNAVAILABLE = (EOFError, OSError, ValueError, TimeoutError)
+"""How a connection ends: closed, broken, no frame, or nothing in time."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A finished job and its vectors `(N, h)`, as bytes."""
+
+    done: JobDone
+    payload: bytes
+
+    def embeddings(self) -> list[RawEmbedding]:
+        vectors = np.frombuffer(self.payload, dtype="<f4").reshape(len(self.done.tokens), -1)
+        return [RawEmbedding(vector, count) for vector, count in zip(vectors, self.done.tokens, strict=True)]
+
+
+class EncoderProcess:
+    """A `PromptEncoder`; use it on one event loop.
+
+    Args:
+        options: of the process.
+        max_items: prompts that may wait for the LLM or be in it.
+        stall_seconds: a worker that has work and says nothing for so long is killed.
+        metrics: told of depth, batches and restarts.
+    """
+
+    def __init__(self, options: WorkerOptions, *, max_items: int, stall_seconds: float, metrics: Metrics) -> None:
+        self._host = WorkerHost(options)
+        self._max_items = max_items
+        self._stall_seconds = stall_seconds
+        self._metrics = metrics
+        self._connection: Connection | None = None
+        self._jobs: dict[int, asyncio.Future[_Answer]] = {}
+        self._last_id = 0
+        self._num_items = 0
+        self._seconds_per_item = 0.01
+        self._progress_at = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self.pid: int | None = None
+        """Of the worker that embeds, None while there is none."""
+
+    async def start(self) -> None:
+        """Start the process and wait until the LLM is loaded.
+
+        Raises:
+            EncoderError: the LLM cannot be loaded, or not on this device.
+        """
+        try:
+            connection = await self._new_connection()
+        except _UNAVAILABLE as error:
+            raise EncoderError(f"the encoder's process does not start ({type(error).__name__}); see the log") from error
+        finally:
+            if self._connection is None:
+                await self._host.close()
+        self._tasks = [asyncio.create_task(self._keep_running(connection)), asyncio.create_task(self._watch())]
+
+    async def encode(self, prompts: Sequence[str]) -> list[RawEmbedding]:
+        """See `PromptEncoder`.
+
+        Raises:
+            OverloadedError: there is no room for all of them.
+            EncoderUnavailableError: the encoder starts again, ended during the work, or failed at it.
+        """
+        if not prompts:
+            return []
+        if self._connection is None:
+            raise EncoderUnavailableError(_STARTING, RETRY_SECONDS)
+        if self._num_items + len(prompts) > self._max_items:
+            wait = min(60, max(1, math.ceil(self._num_items * self._seconds_per_item)))
+            raise OverloadedError(f"too many texts wait for the encoder; try again in {wait} s", wait)
+        if not self._jobs:
+            self._progress_at = time.monotonic()
+        self._last_id += 1
+        job = Job(id=self._last_id, prompts=list(prompts))
+        answered: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        self._jobs[job.id] = answered
+        self._count(len(prompts))
+        try:
+            # What the socket does not take yet is kept here; `max_items` bounds it.
+            self._connection.writer.write(pack(job))
+            answer = await answered
+        finally:
+            self._count(-len(prompts))
+            if self._jobs.pop(job.id, None) is not None and self._connection is not None:
+                self._connection.writer.write(pack(Cancel(id=job.id)))
+        server_timing.record("queue", answer.done.queue_seconds)
+        server_timing.record("tokenise", answer.done.tokenise_seconds)
+        server_timing.record("encode", answer.done.encode_seconds)
+        return answer.embeddings()
+
+    async def fault(self) -> str | None:
+        """See `PromptEncoder`; embeds something, unless other work is the proof already."""
+        if self._connection is None:
+            return "starts again"
+        if self._jobs and time.monotonic() - self._progress_at < self._stall_seconds / 2:
+            return None
+        try:
+            await self.encode([_PROBE])
+        except (EncoderUnavailableError, OverloadedError) as error:
+            return str(error)
+        return None
+
+    async def close(self) -> None:
+        """See `PromptEncoder`."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._disconnect("the encoder has stopped")
+        await self._host.close()
+
+    def _count(self, change: int) -> None:
+        self._num_items += change
+        self._metrics.queue_items.inc(change)
+
+    async def _new_connection(self) -> Connection:
+        """Have a worker started and wait until it is ready; from then on callers reach it."""
+        connection = await self._host.new_worker()
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                message, _ = await read_from_encoder(connection.reader)
+        except BaseException:
+            connection.writer.transport.abort()
+            raise
+        if not isinstance(message, Ready):
+            connection.writer.transport.abort()
+            raise EncoderError(message.reason if isinstance(message, Refused) else "the encoder spoke out of turn")
+        self.pid = message.pid
+        self._connection = connection
+        return connection
+
+    async def _keep_running(self, connection: Connection) -> None:
+        """Take the worker's messages; when it is gone tell who waits, and have another one started, without end."""
+        quick_deaths = 0
+        while True:
+            began = time.monotonic()
+            try:
+                while True:
+                    self._take(*await read_from_encoder(connection.reader))
+            except _UNAVAILABLE as error:
+                logger.warning("the encoder's process has ended (%s); it is started again", type(error).__name__)
+            self._disconnect(_STARTING)
+            quick_deaths = quick_deaths + 1 if time.monotonic() - began < QUICK_DEATH_SECONDS else 0
+            connection = await self._restart(quick_deaths)
+
+    async def _restart(self, quick_deaths: int) -> Connection:
+        while True:
+            self._metrics.encoder_restarts.inc()
+            if quick_deaths > 1:
+                await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, 0.1 * 2**quick_deaths))
+            try:
+                return await self._new_connection()
+            except (*_UNAVAILABLE, EncoderError) as error:
+                logger.warning("the encoder's process does not start: %s %s", type(error).__name__, error)
+                quick_deaths += 1
+                await self._host.kill()
+
+    def _take(self, message: object, payload: bytes) -> None:
+        self._progress_at = time.monotonic()
+        if isinstance(message, BatchDone):
+            # A running mean: what `Retry-After` is guessed from.
+            self._seconds_per_item += 0.2 * (message.seconds / message.items - self._seconds_per_item)
+            self._metrics.batch_items.observe(message.items)
+            self._metrics.batch_tokens.observe(message.tokens)
+            self._metrics.batch_seconds.observe(message.seconds)
+        elif isinstance(message, JobDone | JobFailed):
+            answered = self._jobs.pop(message.id, None)
+            if answered is None or answered.done():
+                return  # its caller has left
+            if isinstance(message, JobDone):
+                answered.set_result(_Answer(message, payload))
+            else:
+                answered.set_exception(EncoderUnavailableError(f"the encoder failed at this ({message.error})"))
+
+    async def _watch(self) -> None:
+        """Cut off a worker that has work and makes no progress; the next one's start kills it."""
+        while True:
+            await asyncio.sleep(self._stall_seconds / 4)
+            stalled = self._jobs and time.monotonic() - self._progress_at > self._stall_seconds
+            if stalled and self.pid is not None:
+                logger.error("the encoder has made no progress for %g s; it is killed", self._stall_seconds)
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
+
+    def _disconnect(self, reason: str) -> None:
+        connection, self._connection, self.pid = self._connection, None, None
+        jobs, self._jobs = self._jobs, {}
+        for answered in jobs.values():
+            if not answered.done():
+                answered.set_exception(EncoderUnavailableError(reason, RETRY_SECONDS))
+        if connection is not None:
+            connection.writer.transport.abort()

@@ -1,0 +1,193 @@
+"""The LLM's work sent to a server that speaks OpenAI's `/v1/embeddings`: vLLM, TEI, Infinity, another of ours.
+
+`h` the LLM's width.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Sequence
+
+import httpx2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import SecretStr
+
+from llmemb.bundle import Bundle
+from llmemb.errors import ConfigError
+from llmemb.item_space import join
+from service.encoding.prompt_encoder import RawEmbedding
+from service.encoding.remote_answer import read_answer
+from service.errors import EncoderUnavailableError, OverloadedError, RetryLaterError
+from service.sight import server_timing
+from service.sight.metrics import Metrics
+
+Array = NDArray[np.float32]
+
+TEXTS_PER_REQUEST = 32
+"""What every one of these servers takes at once by its defaults."""
+CONCURRENT_REQUESTS = 4
+LEAST_COSINE = 0.999
+"""Of the server's vector with the bundle's, for the same item: room for half precision, not for another model."""
+PROOF_SECONDS = 5.0
+"""For so long an answer proves that the server works."""
+_PROBE = "ready?"
+_MOST_RETRY_SECONDS = 60
+
+logger = logging.getLogger(__name__)
+# It logs the whole address of every request, and an address may hold a password.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+class RemoteEncoder:
+    """A `PromptEncoder` over HTTP.
+
+    Args:
+        url: up to `/v1`.
+        model: what the server calls the bundle's encoder.
+        api_key: sent as a bearer token; None where the server asks for none.
+        width: h, which every answer is held against.
+        max_items: prompts that may be under way.
+        timeout_seconds: how long one request to the server may take.
+        metrics: told of depth and batches.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str,
+        api_key: SecretStr | None,
+        width: int,
+        max_items: int,
+        timeout_seconds: float,
+        metrics: Metrics,
+    ) -> None:
+        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key.get_secret_value()}"}
+        self._client = httpx2.AsyncClient(headers=headers, timeout=timeout_seconds)
+        self._url = f"{url.rstrip('/')}/embeddings"
+        self._model = model
+        self._width = width
+        self._max_items = max_items
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+        self._num_items = 0
+        self._seconds_per_item = 0.01
+        self._worked_at = -PROOF_SECONDS
+
+    async def check(self, bundle: Bundle) -> None:
+        """Hold the server against the bundle: an item of its catalogue must get its stored semantic vector.
+
+        Raises:
+            ConfigError: it gets another one, so the server runs another model; says what differs.
+            EncoderUnavailableError: the server does not answer as it should.
+            OverloadedError: the server has no room.
+        """
+        raw = (await self._request([bundle.prompt.render(bundle.items.attributes(0))]))[0].vector
+        if len(raw) != self._width:
+            raise ConfigError(f"LLMEMB_ENCODER_URL: {self._other_width(len(raw))}")
+        cosine = _cosine(bundle.space.semantic_vectors(raw[None])[0], join(bundle.semantic[:1], _first(bundle))[0])
+        if not cosine >= LEAST_COSINE:
+            raise ConfigError(
+                f"LLMEMB_ENCODER_URL: the server's {self._model!r} is not this bundle's encoder: item "
+                f"{bundle.items.ids[0]!r} gets a vector of cosine {cosine:.4f} to the stored one, below {LEAST_COSINE}"
+            )
+
+    async def encode(self, prompts: Sequence[str]) -> list[RawEmbedding]:
+        """See `PromptEncoder`.
+
+        Where a request to the server has several prompts, each is given an even share of the tokens that it counts.
+
+        Raises:
+            OverloadedError: there is no room here or there.
+            EncoderUnavailableError: the server does not answer, or not as it should.
+        """
+        if self._num_items + len(prompts) > self._max_items:
+            wait = min(_MOST_RETRY_SECONDS, max(1, math.ceil(self._num_items * self._seconds_per_item)))
+            raise OverloadedError(f"too many texts wait for the encoder's server; try again in {wait} s", wait)
+        self._count(len(prompts))
+        try:
+            parts = [prompts[i : i + TEXTS_PER_REQUEST] for i in range(0, len(prompts), TEXTS_PER_REQUEST)]
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._request(part)) for part in parts]
+        except ExceptionGroup as failures:
+            # One stands for all: the group has cancelled the others.
+            raise failures.exceptions[0] from None
+        finally:
+            self._count(-len(prompts))
+        embeddings = [embedding for task in tasks for embedding in task.result()]
+        for embedding in embeddings:
+            if len(embedding.vector) != self._width:
+                raise EncoderUnavailableError(self._other_width(len(embedding.vector)))
+        return embeddings
+
+    async def fault(self) -> str | None:
+        """See `PromptEncoder`; asks the server, unless it has just answered."""
+        if time.monotonic() - self._worked_at < PROOF_SECONDS:
+            return None
+        try:
+            await self.encode([_PROBE])
+        except RetryLaterError as error:
+            return str(error)
+        return None
+
+    async def close(self) -> None:
+        """See `PromptEncoder`."""
+        await self._client.aclose()
+
+    def _count(self, change: int) -> None:
+        self._num_items += change
+        self._metrics.queue_items.inc(change)
+
+    def _other_width(self, width: int) -> str:
+        return f"the server's {self._model!r} gives vectors of width {width}, the bundle's encoder gives {self._width}"
+
+    async def _request(self, prompts: Sequence[str]) -> list[RawEmbedding]:
+        waited = time.monotonic()
+        async with self._slots:
+            began = time.monotonic()
+            content = await self._post(prompts)
+        seconds = time.monotonic() - began
+        server_timing.record("queue", began - waited)
+        server_timing.record("encode", seconds)
+        try:
+            embeddings = read_answer(content, len(prompts))
+        except ValueError as error:
+            raise EncoderUnavailableError(f"the encoder's server answered with {error}") from None
+        self._worked_at = time.monotonic()
+        self._seconds_per_item += 0.2 * (seconds / len(prompts) - self._seconds_per_item)
+        self._metrics.batch_items.observe(len(prompts))
+        self._metrics.batch_tokens.observe(sum(embedding.tokens for embedding in embeddings))
+        self._metrics.batch_seconds.observe(seconds)
+        return embeddings
+
+    async def _post(self, prompts: Sequence[str]) -> bytes:
+        body = {"model": self._model, "input": list(prompts), "encoding_format": "base64"}
+        try:
+            response = await self._client.post(self._url, json=body)
+        except httpx2.HTTPError as error:
+            # The kind alone: a message may hold the address, and with it a password.
+            logger.warning("the encoder's server failed (%s)", type(error).__name__)
+            raise EncoderUnavailableError(f"the encoder's server does not answer ({type(error).__name__})") from None
+        if response.status_code != httpx2.codes.OK:
+            logger.warning("the encoder's server answered %d", response.status_code)
+            raise _refusal(response)
+        return response.content
+
+
+def _refusal(response: httpx2.Response) -> RetryLaterError:
+    """Return the error of an answer that is none, with the server's own Retry-After where it names seconds."""
+    stated = response.headers.get("Retry-After", "")
+    seconds = min(_MOST_RETRY_SECONDS, max(1, int(stated))) if stated.isdecimal() and len(stated) < 10 else 1
+    if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+        return OverloadedError(f"the encoder's server is busy; try again in {seconds} s", seconds)
+    return EncoderUnavailableError(f"the encoder's server answered {response.status_code}", seconds)
+
+
+def _first(bundle: Bundle) -> Array | None:
+    return None if bundle.profile is None else bundle.profile[:1]
+
+
+def _cosine(first: Array, second: Array) -> float:
+    return float(first @ second / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12))

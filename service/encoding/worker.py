@@ -1,0 +1,164 @@
+"""The encoder's process: `python -m service.encoding.worker`, started by `WorkerHost`.
+
+To import the libraries takes many times longer than to load the LLM. So the process that the service starts only
+imports them, and forks a worker for each connection that the service hands to it: a worker that died is replaced in the
+time of the loading. It loads nothing itself, since no thread and no device may be in use where a process forks.
+
+A worker lives as long as its connection, whatever becomes of the process that forked it.
+Standard input is the socket on which connections come; what anybody prints goes to standard error.
+"""
+
+import argparse
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmemb.errors import EncoderError
+from service.encoding.batching import Batcher, LanguageModel
+from service.encoding.frames import FromEncoder, Job, Ready, Refused, pack, read_to_encoder
+
+logger = logging.getLogger("encoder")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker runs. `threads` None: one for each core."""
+
+    folder: Path
+    device: str
+    threads: int | None
+    nice: int
+    batch_tokens: int
+
+
+def main(arguments: list[str]) -> None:
+    """Import the libraries, then keep one worker running for the newest connection."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    control = _take_standard_input()
+    _import_libraries(options.folder)
+    # What exists by now is left out of collections, so that the workers share its pages.
+    gc.freeze()
+    worker: int | None = None
+    while (connection := _next_connection(control)) is not None:
+        _end(worker)
+        worker = os.fork()
+        if worker == 0:
+            control.close()
+            _work(connection, options)
+        connection.close()
+    _end(worker)
+
+
+def _parse(arguments: list[str]) -> WorkerOptions:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--nice", type=int, required=True)
+    parser.add_argument("--batch-tokens", type=int, required=True)
+    return WorkerOptions(**vars(parser.parse_args(arguments)))
+
+
+def _take_standard_input() -> socket.socket:
+    """Return the socket behind descriptor 0, and leave nothing behind 0 and 1 that a library could disturb."""
+    control = socket.socket(fileno=os.dup(0))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return control
+
+
+def _import_libraries(folder: Path) -> None:
+    """Import all that a worker will need, the LLM's own module included."""
+    from transformers import MODEL_MAPPING, AutoConfig
+
+    import llmemb.encoder  # noqa: F401
+
+    try:
+        MODEL_MAPPING[type(AutoConfig.from_pretrained(folder))]
+    except (OSError, ValueError, LookupError):
+        logger.debug("the worker will say what is wrong with %s", folder)
+
+
+def _next_connection(control: socket.socket) -> socket.socket | None:
+    """Wait for a connection; None when the service has gone."""
+    _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+    return socket.socket(fileno=descriptors[0]) if descriptors else None
+
+
+def _end(worker: int | None) -> None:
+    """Kill a worker that the service has given up, and wait for its end."""
+    if worker is not None:
+        os.kill(worker, signal.SIGKILL)  # still ours, if only as a zombie
+        os.waitpid(worker, 0)
+
+
+def _work(connection: socket.socket, options: WorkerOptions) -> None:
+    """Serve one connection until it ends; never returns."""
+
+    def send(message: FromEncoder, payload: bytes) -> None:
+        connection.sendall(pack(message, payload))
+
+    batcher = Batcher(batch_tokens=options.batch_tokens, send=send)
+    try:
+        threading.Thread(target=_read, args=(connection, batcher), daemon=True).start()
+        model = _load(options, send)
+        if model is not None:
+            send(Ready(pid=os.getpid()), b"")
+            batcher.run(model)
+    except OSError:
+        logger.debug("the service has gone")
+    except BaseException:
+        logger.exception("the encoder has failed")
+    finally:
+        # Not the interpreter's own end: it would wait for threads, and run what was registered before the fork.
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _load(options: WorkerOptions, send: Callable[[FromEncoder, bytes], None]) -> LanguageModel | None:
+    """Load the LLM and step back behind other processes; None, said to the service, where it cannot be loaded."""
+    import torch
+
+    from llmemb.encoder import Encoder
+
+    # On Linux a priority is one thread's, inherited by those it starts: torch's must start after it is lowered, and
+    # it is lowered after loading, so that a new worker is there quickly.
+    torch.set_num_threads(1)
+    try:
+        encoder = Encoder.load(options.folder, options.device)
+    except EncoderError as error:
+        send(Refused(reason=str(error)), b"")
+        return None
+    except (RuntimeError, AssertionError) as error:  # how torch says that a device is missing
+        send(Refused(reason=f"the encoder cannot run on {options.device}: {error}"), b"")
+        return None
+    os.nice(options.nice)
+    torch.set_num_threads(options.threads or os.cpu_count() or 1)
+    return encoder
+
+
+def _read(connection: socket.socket, batcher: Batcher) -> None:
+    """Take the service's messages until it has gone, and end the process then, whatever it is doing."""
+    try:
+        while True:
+            message = read_to_encoder(connection)
+            if isinstance(message, Job):
+                batcher.submit(message)
+            else:
+                batcher.cancel(message.id)
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,71 @@
+"""Who may do what: the one table from method and path to the role that is needed."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from service.guard.api_keys import Role
+
+
+class Open(StrEnum):
+    """What is needed besides a role."""
+
+    ANYONE = "anyone"
+    ANY_KEY = "any key"
+
+
+Access = Role | Open
+
+_READ = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Holds for a path and all below it; `methods` None means every one."""
+
+    path: str
+    access: Access
+    methods: Collection[str] | None = None
+
+    def matches(self, method: str, path: str) -> bool:
+        """Say whether the rule is about this request."""
+        if self.methods is not None and method not in self.methods:
+            return False
+        return path == self.path or path.startswith(f"{self.path}/")
+
+
+RULES = (
+    Rule("/healthz", Open.ANYONE),
+    Rule("/readyz", Open.ANYONE),
+    Rule("/metrics", Open.ANYONE),
+    Rule("/docs", Open.ANYONE),
+    Rule("/openapi.json", Open.ANYONE),
+    Rule("/info", Open.ANY_KEY),
+    Rule("/recommend", Role.RECOMMEND),
+    Rule("/sessions", Role.RECOMMEND),
+    Rule("/items", Role.RECOMMEND, methods=_READ),
+    Rule("/items", Role.EMBED),
+    Rule("/embed_items", Role.EMBED),
+    Rule("/v1", Role.EMBED),
+    Rule("/admin", Role.ADMIN),
+)
+"""The first that matches decides. What is not in the table is for admins: a route that was forgotten stays shut."""
+
+UNLIMITED_PATHS = ("/healthz", "/readyz", "/metrics")
+"""Asked by machines that must never be refused."""
+
+
+def rule_for(method: str, path: str) -> Rule | None:
+    """Return the rule for a request, or None where the table has none."""
+    return next((rule for rule in RULES if rule.matches(method, path)), None)
+
+
+def needed_access(method: str, path: str) -> Access:
+    """Return what a request needs."""
+    rule = rule_for(method, path)
+    return Role.ADMIN if rule is None else rule.access
+
+
+def allows(roles: Collection[Role], access: Access) -> bool:
+    """Say whether a key with `roles` may do what needs `access`."""
+    return isinstance(access, Open) or access in roles or Role.ADMIN in roles

@@ -1,0 +1,1 @@
+"""HTTP: bodies, errors, routes and what stands around them."""

@@ -1,0 +1,59 @@
+"""What stands around the routes, in one place, since its order matters.
+
+From the outside in:
+
+1. security headers: on every answer, whoever made it.
+2. CORS, where origins are set: answers a browser's preflight, which brings no key, and lets pages read every answer,
+   errors too.
+3. the request: id, time, log, metrics, traces, and the 500 for what nobody caught. All below is seen by it.
+4. API keys: who is not allowed costs no more than this, and nothing of the body is read.
+5. rate limit: it counts by the key that was found.
+6. body: its length and its time.
+"""
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from service.guard.key_middleware import KEY_HEADER, KeyMiddleware
+from service.guard.key_ring import KeyRing
+from service.guard.rate_limiter import RateLimiter
+from service.guard.rate_middleware import RateMiddleware
+from service.http.body_limit import BodyLimitMiddleware
+from service.http.request_middleware import REQUEST_ID_HEADER, RequestMiddleware
+from service.http.security_headers import SecurityHeadersMiddleware
+from service.settings import Settings
+from service.sight.access_log import log_request
+from service.sight.metrics import Metrics
+from service.sight.tracing import Tracing
+
+_CORS_SECONDS = 600
+
+
+def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """Put the middleware around `app`; its lifespan lets `app.state.tracing` export.
+
+    Raises:
+        ConfigError: the file of the API keys cannot be used, or traces are asked for and cannot be made.
+    """
+    app.state.tracing = tracing = Tracing()
+    # The last one added is the outermost.
+    app.add_middleware(
+        BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds
+    )
+    if settings.api_keys_file is not None or settings.rate_limit_per_minute is not None:
+        app.add_middleware(
+            RateMiddleware, limit_per_minute=settings.rate_limit_per_minute, limiter=RateLimiter(), metrics=metrics
+        )
+    if settings.api_keys_file is not None:
+        app.add_middleware(KeyMiddleware, keys=KeyRing(settings.api_keys_file), metrics=metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics, observers=(metrics.observe, log_request, tracing.observe))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=("Authorization", "Content-Type", KEY_HEADER, REQUEST_ID_HEADER),
+            expose_headers=("Retry-After", "Server-Timing", REQUEST_ID_HEADER),
+            max_age=_CORS_SECONDS,
+        )
+    app.add_middleware(SecurityHeadersMiddleware)

@@ -1,0 +1,146 @@
+"""The bodies of `/recommend`, `/recommend/batch` and `/sessions/{session_id}/events`."""
+
+from collections.abc import Sequence
+
+from llmemb.api.recommend import Filters, HistoryItem, RecommendBatchRequest, RecommendRequest
+from llmemb.api.sessions import EventsRequest
+from llmemb.errors import InvalidItemError
+from llmemb.item import parse_item_id
+from llmemb.prompt import PromptSpec
+from service.errors import Fault
+from service.http.parsing.attributes import checked_attributes
+from service.http.parsing.faults import collected, raise_any, too_many
+from service.ranking.query import HistoryEntry, Query
+from service.settings import Settings
+
+Place = tuple[str | int, ...]
+MAX_PLAIN_ID = 256
+"""Any id of so many ASCII characters can be used."""
+_FILTER_LISTS = ("categories_any", "categories_all", "allow", "deny")
+
+
+def parse_query(body: RecommendRequest, prompt: PromptSpec, settings: Settings) -> Query:
+    """Check the body of `/recommend`; whether its ids are known, the catalogue says.
+
+    Returns:
+        The query; for a session, with an empty history in the place of the stored one.
+
+    Raises:
+        InvalidRequestError: it names neither history nor session or both, a list is too long, `k` too great, or an id
+            or attributes cannot be used.
+    """
+    faults: list[Fault] = []
+    query = _query(body, prompt, settings, faults, ("body",))
+    raise_any(faults)
+    return query
+
+
+def parse_queries(body: RecommendBatchRequest, prompts: Sequence[PromptSpec], settings: Settings) -> list[Query]:
+    """Check the body of `/recommend/batch`, each request as `parse_query` does.
+
+    Args:
+        body: as it came.
+        prompts: of the bundle that answers each request.
+        settings: the limits.
+
+    Raises:
+        InvalidRequestError: as in `parse_query`, the faults of all requests together.
+    """
+    faults: list[Fault] = []
+    queries = [
+        _query(request, prompt, settings, faults, ("body", "requests", i))
+        for i, (request, prompt) in enumerate(zip(body.requests, prompts, strict=True))
+    ]
+    raise_any(faults)
+    return queries
+
+
+def check_number_of_requests(body: RecommendBatchRequest, settings: Settings) -> None:
+    """Check how many requests a batch has.
+
+    Raises:
+        InvalidRequestError: there are too many.
+    """
+    if len(body.requests) > settings.max_items_per_request:
+        raise too_many("requests", len(body.requests), settings.max_items_per_request)
+
+
+def parse_events(body: EventsRequest, settings: Settings) -> list[str]:
+    """Check events and return their item ids; whether these are known, the catalogue says.
+
+    Raises:
+        InvalidRequestError: there are too many, or an id cannot be used.
+    """
+    if len(body.events) > settings.max_history_items:
+        raise too_many("events", len(body.events), settings.max_history_items)
+    faults: list[Fault] = []
+    item_ids = [
+        _item_id(event.item_id, faults, ("body", "events", i, "item_id")) for i, event in enumerate(body.events)
+    ]
+    raise_any(faults)
+    return item_ids
+
+
+def places_of(item_ids: Sequence[str], body: RecommendRequest, *place: str | int) -> list[Place]:
+    """Return where a body's history has any of these ids."""
+    wanted = set(item_ids)
+    return [
+        (*place, "history", i)
+        for i, entry in enumerate(body.history or ())
+        if isinstance(entry, str) and entry in wanted
+    ]
+
+
+def _query(body: RecommendRequest, prompt: PromptSpec, settings: Settings, faults: list[Fault], place: Place) -> Query:
+    if body.history is None and body.session_id is None:
+        faults.append(Fault((*place, "history"), "a history or a session_id must be sent", "missing"))
+    if body.history is not None and body.session_id is not None:
+        faults.append(Fault((*place, "session_id"), "either a history or a session_id is sent, not both", "too_many"))
+    if body.k > settings.max_k:
+        faults.append(Fault((*place, "k"), f"must be at most {settings.max_k}", "too_great"))
+    faults += _filter_faults(body.filters, settings, (*place, "filters"))
+    return Query(
+        history=_history(body, prompt, settings, faults, (*place, "history")),
+        k=body.k,
+        filters=body.filters,
+        exclude_history=body.exclude_history,
+        explain=body.explain,
+        stored=body.session_id is not None,
+    )
+
+
+def _history(
+    body: RecommendRequest, prompt: PromptSpec, settings: Settings, faults: list[Fault], place: Place
+) -> list[HistoryEntry]:
+    sent = body.history or []
+    if len(sent) > settings.max_history_items:
+        faults.append(_too_long(place, len(sent), settings.max_history_items))
+        return []
+    history: list[HistoryEntry] = []
+    for i, entry in enumerate(sent):
+        if isinstance(entry, HistoryItem):
+            with collected(faults, *place, i):
+                history.append(checked_attributes(entry.attributes, prompt, settings))
+        elif 0 < len(entry) <= MAX_PLAIN_ID and entry.isascii():  # nearly all there are: the shortest way
+            history.append(entry)
+        else:
+            history.append(_item_id(entry, faults, (*place, i)))
+    return history
+
+
+def _item_id(sent: str, faults: list[Fault], place: Place) -> str:
+    try:
+        return parse_item_id(sent)
+    except InvalidItemError as error:
+        faults.append(Fault(place, error.message, error.code))
+        return sent
+
+
+def _filter_faults(filters: Filters, settings: Settings, place: Place) -> list[Fault]:
+    lengths = {name: len(getattr(filters, name) or ()) for name in _FILTER_LISTS if name in filters.model_fields_set}
+    most = settings.max_filter_values
+    return [_too_long((*place, name), length, most) for name, length in lengths.items() if length > most]
+
+
+def _too_long(place: Place, number: int, most: int) -> Fault:
+    return Fault(place, f"has {number} entries, at most {most} are taken", "too_long")

@@ -1,0 +1,138 @@
+"""Around every request: its id, its time, what is told of it afterwards, and the answer to what nobody caught.
+
+Plain ASGI: Starlette's `BaseHTTPMiddleware` would hide from a route that its client has gone.
+"""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.guard.api_keys import ApiKey
+from service.http.problems import problem_response
+from service.sight import server_timing
+from service.sight.metrics import Metrics
+from service.sight.request_id import request_id_of
+from service.sight.served_request import ServedRequest
+
+REQUEST_ID_HEADER = "X-Request-Id"
+CLIENT_GONE = 499
+"""The status that logs and metrics give to a request whose client did not wait; no client sees it."""
+
+Observer = Callable[[ServedRequest], None]
+
+_REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
+_SERVER_TIMING = b"server-timing"
+_TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+logger = logging.getLogger(__name__)
+
+
+class RequestMiddleware:
+    """Gives a request its id, times it, tells the observers, and answers 500 where all else failed."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, observers: Sequence[Observer]) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.observers = observers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID_HEADER))
+        scope.setdefault("state", {})["request_id"] = request_id
+        with (
+            request_id_of(request_id),
+            server_timing.collecting() as parts,
+            self.metrics.requests_in_flight.track_inprogress(),
+        ):
+            answer = _Answer(send, request_id, parts)
+            try:
+                await self._answer(scope, receive, answer)
+            finally:
+                served = answer.served(scope)
+                for observe in self.observers:
+                    observe(served)
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        try:
+            await self.app(scope, receive, answer.send)
+        except ClientDisconnect:
+            answer.status = CLIENT_GONE
+        except Exception:
+            logger.exception("request %s failed", answer.request_id)
+            if answer.status:
+                raise  # half an answer is out; only closing the connection tells the client
+            detail = f"the service failed; its log tells more under the request id {answer.request_id}"
+            await problem_response("internal", detail, answer.request_id)(scope, receive, answer.send)
+
+
+class _Answer:
+    """What goes out for one request: passed on with its headers, and counted."""
+
+    def __init__(self, send: Send, request_id: str, parts: dict[str, float]) -> None:
+        self.request_id = request_id
+        self.status = 0  # until an answer has begun
+        self._send = send
+        self._parts = parts
+        self._num_bytes = 0
+        self._started_ns = time.time_ns()
+        self._started = time.perf_counter()
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on, as ASGI has it."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            timing = server_timing.header({"total": self._seconds(), **self._parts})
+            # Nothing below sets these two.
+            ours = ((_REQUEST_ID, self.request_id.encode()), (_SERVER_TIMING, timing.encode()))
+            message["headers"] = [*message.get("headers", ()), *ours]
+        elif message["type"] == "http.response.body":
+            self._num_bytes += len(message.get("body", b""))
+        await self._send(message)
+
+    def served(self, scope: Scope) -> ServedRequest:
+        """Sum the request up, when it is over."""
+        state = scope["state"]
+        key: ApiKey | None = state.get("api_key")
+        return ServedRequest(
+            request_id=self.request_id,
+            # The route's template and a known method: what a client makes up belongs into no label and no log.
+            method=scope["method"] if scope["method"] in _METHODS else "other",
+            route=_template(scope.get("route")),
+            status=self.status,
+            started_ns=self._started_ns,
+            seconds=self._seconds(),
+            parts=self._parts,
+            num_bytes=self._num_bytes,
+            key_name=None if key is None else key.name,
+            bundle_id=state.get("bundle_id"),
+            trace_headers={
+                name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _TRACE_HEADERS
+            },
+        )
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+
+def _template(route: BaseRoute | None) -> str:
+    # Without the converters of the path, as the API's description has it.
+    template: str = getattr(route, "path_format", "unmatched")
+    return template
+
+
+def _request_id(sent: str | None) -> str:
+    """The client's own request id where it is a UUID, else a fresh one."""
+    try:
+        return str(uuid.UUID(sent)) if sent is not None else str(uuid.uuid4())
+    except ValueError:
+        return str(uuid.uuid4())

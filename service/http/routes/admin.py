@@ -1,0 +1,96 @@
+"""`/admin`: bundles while the service runs."""
+
+from fastapi import APIRouter, Response
+
+from llmemb.api.admin import (
+    BundlesResponse,
+    ExperimentBody,
+    ExperimentRequest,
+    LoadBundleRequest,
+    LoadedBundle,
+    Replay,
+    SwapResponse,
+)
+from service.http.dependencies import VersionsDep
+from service.http.openapi import problem_responses
+from service.versions import Swap, Versions
+
+router = APIRouter(prefix="/admin", tags=["admin"])
+
+_BODY = ("invalid_json", "body_too_large", "unsupported_media_type", "invalid_request")
+
+
+@router.get("/bundles", summary="Which bundles are loaded?", responses=problem_responses("internal"))
+async def bundles(versions: VersionsDep) -> BundlesResponse:
+    """Name the bundles in memory, and those that could be loaded."""
+    return _describe(versions)
+
+
+@router.post(
+    "/bundles",
+    summary="Load a bundle and let it take over",
+    responses=problem_responses(*_BODY, "bundle_not_found", "swap_refused", "internal"),
+)
+async def load_bundle(body: LoadBundleRequest, versions: VersionsDep) -> SwapResponse:
+    """Load a bundle beside the running one, check it, replay recent requests, and swap between two requests.
+
+    Items that were added are embedded by the new bundle before it takes over. When it cannot answer, the answer is 409
+    and the running one goes on. A client that goes away does not stop it.
+    """
+    return _swapped(await versions.load(body.bundle))
+
+
+@router.post(
+    "/rollback",
+    summary="Let the previous bundle take over again",
+    responses=problem_responses("bundle_not_found", "swap_refused", "internal"),
+)
+async def rollback(versions: VersionsDep) -> SwapResponse:
+    """Swap the running bundle and the previous one."""
+    return _swapped(await versions.roll_back())
+
+
+@router.put(
+    "/experiment",
+    summary="Let a bundle answer a share of the sessions",
+    responses=problem_responses(*_BODY, "bundle_not_found", "swap_refused", "internal"),
+)
+async def set_experiment(body: ExperimentRequest, versions: VersionsDep) -> BundlesResponse:
+    """Load a second bundle for a share of the sessions, by a hash of the session id."""
+    await versions.start_experiment(body.bundle, body.share)
+    return _describe(versions)
+
+
+@router.delete(
+    "/experiment",
+    summary="End the experiment",
+    status_code=204,
+    response_class=Response,
+    responses=problem_responses("internal"),
+)
+async def end_experiment(versions: VersionsDep) -> None:
+    """Let the current bundle answer every session; without an experiment nothing changes."""
+    versions.end_experiment()
+
+
+def _swapped(swap: Swap) -> SwapResponse:
+    return SwapResponse(
+        bundle_id=swap.current.bundle.manifest.id,
+        previous_bundle_id=swap.previous.bundle.manifest.id,
+        embedded_items=swap.embedded_items,
+        replay=Replay(requests=swap.replayed.requests, overlap_at_10=swap.replayed.overlap_at_10),
+    )
+
+
+def _describe(versions: Versions) -> BundlesResponse:
+    experiment = versions.experiment
+    loaded = [LoadedBundle(bundle_id=versions.current.bundle.manifest.id, name=versions.current.name, role="current")]
+    if versions.previous is not None:
+        previous = versions.previous
+        loaded.append(LoadedBundle(bundle_id=previous.bundle.manifest.id, name=previous.name, role="previous"))
+    body = None
+    if experiment is not None:
+        bundle_id = experiment.engine.bundle.manifest.id
+        loaded.append(LoadedBundle(bundle_id=bundle_id, name=experiment.engine.name, role="experiment"))
+        body = ExperimentBody(bundle_id=bundle_id, share=experiment.share)
+    return BundlesResponse(loaded=loaded, experiment=body, loading=versions.loading, found=versions.found())

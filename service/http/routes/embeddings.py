@@ -1,0 +1,145 @@
+"""`POST /v1/embeddings` and `GET /v1/models`, as OpenAI's clients expect them.
+
+`N` texts, `h` the LLM's width, `d` the width of item embeddings.
+"""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Body, Request, Response
+from numpy.typing import NDArray
+
+from llmemb.api.embeddings import (
+    ADAPTED_MODEL,
+    RAW_MODEL,
+    Embedding,
+    EmbeddingsRequest,
+    EmbeddingsResponse,
+    ModelBody,
+    ModelsResponse,
+    Usage,
+)
+from llmemb.bundle import Bundle
+from service.encoding.embedder import TextEmbedding
+from service.errors import Fault, InvalidRequestError
+from service.http.dependencies import EngineDep, SettingsDep
+from service.http.disconnect import unless_disconnected
+from service.http.openapi import problem_responses
+from service.http.parsing.faults import raise_any, too_many
+from service.settings import Settings
+
+Array = NDArray[np.float32]
+
+OWNER = "llmemb"
+_EXAMPLES = {
+    "text": {
+        "summary": "Embed a text as the LLM reads it",
+        "value": {"input": ["a thriller with a heist", "a quiet drama"], "model": RAW_MODEL},
+    },
+    "adapted": {
+        "summary": "Embed a text into the space of item embeddings",
+        "value": {"input": "a thriller with a heist", "model": ADAPTED_MODEL, "encoding_format": "base64"},
+    },
+}
+
+router = APIRouter(prefix="/v1", tags=["embeddings"])
+
+
+@router.post(
+    "/embeddings",
+    summary="Embed texts, as OpenAI's API has it",
+    response_model=EmbeddingsResponse,
+    responses=problem_responses(
+        "invalid_json", "body_too_large", "unsupported_media_type", "invalid_request", "overloaded", "internal",
+        "encoder_unavailable", "not_ready", "deadline",
+    ),
+)  # fmt: skip
+async def embeddings(
+    body: Annotated[EmbeddingsRequest, Body(openapi_examples=_EXAMPLES)],
+    request: Request,
+    engine: EngineDep,
+    settings: SettingsDep,
+) -> Response:
+    """Embed texts as they are: no prompt is made of them.
+
+    An item's prompt gives, with `llmemb-adapted`, the item embedding of a new item. Tokens past the encoder's limit
+    are cut off. OpenAI's client for Python asks for base64 by itself, and decodes it.
+    """
+    request.state.bundle_id = engine.bundle.manifest.id
+    texts = _checked_texts(body, engine.bundle, settings)
+    embedded = await unless_disconnected(request, engine.embedder.embed_texts(texts))
+    # Thousands of numbers as text take longer than the event loop may wait.
+    content = await asyncio.to_thread(_answer, body, engine.bundle, embedded)
+    return Response(content, media_type="application/json")
+
+
+@router.get("/models", summary="List what /v1/embeddings takes as model", responses=problem_responses("internal"))
+async def models(request: Request, engine: EngineDep) -> ModelsResponse:
+    """List the two models; both are of the bundle that answers."""
+    request.state.bundle_id = engine.bundle.manifest.id
+    created = int(datetime.fromisoformat(engine.bundle.manifest.provenance.created_at).timestamp())
+    return ModelsResponse(
+        data=[ModelBody(id=model, created=created, owned_by=OWNER) for model in (RAW_MODEL, ADAPTED_MODEL)]
+    )
+
+
+def _checked_texts(body: EmbeddingsRequest, bundle: Bundle, settings: Settings) -> list[str]:
+    """Return the texts of a request.
+
+    Raises:
+        InvalidRequestError: there are none or too many, one is empty, too long or no Unicode, or the model has another
+            width.
+    """
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    if not texts:
+        raise InvalidRequestError([Fault(("body", "input"), "must hold at least one text", "too_short")])
+    if len(texts) > settings.max_items_per_request:
+        raise too_many("input", len(texts), settings.max_items_per_request)
+    faults: list[Fault] = []
+    for i, text in enumerate(texts):
+        loc: tuple[str | int, ...] = ("body", "input") if isinstance(body.input, str) else ("body", "input", i)
+        faults += _text_faults(loc, text, settings.max_value_characters)
+    width = bundle.manifest.encoder.width if body.model == RAW_MODEL else bundle.manifest.dim
+    if body.dimensions is not None and body.dimensions != width:
+        message = f"embeddings of {body.model} have {width} dimensions, which cannot be changed"
+        faults.append(Fault(("body", "dimensions"), message, "wrong_width"))
+    raise_any(faults)
+    return list(texts)
+
+
+def _text_faults(loc: tuple[str | int, ...], text: str, most: int) -> list[Fault]:
+    if not text:
+        return [Fault(loc, "must not be empty", "too_short")]
+    if len(text) > most:
+        return [Fault(loc, f"has {len(text)} characters, at most {most} are taken", "too_long")]
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return [Fault(loc, "is not valid Unicode: it holds half a surrogate pair", "not_unicode")]
+    return []
+
+
+def _answer(body: EmbeddingsRequest, bundle: Bundle, embedded: Sequence[TextEmbedding]) -> bytes:
+    vectors = np.stack([text.raw for text in embedded])  # (N, h)
+    if body.model == ADAPTED_MODEL:
+        space = bundle.space
+        vectors = space.item_vectors(space.semantic_vectors(vectors), None)[:, : space.dim]  # (N, d)
+    tokens = sum(text.tokens for text in embedded)
+    answer = EmbeddingsResponse(
+        data=[Embedding(index=i, embedding=_written(vector, body.encoding_format)) for i, vector in enumerate(vectors)],
+        model=body.model,
+        usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
+        bundle_id=bundle.manifest.id,
+    )
+    return answer.model_dump_json().encode()
+
+
+def _written(vector: Array, encoding_format: str) -> list[float] | str:
+    if encoding_format == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    numbers: list[float] = vector.tolist()
+    return numbers

@@ -1,0 +1,118 @@
+"""`POST /recommend` and `POST /recommend/batch`."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Request, Response
+
+from llmemb.api.recommend import RecommendBatchRequest, RecommendBatchResponse, RecommendRequest, RecommendResponse
+from llmemb.errors import UnknownItemError
+from service.engine import Engine
+from service.errors import UnknownEntriesError
+from service.http.dependencies import runtime_of, settings_of
+from service.http.disconnect import unless_disconnected
+from service.http.examples import RECOMMEND_BATCH_EXAMPLES, RECOMMEND_EXAMPLES
+from service.http.lean_route import JSON, LeanRoute
+from service.http.openapi import problem_responses
+from service.http.parsing.recommend import check_number_of_requests, parse_queries, parse_query, places_of
+from service.http.recommendation_json import batch_json, recommendation_json
+from service.ranking.query import Query
+from service.ranking.recommendation import Recommendation
+from service.storage.session_store import SessionStore
+
+router = APIRouter(tags=["recommendations"], route_class=LeanRoute)
+
+_PROBLEMS = problem_responses(
+    "invalid_json", "body_too_large", "unsupported_media_type", "invalid_request", "unknown_item", "overloaded",
+    "internal", "encoder_unavailable", "storage", "not_ready", "deadline",
+)  # fmt: skip
+
+
+@router.post(
+    "/recommend",
+    summary="Recommend the next items after a history",
+    response_model=RecommendResponse,
+    responses=_PROBLEMS,
+)
+async def recommend(
+    body: Annotated[RecommendRequest, Body(openapi_examples=RECOMMEND_EXAMPLES)], request: Request
+) -> Response:
+    """Recommend items of the catalogue, the best first.
+
+    A history entry is the id of an item of the catalogue, or an item by its attributes, which is embedded first. An
+    empty history is answered by popularity, and `fallback` says so.
+    """
+    runtime = runtime_of(request)
+    engine = runtime.versions.for_session(body.session_id)
+    request.state.bundle_id = engine.bundle.manifest.id
+    query = parse_query(body, engine.bundle.prompt, settings_of(request))
+    if body.session_id is not None:
+        query = await _with_history(query, body.session_id, runtime.storage.sessions)
+    work = engine.recommender.recommend(query)
+    try:
+        # Ids alone are answered before a client can go.
+        recommendation = await (unless_disconnected(request, work) if query.has_attributes else work)
+    except UnknownItemError as error:
+        raise UnknownEntriesError(error.item_ids, places_of(error.item_ids, body, "body")) from error
+    return Response(await _json(engine, query, recommendation), media_type=JSON)
+
+
+@router.post(
+    "/recommend/batch",
+    summary="Recommend after several histories",
+    response_model=RecommendBatchResponse,
+    responses=_PROBLEMS,
+)
+async def recommend_batch(
+    body: Annotated[RecommendBatchRequest, Body(openapi_examples=RECOMMEND_BATCH_EXAMPLES)], request: Request
+) -> Response:
+    """Answer several requests, all of them or, after an error, none; those of one bundle from one catalogue."""
+    runtime, settings = runtime_of(request), settings_of(request)
+    check_number_of_requests(body, settings)
+    engines = [runtime.versions.for_session(each.session_id) for each in body.requests]
+    request.state.bundle_id = engines[0].bundle.manifest.id
+    queries = parse_queries(body, [engine.bundle.prompt for engine in engines], settings)
+    for place, each in enumerate(body.requests):
+        if each.session_id is not None:
+            queries[place] = await _with_history(queries[place], each.session_id, runtime.storage.sessions)
+    try:
+        recommendations = await unless_disconnected(request, _recommend_all(engines, queries))
+    except UnknownItemError as error:
+        places = [
+            place for i, each in enumerate(body.requests)
+            for place in places_of(error.item_ids, each, "body", "requests", i)
+        ]  # fmt: skip
+        raise UnknownEntriesError(error.item_ids, places) from error
+    results = []
+    for answer in zip(engines, queries, recommendations, strict=True):
+        results.append(await _json(*answer))
+        await asyncio.sleep(0)  # others run between two answers, since all of them may be large together
+    return Response(batch_json(results), media_type=JSON)
+
+
+async def _with_history(query: Query, session_id: str, sessions: SessionStore) -> Query:
+    session = await sessions.read(session_id)
+    return query if session is None else replace(query, history=session.history)
+
+
+async def _recommend_all(engines: Sequence[Engine], queries: Sequence[Query]) -> list[Recommendation]:
+    """Answer each query by its engine, in their order."""
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for place, engine in enumerate(engines):
+        groups[engine.bundle.manifest.id].append(place)
+    found: dict[int, Recommendation] = {}
+    for places in groups.values():
+        recommender = engines[places[0]].recommender
+        found |= zip(places, await recommender.recommend_many([queries[place] for place in places]), strict=True)
+    return [found[place] for place in range(len(queries))]
+
+
+async def _json(engine: Engine, query: Query, recommendation: Recommendation) -> str:
+    bundle_id = engine.bundle.manifest.id
+    if query.explain:
+        # Up to thousands of items with a reason for each entry: too much for the event loop at once.
+        return await asyncio.to_thread(recommendation_json, bundle_id, recommendation)
+    return recommendation_json(bundle_id, recommendation)

@@ -1,0 +1,94 @@
+"""What the rank thread computes: several requests at once, each as it would be answered alone.
+
+`n` entries of a history, `k` items, `D` width of item vectors.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmemb.api.recommend import Filters
+from llmemb.attribution import contributions
+from llmemb.bundle import Bundle
+from llmemb.index import Hits
+from llmemb.session import session_vectors
+from service.catalogue.snapshot import Snapshot
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RankRequest:
+    """A history, and which items may come after it."""
+
+    bundle: Bundle
+    snapshot: Snapshot
+    """Of the bundle's catalogue."""
+    history: Array | None
+    """Item vectors `(n, D)`, the oldest first; None: the most popular items come."""
+    k: int
+    filters: Filters
+    excluded: Collection[int]
+    """Rows that must not come."""
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """The items, the best first, and with `explain` what each entry did for each: `(k, m)`, see `contributions`."""
+
+    hits: Hits
+    contributions: Array | None = None
+
+
+def rank_together(requests: Sequence[RankRequest]) -> list[Ranking]:
+    """Answer requests: one pass of the sequence model for each bundle, one search for each snapshot."""
+    hits: dict[int, Hits] = {}
+    queries = _queries(requests)
+    for places in _groups(queries, [id(request.snapshot) for request in requests]):
+        snapshot = requests[places[0]].snapshot
+        found = snapshot.search(
+            np.stack([queries[place] for place in places]),
+            [requests[place].k for place in places],
+            [snapshot.selection(requests[place].filters, requests[place].excluded) for place in places],
+        )
+        hits.update(zip(places, found, strict=True))
+    return [
+        Ranking(hits[place], _contributions(request, hits[place])) if place in hits else _popular(request)
+        for place, request in enumerate(requests)
+    ]
+
+
+def _queries(requests: Sequence[RankRequest]) -> dict[int, Array]:
+    """Place of a request with a history -> its session vector `(D,)`."""
+    histories = {place: request.history for place, request in enumerate(requests) if request.history is not None}
+    queries: dict[int, Array] = {}
+    for places in _groups(histories, [id(request.bundle) for request in requests]):
+        bundle = requests[places[0]].bundle
+        vectors = session_vectors(bundle.sequence_model, [histories[place] for place in places], bundle.semantic_term)
+        queries.update(zip(places, vectors, strict=True))
+    return queries
+
+
+def _groups(places: Collection[int], keys: Sequence[int]) -> list[list[int]]:
+    """Places with the same key, together."""
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for place in places:
+        groups[keys[place]].append(place)
+    return list(groups.values())
+
+
+def _popular(request: RankRequest) -> Ranking:
+    passing = request.snapshot.selection(request.filters, request.excluded)
+    return Ranking(request.snapshot.popular(request.k, passing))
+
+
+def _contributions(request: RankRequest, hits: Hits) -> Array | None:
+    if not request.explain or request.history is None or not len(hits.rows):
+        return None
+    items = np.stack([request.snapshot.vector(row) for row in hits.rows.tolist()])
+    model, semantic_term = request.bundle.sequence_model, request.bundle.semantic_term
+    return contributions(model, request.history, items, semantic_term)

@@ -1,0 +1,178 @@
+"""The rank queue: the recommendations of all requests, in micro-batches, in one thread.
+
+A batch is all that waits when the thread is free, so it grows with the load, and nobody waits for it to fill.
+"""
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+import faiss
+import torch
+
+from service.errors import DeadlineError, NotReadyError, OverloadedError
+from service.ranking.rank_job import Ranking, RankRequest, rank_together
+from service.settings import Settings
+from service.sight.metrics import Metrics
+from service.sight.server_timing import record
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """A request in the queue; times by `time.perf_counter`."""
+
+    request: RankRequest
+    future: asyncio.Future[Ranking]
+    put_in: float
+    begun: float = 0.0
+    ended: float = 0.0
+
+
+class RankQueue:
+    """Requests in, rankings out; made on the event loop whose requests it takes.
+
+    Args:
+        settings: bound the batch, what may wait, and for how long.
+        metrics: told of batches and depth.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._batch = settings.rank_batch
+        self._max_waiting = settings.rank_max_waiting
+        self._timeout_seconds = settings.rank_timeout_seconds
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._waiting = 0  # in the queue or the thread; changed on the event loop only
+        self._seconds_each = 0.001
+        self._closed = False
+        self._incoming: SimpleQueue[_Job | None] = SimpleQueue()
+        self._plain: deque[_Job] = deque()  # the thread's own, as the next one
+        self._explained: deque[_Job] = deque()
+        metrics.rank_waiting.set_function(lambda: self._waiting)
+        self._thread = threading.Thread(target=self._run, name="rank", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Fail what still waits and end the thread after its batch; may be called from any thread."""
+        self._closed = True
+        self._incoming.put(None)
+        self._thread.join()
+
+    async def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """Answer requests, in their order; those of a caller that is cancelled are dropped.
+
+        Raises:
+            OverloadedError: there is no room for all of them.
+            DeadlineError: it took too long.
+            NotReadyError: the thread has ended.
+        """
+        jobs = self._put_in(requests)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                # What one request awaits is cancelled with it; so is a future, and so are those gathered.
+                rankings = [await jobs[0].future] if len(jobs) == 1 else await asyncio.gather(*_futures(jobs))
+        except TimeoutError as error:
+            raise DeadlineError(f"not recommended within {self._timeout_seconds:g} s") from error
+        finally:
+            for job in jobs:
+                job.future.cancel()  # where one has failed the others are of no use
+        record("queue", max(job.begun - job.put_in for job in jobs))
+        record("rank", max(job.ended - job.begun for job in jobs))
+        return rankings
+
+    def _put_in(self, requests: Sequence[RankRequest]) -> list[_Job]:
+        if self._closed or not self.alive:
+            raise NotReadyError("recommending has stopped")
+        if self._waiting + len(requests) > self._max_waiting:
+            wait = min(60, max(1, math.ceil(self._waiting * self._seconds_each)))
+            raise OverloadedError(f"too many recommendations wait; try again in {wait} s", wait)
+        self._waiting += len(requests)
+        now = time.perf_counter()
+        jobs = [_Job(request, self._loop.create_future(), now) for request in requests]
+        for job in jobs:
+            self._incoming.put(job)
+        return jobs
+
+    def _run(self) -> None:
+        # What batches hold is too small for several threads, which would only take the event loop's core.
+        torch.set_num_threads(1)
+        faiss.omp_set_num_threads(1)
+        try:
+            while self._take_in(wait=not (self._plain or self._explained)):
+                if self._plain:
+                    self._answer([self._plain.popleft() for _ in range(min(self._batch, len(self._plain)))])
+                # An explanation takes as long as a batch: one between two batches holds nobody up for long.
+                if self._explained:
+                    self._answer([self._explained.popleft()])
+        except BaseException:
+            logger.critical("the rank thread has died", exc_info=True)
+            raise
+        finally:
+            self._closed = True
+            left = [*self._plain, *self._explained]
+            self._loop.call_soon_threadsafe(
+                self._deliver, left, [NotReadyError("recommending has stopped")] * len(left)
+            )
+
+    def _take_in(self, *, wait: bool) -> bool:
+        """Take over all that has come; false when the queue is closed."""
+        try:
+            while (job := self._incoming.get(block=wait)) is not None:
+                (self._explained if job.request.explain else self._plain).append(job)
+                wait = False
+        except Empty:
+            return True
+        return False
+
+    def _answer(self, batch: list[_Job]) -> None:
+        dropped = [job for job in batch if job.future.done()]
+        wanted = [job for job in batch if not job.future.done()] if dropped else batch
+        begun = time.perf_counter()
+        outcomes = _outcomes([job.request for job in wanted])
+        ended = time.perf_counter()
+        for job in wanted:
+            job.begun, job.ended = begun, ended
+        if wanted:
+            # A running mean: what `Retry-After` is guessed from.
+            self._seconds_each += 0.2 * ((ended - begun) / len(wanted) - self._seconds_each)
+            self._metrics.rank_batch.observe(len(wanted))
+            self._metrics.rank_seconds.observe(ended - begun)
+        self._loop.call_soon_threadsafe(self._deliver, [*wanted, *dropped], [*outcomes, *[None] * len(dropped)])
+
+    def _deliver(self, jobs: Sequence[_Job], outcomes: Sequence[Ranking | Exception | None]) -> None:
+        """On the event loop: give each job its outcome, None to one that nobody waits for."""
+        self._waiting -= len(jobs)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if job.future.done() or outcome is None:
+                continue
+            if isinstance(outcome, Exception):
+                job.future.set_exception(outcome)
+            else:
+                job.future.set_result(outcome)
+
+
+def _outcomes(requests: Sequence[RankRequest]) -> list[Ranking | Exception]:
+    """Answer requests together; where that fails one by one, so that only those at fault hear of it."""
+    try:
+        return list(rank_together(requests))
+    except Exception as error:  # noqa: BLE001 - given to whom it concerns
+        if len(requests) == 1:
+            return [error]
+        return [outcome for request in requests for outcome in _outcomes([request])]
+
+
+def _futures(jobs: Sequence[_Job]) -> list[asyncio.Future[Ranking]]:
+    return [job.future for job in jobs]

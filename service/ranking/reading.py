@@ -1,0 +1,73 @@
+"""A query's history, looked up in a snapshot of the catalogue. `D` the width of item vectors."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmemb.item import Attributes
+from service.catalogue.snapshot import Snapshot
+from service.ranking.query import HistoryEntry, Query
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HistoryRead:
+    """The entries of a history that are read, and the rows that must not come."""
+
+    positions: Sequence[int]
+    """Of the entries that are read, in the history as it was sent."""
+    entries: Sequence[int | Attributes]
+    """Each the row of an item, or the attributes of one given inline; the oldest first."""
+    excluded: Collection[int]
+
+    @property
+    def inline(self) -> list[Attributes]:
+        """The attributes of the entries that are given by them, in their order."""
+        return [entry for entry in self.entries if not isinstance(entry, int)]
+
+    def vectors(self, snapshot: Snapshot, inline: Iterator[Array]) -> Array | None:
+        """Return the entries' item vectors, `(n, D)`; None where there is no entry.
+
+        Args:
+            snapshot: the one that the history was looked up in.
+            inline: an item vector `(D,)` for each entry given by its attributes.
+        """
+        if not self.entries:
+            return None
+        vectors = np.empty((len(self.entries), snapshot.bundle.space.width), dtype=np.float32)
+        # Row by row: numpy lets the other threads run while it does more at once, and then waits for its turn.
+        for place, entry in enumerate(self.entries):
+            vectors[place] = snapshot.vector(entry) if isinstance(entry, int) else next(inline)
+        return vectors
+
+
+def read_history(query: Query, snapshot: Snapshot, reach: int) -> tuple[HistoryRead, list[str]]:
+    """Look a history up.
+
+    Args:
+        query: its history may hold ids that are not known.
+        snapshot: the catalogue.
+        reach: the most recent entries that are read.
+
+    Returns:
+        What is read of it, and the ids that the catalogue does not hold, unless it may pass them over.
+    """
+    row = snapshot.row
+    looked_up = [row(entry) if isinstance(entry, str) else entry for entry in query.history]
+    positions: Sequence[int] = range(len(looked_up))
+    unknown: list[str] = []
+    if None in looked_up:
+        positions = [position for position in positions if looked_up[position] is not None]
+        unknown = [_id_of(query.history[position]) for position, entry in enumerate(looked_up) if entry is None]
+    found = [entry for entry in looked_up if entry is not None]
+    excluded = {entry for entry in found if isinstance(entry, int)} if query.exclude_history else frozenset()
+    history = HistoryRead(positions[-reach:], found[-reach:], excluded)
+    return history, [] if query.stored else unknown
+
+
+def _id_of(entry: HistoryEntry) -> str:
+    assert isinstance(entry, str)
+    return entry

@@ -1,0 +1,47 @@
+"""All that lives while the service runs: storage, the loaded bundles, and what watches over them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from llmemb.bundle.read import read_manifest
+from service.chosen_bundle import chosen_bundle
+from service.readiness import Readiness
+from service.settings import Settings
+from service.sight.metrics import Metrics
+from service.storage.storage import Storage, open_storage
+from service.versions import Versions, open_versions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runtime:
+    """What the routes use."""
+
+    storage: Storage
+    versions: Versions
+    readiness: Readiness
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, metrics: Metrics) -> AsyncIterator[Runtime]:
+    """Open storage and bundle, part by part; closed in reverse.
+
+    Raises:
+        BundleError: the bundle cannot be read or does not answer.
+        ConfigError: a setting cannot be used.
+        EncoderError: the encoder cannot be loaded.
+    """
+    folder = chosen_bundle(settings)
+    manifest = await asyncio.to_thread(read_manifest, folder)
+    async with (
+        open_storage(settings, manifest.items_read) as storage,
+        open_versions(folder, settings, storage, metrics) as versions,
+    ):
+        readiness = Readiness(
+            versions,
+            storage,
+            reuse_seconds=settings.ready_seconds,
+            timeout_seconds=settings.ready_timeout_seconds,
+        )
+        yield Runtime(storage=storage, versions=versions, readiness=readiness)

@@ -1,0 +1,85 @@
+"""The connections to Redis: made here alone, bounded, and quick to give up."""
+
+from typing import NoReturn
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, BusyLoadingError, OutOfMemoryError, ReadOnlyError, ResponseError
+
+from llmemb.errors import ConfigError
+from service.errors import StorageError
+from service.settings import Settings
+
+MAX_CONNECTIONS = 16
+"""Of one pool; a request that finds none free waits for one as long as for Redis itself."""
+
+_REFUSALS = {
+    "LOADING": "it is still loading its data",
+    "MISCONF": "it cannot write to its disk",
+    "NOAUTH": "it asks for a password",
+    "NOPERM": "our user may not do this",
+    "OOM": "it is out of memory",
+    "READONLY": "it is a read-only replica",
+    "WRONGPASS": "it does not know our user or password",
+}
+"""What Redis's error codes mean to us."""
+_CODES: dict[type[Exception], str] = {
+    AuthenticationError: "WRONGPASS",
+    BusyLoadingError: "LOADING",
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+}
+"""The client has types of its own for these, and cuts the code from some of them."""
+
+
+def connect(settings: Settings, *, timeout_seconds: float | None = None, connections: int = MAX_CONNECTIONS) -> Redis:
+    """Make a client that answers bytes; it connects when it is first used, and never tries anything twice.
+
+    Args:
+        settings: `redis_url` is set.
+        timeout_seconds: how long an answer may take; None takes that of the settings.
+        connections: how many there may be at once.
+
+    Raises:
+        ConfigError: LLMEMB_REDIS_URL is no Redis URL.
+    """
+    if settings.redis_url is None:
+        raise ConfigError("LLMEMB_REDIS_URL is not set")
+    timeout = settings.redis_timeout_seconds if timeout_seconds is None else timeout_seconds
+    try:
+        pool = BlockingConnectionPool.from_url(
+            settings.redis_url.get_secret_value(),
+            max_connections=connections,
+            timeout=timeout,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            # A retry here would hide how long Redis takes; whoever may try again does so in the open.
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+    except ValueError:
+        # Neither the URL nor the cause, which may hold the password.
+        raise ConfigError("LLMEMB_REDIS_URL: not a Redis URL, such as redis://host:6379/0") from None
+    return Redis.from_pool(pool)
+
+
+def say(error: Exception) -> str:
+    """Say what is wrong with Redis, without an address or a password."""
+    # A script's error holds the code in the midst of a sentence; the rest of it may hold anything.
+    words = {word.removeprefix("-") for word in str(error).split()} | {_CODES.get(type(error), "")}
+    for code, meaning in _REFUSALS.items():
+        if code in words:
+            return f"Redis does not serve: {meaning}"
+    if isinstance(error, ResponseError):
+        return "Redis refuses"
+    return f"Redis does not answer ({type(error).__name__})"
+
+
+def fail(error: Exception, consequence: str) -> NoReturn:
+    """Raise what a failure of Redis means to a request.
+
+    Raises:
+        StorageError: always.
+    """
+    raise StorageError(f"{say(error)}; {consequence}") from error

@@ -1,0 +1,123 @@
+"""The client has a method for every route of the description, and its page tells the truth."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+import llmemb.client
+from llmemb.api.items import ItemBody
+from llmemb.api.recommend import RecommendRequest
+from llmemb.client import Client
+from llmemb.client.call import Call
+from llmemb.client.methods import Method, Methods
+from service.http.examples import HEAT
+from tests.support.service import make_settings, serving
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "client.md"
+DESCRIPTION: dict[str, Any] = json.loads((ROOT / "openapi.json").read_text(encoding="utf-8"))
+CALLS: dict[str, Call[Any]] = {
+    "embed_items": Client.embed_items([ItemBody(id="1", attributes=HEAT)], index=True),
+    "put_item": Client.put_item("a/b", HEAT, categories=["x"], available=True),
+    "patch_item": Client.patch_item("a/b", available=False),
+    "get_item": Client.get_item("a/b"),
+    "delete_item": Client.delete_item("a/b"),
+    "item_page": Client.item_page(query="heat", limit=3, cursor="x"),
+    "similar_items": Client.similar_items("a/b", k=3),
+    "recommend": Client.recommend(["1"], k=3, explain=True),
+    "recommend_batch": Client.recommend_batch([RecommendRequest(history=["1"])]),
+    "add_events": Client.add_events("s", ["1"]),
+    "get_session": Client.get_session("s"),
+    "delete_session": Client.delete_session("s"),
+    "embeddings": Client.embeddings(["heat"], model="llmemb-raw"),
+    "models": Client.models(),
+    "health": Client.health(),
+    "ready": Client.ready(),
+    "info": Client.info(),
+    "metrics": Client.metrics(),
+    "load_bundle": Client.load_bundle("next"),
+    "bundles": Client.bundles(),
+    "rollback": Client.rollback(),
+    "set_experiment": Client.set_experiment("next", 0.1),
+    "end_experiment": Client.end_experiment(),
+}
+"""A call by each method, with all of its arguments."""
+
+
+def route_of(call: Call[Any]) -> tuple[str, str]:
+    """The route of the description that a call's path falls under; of several, the one with the fewest variables."""
+    fitting = [
+        path
+        for path, methods in DESCRIPTION["paths"].items()
+        if call.method.lower() in methods and re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)), call.path)
+    ]
+    return call.method, min(fitting, key=lambda path: path.count("{"))
+
+
+def test_every_route_has_a_method() -> None:
+    """And every method a route; a route that is added is added to the client."""
+    routes = {(method.upper(), path) for path, methods in DESCRIPTION["paths"].items() for method in methods}
+
+    assert set(CALLS) == {name for name, value in vars(Methods).items() if isinstance(value, Method)}
+    assert {route_of(call) for call in CALLS.values()} == routes
+    assert len(CALLS) == len(routes)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_call_is_as_the_route_takes_it(name: str) -> None:
+    """Its parameters are named, its body passes the schema, and it is given where one is needed."""
+    call = CALLS[name]
+    method, path = route_of(call)
+    operation = DESCRIPTION["paths"][path][method.lower()]
+    queries = {each["name"] for each in operation.get("parameters", []) if each["in"] == "query"}
+
+    assert set(call.params) == queries
+    assert (call.body is not None) == ("requestBody" in operation)
+    if call.body is not None:
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        jsonschema_rs.validate({**schema, "components": DESCRIPTION["components"]}, json.loads(call.body))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_docstring_says_what_the_call_does(name: str) -> None:
+    """`help(client.recommend)` shows it, with the arguments."""
+    with Client("http://llmemb.test") as client:
+        assert getattr(client, name).__doc__
+        assert getattr(client, name).__name__ == name
+
+
+@pytest.fixture(scope="module")
+def url(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service that holds the films of MovieLens which the page names."""
+    settings = make_settings(tiny_bundle, tmp_path_factory.mktemp("client") / "state")
+    with serving(settings) as (_, url), Client(url) as client:
+        client.embed_items([ItemBody(id=film, attributes=HEAT) for film in ("50", "172")], index=True)
+        yield url
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the page leaves clients to the reader
+def test_page_runs_as_it_stands(url: str) -> None:
+    """Every block of code, one after the other, as one program."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    program = "\n".join(blocks).replace("http://127.0.0.1:8000", url)
+    names: dict[str, Any] = {}
+    exec(compile(program, str(PAGE), "exec"), names)
+    for name in ("client", "patient", "hasty"):
+        names[name].close()
+
+    assert len(blocks) == 6
+    assert {"films/heat", "heat-2"} <= set(names["ids"])
+    assert [len(answer.items) for answer in names["answers"]] == [3, 3]
+
+
+def test_page_names_every_method_and_error() -> None:
+    """Those of the package, so that nothing is only found by reading code."""
+    page = PAGE.read_text(encoding="utf-8")
+    errors = [name for name in llmemb.client.__all__ if name.endswith("Error")]
+
+    assert all(f"`{name}`" in page for name in [*CALLS, *errors])

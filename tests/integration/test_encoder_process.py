@@ -1,0 +1,282 @@
+"""The LLM in a process of its own: right, bounded, told of, and back after whatever ends it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmemb.bundle import read_bundle
+from llmemb.errors import EncoderError
+from llmemb.item_space import join
+from service.encoding.cache import MemoryCache
+from service.encoding.embedder import ItemEmbedder
+from service.encoding.encoder_process import EncoderProcess
+from service.encoding.prompt_encoder import RawEmbedding
+from service.errors import DeadlineError, EncoderUnavailableError, OverloadedError
+from service.sight import server_timing
+from service.sight.metrics import Metrics
+from tests.support.encoder import RunningEncoder, encoder_options, running_encoder
+from tests.support.tiny import tiny_prompts
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
+
+
+@pytest.fixture(scope="module")
+def running(tiny_bundle: Path) -> Iterator[RunningEncoder]:
+    with running_encoder(tiny_bundle) as running:
+        yield running
+
+
+def make_embedder(bundle: Path, running: RunningEncoder, timeout_seconds: float = DEADLINE_SECONDS) -> ItemEmbedder:
+    return ItemEmbedder(
+        bundle=read_bundle(bundle),
+        cache=MemoryCache(100),
+        encoder=running.process,
+        timeout_seconds=timeout_seconds,
+        metrics=running.metrics,
+    )
+
+
+async def serving_again(process: EncoderProcess) -> RawEmbedding:
+    """Ask until it answers."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        try:
+            return (await process.encode(["again"]))[0]
+        except EncoderUnavailableError:
+            assert time.monotonic() < deadline, "the encoder does not come back"
+            await asyncio.sleep(0.01)
+
+
+def pid_of(process: EncoderProcess) -> int:
+    assert process.pid is not None
+    return process.pid
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, be it as a zombie that its parent has not buried yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_encoder_process_gives_what_the_encoder_gives(running: RunningEncoder, tiny_bundle: Path) -> None:
+    """Vectors and tokens of many callers at once are each caller's own, in order; time and work are told."""
+    encoder = read_bundle(tiny_bundle).load_encoder()
+    prompts = tiny_prompts()
+    expected, tokens = encoder.encode(prompts), [len(ids) for ids in encoder.tokenize(prompts)]
+
+    async def check() -> tuple[list[list[RawEmbedding]], dict[str, float]]:
+        with server_timing.collecting() as parts:
+            callers = [running.process.encode(prompts[i : i + 5]) for i in range(0, len(prompts), 5)]
+            return await asyncio.gather(*callers), parts
+
+    answers, parts = running.loop.run(check())
+    found = [embedding for answer in answers for embedding in answer]
+
+    np.testing.assert_allclose(np.stack([embedding.vector for embedding in found]), expected, rtol=0, atol=1e-4)
+    assert [embedding.tokens for embedding in found] == tokens
+    assert {embedding.vector.dtype for embedding in found} == {np.dtype(np.float32)}
+    assert set(parts) == {"queue", "tokenise", "encode"}
+    assert b"llmemb_queue_items 0.0" in running.metrics.exposition()
+    assert f"llmemb_batch_items_sum {len(prompts)}.0".encode() in running.metrics.exposition()
+
+
+@pytest.mark.parametrize("kind", ["tiny_bundle", "full_bundle"])
+def test_an_item_of_the_catalogue_gets_its_stored_semantic_vector(
+    running: RunningEncoder, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """The service and the trainer embed alike: cosine of at least .9999, with and without a semantic term."""
+    folder: Path = request.getfixturevalue(kind)
+    bundle = read_bundle(folder)
+    embedder = make_embedder(folder, running)
+    stored = join(bundle.semantic, bundle.profile)
+
+    found = running.loop.run(embedder.embed([bundle.items.attributes(row) for row in range(len(stored))]))
+    again = running.loop.run(embedder.embed([bundle.items.attributes(0)]))
+    vectors = np.stack([each.vector for each in found])
+    cosines = (vectors * stored).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(stored, axis=1)
+
+    assert cosines.min() >= 0.9999
+    assert not any(each.cached for each in found)
+    assert again[0].cached
+    np.testing.assert_array_equal(again[0].vector, vectors[0])
+
+
+def test_texts_are_embedded_as_they_are_and_each_once(running: RunningEncoder, tiny_bundle: Path) -> None:
+    """No prompt is made of a text; one that comes twice is computed once."""
+    embedder = make_embedder(tiny_bundle, running)
+    expected = read_bundle(tiny_bundle).load_encoder().encode(["a film"])[0]
+
+    first, second, other = running.loop.run(embedder.embed_texts(["a film", "a film", "another"]))
+
+    np.testing.assert_allclose(first.raw, expected, rtol=0, atol=1e-4)
+    assert first.raw is second.raw
+    assert first.tokens == second.tokens
+    assert not np.allclose(first.raw, other.raw)
+
+
+def test_encoder_process_is_bounded_and_a_caller_who_leaves_frees_his_places(running: RunningEncoder) -> None:
+    """A call finds room for all its prompts or for none; the worker's own state does not matter for that."""
+    process = running.process
+
+    async def check() -> list[RawEmbedding]:
+        os.kill(pid_of(process), signal.SIGSTOP)  # nothing is finished meanwhile
+        try:
+            staying = asyncio.create_task(process.encode(["stays"] * 4))
+            leaving = asyncio.create_task(process.encode([f"leaves {i}" for i in range(60)]))
+            await asyncio.sleep(0)
+            with pytest.raises(OverloadedError) as refused:
+                await process.encode(["one more"])
+            assert 1 <= refused.value.retry_after_seconds <= 60
+            leaving.cancel()
+            await asyncio.wait([leaving])
+            next_one = asyncio.create_task(process.encode(["comes in"] * 60))
+            await asyncio.sleep(0)
+        finally:
+            os.kill(pid_of(process), signal.SIGCONT)
+        await staying
+        return await next_one
+
+    before = batched_items(running.metrics)
+    assert len(running.loop.run(check())) == 60
+    # The prompts of the caller who left were dropped in the process.
+    assert batched_items(running.metrics) - before == 64
+
+
+def batched_items(metrics: Metrics) -> float:
+    lines = metrics.exposition().decode().splitlines()
+    return float(next(line for line in lines if line.startswith("llmemb_batch_items_sum")).split()[1])
+
+
+def test_a_caller_who_waits_too_long_is_told(running: RunningEncoder, tiny_bundle: Path) -> None:
+    """The deadline is the caller's; the encoder goes on."""
+    embedder = make_embedder(tiny_bundle, running, timeout_seconds=0.05)
+
+    async def check() -> None:
+        os.kill(pid_of(running.process), signal.SIGSTOP)
+        try:
+            with pytest.raises(DeadlineError):
+                await embedder.embed_texts(["too slow"])
+        finally:
+            os.kill(pid_of(running.process), signal.SIGCONT)
+        assert await running.process.fault() is None
+
+    running.loop.run(check())
+
+
+def test_a_killed_encoder_tells_its_callers_and_comes_back(running: RunningEncoder) -> None:
+    """Who waits is told at once, who comes meanwhile too; then all is as before. Twice, since once may be luck."""
+    process = running.process
+
+    async def check() -> None:
+        for _ in range(2):
+            before = pid_of(process)
+            os.kill(before, signal.SIGSTOP)
+            waiting = [asyncio.create_task(process.encode([f"waits {i}"])) for i in range(3)]
+            await asyncio.sleep(0)
+            os.kill(before, signal.SIGKILL)
+            results = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [type(result) for result in results] == [EncoderUnavailableError] * 3
+            with pytest.raises(EncoderUnavailableError) as refused:
+                await process.encode(["comes meanwhile"])
+            assert refused.value.retry_after_seconds >= 1
+            assert await process.fault() == "starts again"
+
+            assert len((await serving_again(process)).vector) == 32
+            assert pid_of(process) != before
+            assert await process.fault() is None
+
+    running.loop.run(check())
+    assert b"llmemb_encoder_restarts_total 2.0" in running.metrics.exposition()
+    assert b"llmemb_queue_items 0.0" in running.metrics.exposition()
+
+
+def test_the_encoder_outlives_the_process_that_started_it(running: RunningEncoder) -> None:
+    """When the process that forks workers dies, nobody notices; the next worker comes from a new one."""
+    process = running.process
+
+    async def check() -> None:
+        worker = pid_of(process)
+        host = parent_of(worker)
+        os.kill(host, signal.SIGKILL)
+        await asyncio.to_thread(wait_until, lambda: is_gone(host), "the host ends")
+        assert len(await process.encode(["still here"])) == 1
+        assert pid_of(process) == worker
+        os.kill(worker, signal.SIGKILL)
+        await serving_again(process)
+
+    running.loop.run(check())
+
+
+def test_a_hung_encoder_is_killed_and_replaced(tiny_bundle: Path) -> None:
+    """One that has work and says nothing ends like a dead one; one without work is left alone. Closing ends all."""
+    with running_encoder(tiny_bundle, stall_seconds=1.0) as running:
+        process = running.process
+
+        async def check() -> int:
+            hung = pid_of(process)
+            os.kill(hung, signal.SIGSTOP)
+            with pytest.raises(EncoderUnavailableError):
+                await process.encode(["waits in vain"])
+            assert len((await serving_again(process)).vector) == 32
+            assert is_gone(hung)
+            return pid_of(process)
+
+        last = running.loop.run(check())
+        host = parent_of(last)
+
+    assert is_gone(last)
+    assert is_gone(host)
+
+
+def test_an_encoder_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
+    """The start says what is wrong, and tries no second time."""
+    process = EncoderProcess(encoder_options(tmp_path), max_items=8, stall_seconds=60, metrics=Metrics())
+
+    async def check() -> None:
+        with pytest.raises(EncoderError, match="is no encoder folder"):
+            await process.start()
+
+    asyncio.run(check())
+
+
+_PARENT = """
+import asyncio, sys
+from pathlib import Path
+from service.encoding.encoder_process import EncoderProcess
+from service.sight.metrics import Metrics
+from tests.support.encoder import encoder_options
+
+async def main():
+    process = EncoderProcess(encoder_options(Path(sys.argv[1])), max_items=8, stall_seconds=60, metrics=Metrics())
+    await process.start()
+    print(process.pid, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def test_the_encoder_ends_with_the_service(tiny_bundle: Path) -> None:
+    """A service that is killed leaves no process behind."""
+    command = [sys.executable, "-c", _PARENT, str(tiny_bundle)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        host = parent_of(worker)
+        parent.kill()
+
+    wait_until(lambda: is_gone(worker), "the worker ends")
+    wait_until(lambda: is_gone(host), "its host ends")

@@ -1,0 +1,78 @@
+"""The LLM's work sent to another of our services."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmemb.bundle import read_bundle
+from llmemb.errors import ConfigError
+from llmemb.item_space import join
+from service.encoding.cache import MemoryCache
+from service.encoding.embedder import ItemEmbedder
+from service.encoding.open import open_prompt_encoder
+from service.encoding.remote import RemoteEncoder
+from service.errors import EncoderUnavailableError
+from service.settings import Settings
+from service.sight.metrics import Metrics
+from tests.support.embedding_app import EmbeddingServer, serving_embeddings
+
+
+@pytest.fixture(scope="module")
+def server(tiny_bundle: Path) -> Iterator[EmbeddingServer]:
+    with serving_embeddings(tiny_bundle) as server:
+        yield server
+
+
+def make_settings(server: EmbeddingServer, bundle: Path, **overrides: Any) -> Settings:
+    return Settings(bundle=bundle, **({"encoder_url": server.url} | overrides))
+
+
+def test_another_service_gives_the_stored_semantic_vectors(server: EmbeddingServer, full_bundle: Path) -> None:
+    """The check passes, and items come out as the trainer made them."""
+    bundle = read_bundle(full_bundle)
+    stored = join(bundle.semantic, bundle.profile)[:12]
+
+    async def check() -> np.ndarray:
+        encoder = await open_prompt_encoder(make_settings(server, full_bundle), bundle, Metrics())
+        assert isinstance(encoder, RemoteEncoder)
+        embedder = ItemEmbedder(
+            bundle=bundle, cache=MemoryCache(100), encoder=encoder, timeout_seconds=60, metrics=Metrics()
+        )
+        found = await embedder.embed([bundle.items.attributes(row) for row in range(12)])
+        assert await encoder.fault() is None
+        await encoder.close()
+        return np.stack([each.vector for each in found])
+
+    vectors = asyncio.run(check())
+    cosines = (vectors * stored).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(stored, axis=1)
+    assert cosines.min() >= 0.9999
+
+
+def test_a_server_of_another_width_is_refused(server: EmbeddingServer, tiny_bundle: Path) -> None:
+    """The start says which width is wrong."""
+    settings = make_settings(server, tiny_bundle, encoder_model="llmemb-adapted")
+
+    with pytest.raises(ConfigError, match=r"LLMEMB_ENCODER_URL.* width 16, .* gives 32"):
+        asyncio.run(open_prompt_encoder(settings, read_bundle(tiny_bundle), Metrics()))
+
+
+def test_a_server_of_another_model_is_refused(server: EmbeddingServer, tiny_bundle: Path) -> None:
+    """The width is right, the vectors are not: the start says how far they are apart."""
+    bundle = read_bundle(tiny_bundle)
+    other = replace(bundle, semantic=np.ascontiguousarray(bundle.semantic[::-1]))
+
+    with pytest.raises(ConfigError, match=r"LLMEMB_ENCODER_URL.*cosine -?0\.\d+"):
+        asyncio.run(open_prompt_encoder(make_settings(server, tiny_bundle), other, Metrics()))
+
+
+def test_a_server_that_is_not_there_is_told(server: EmbeddingServer, tiny_bundle: Path) -> None:
+    """The start fails with what is missing."""
+    settings = make_settings(server, tiny_bundle, encoder_url="http://127.0.0.1:9/v1")
+
+    with pytest.raises(EncoderUnavailableError, match="does not answer"):
+        asyncio.run(open_prompt_encoder(settings, read_bundle(tiny_bundle), Metrics()))

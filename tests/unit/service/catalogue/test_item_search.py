@@ -1,0 +1,172 @@
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmemb.bundle import Bundle, read_bundle
+from service.catalogue.item_search import ItemSearch
+from service.catalogue.search_file import START, Position
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Path) -> Bundle:
+    return read_bundle(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def untouched(bundle: Bundle) -> Iterator[ItemSearch]:
+    with closing(ItemSearch(bundle, None)) as search:
+        search.reset({})
+        yield search
+
+
+def ids(search: ItemSearch, query: str | None = None, limit: int = 100) -> list[str]:
+    return [found.id for found in asyncio.run(search.find(query, START, limit))]
+
+
+def take(search: ItemSearch, texts: dict[str, str | None]) -> None:
+    search.take(texts)
+    asyncio.run(search.caught_up())
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("harbour", ["1", "21"]),
+        ("HARBOUR silent", ["1", "21"]),
+        ("lighth", ["5", "25"]),
+        ("light silent", []),
+        ("clockmaker's", ["8", "28"]),
+        ("Clockmaker\u2019s", ["8", "28"]),
+        ("farewéll,", ["13", "33"]),
+        ("captain ii", ["33"]),
+        ("harb silent", []),
+        ("nowhere", []),
+        ("!!!", []),
+    ],
+)
+def test_words_are_found_wherever_they_stand(untouched: ItemSearch, query: str, found: list[str]) -> None:
+    """All of them, in any order and case, without accents; the last one may be only begun."""
+    assert sorted(ids(untouched, query), key=int) == found
+
+
+def test_all_attributes_are_searched(untouched: ItemSearch, bundle: Bundle) -> None:
+    """Lists and numbers too."""
+    dramas = [i for row, i in enumerate(bundle.items.ids) if "Drama" in bundle.items.attributes(row)["genres"]]
+
+    assert sorted(ids(untouched, "drama"), key=int) == dramas
+    assert "1" in ids(untouched, "1950 harbour")
+
+
+def test_without_a_query_all_items_come_in_their_order(untouched: ItemSearch, bundle: Bundle) -> None:
+    """The catalogue's."""
+    assert ids(untouched) == list(bundle.items.ids)
+
+
+@given(
+    query=st.text() | st.sampled_from(['"', '""', "*", "a AND", "NEAR(a b)", "title:x", "- (", "^a", "a\0b", "' --"])
+)
+def test_any_text_is_a_query(untouched: ItemSearch, query: str) -> None:
+    """None is a fault, whatever FTS5 would make of it."""
+    ids(untouched, query.encode("utf-8", "replace").decode())
+
+
+def test_long_query_is_answered(untouched: ItemSearch) -> None:
+    """As many words as the route takes."""
+    assert ids(untouched, "a " * 128) == ["3", "23"]
+
+
+@given(limit=st.integers(1, 7), query=st.sampled_from([None, "ii", "the"]))
+def test_pages_are_the_whole_list(untouched: ItemSearch, limit: int, query: str | None) -> None:
+    """Each item once, in the same order."""
+    after, found = START, []
+    while page := asyncio.run(untouched.find(query, after, limit)):
+        found += [each.id for each in page]
+        after = page[-1].position
+
+    assert found == ids(untouched, query)
+
+
+def test_title_counts_more_than_other_attributes(bundle: Bundle) -> None:
+    """The first attribute of the bundle is mostly the title."""
+    with closing(ItemSearch(bundle, None)) as search:
+        search.reset({"a": '{"title":"a fish","genres":["zebra"]}', "b": '{"title":"a zebra","genres":["fish"]}'})
+        assert ids(search, "zebra") == ["b", "a"]
+        assert ids(search, "fish") == ["a", "b"]
+
+
+def test_changes_are_found(bundle: Bundle) -> None:
+    """New texts and not the old ones; what was removed is gone, and comes back to its place."""
+    with closing(ItemSearch(bundle, None)) as search:
+        search.reset({})
+        ids(search)
+        take(search, {"new": '{"title":"Zebra"}', "1": '{"title":"Other zebra"}', "2": None})
+        assert ids(search, "zebra") == ["new", "1"]
+        assert ids(search, "harbour") == ["21"]
+        assert ids(search)[:2] == ["1", "3"]
+        assert ids(search)[-1] == "new"
+
+        take(search, {"new": None, "2": '{"title":"Zebra"}'})
+        assert ids(search, "zebra") == ["2", "1"]
+        assert ids(search)[:3] == ["1", "2", "3"]
+        assert len(ids(search)) == 40
+
+
+def test_reset_takes_back_what_is_not_in_the_log(bundle: Bundle) -> None:
+    """The log is the truth: what it does not tell of is as the bundle has it."""
+    with closing(ItemSearch(bundle, None)) as search:
+        search.reset({"new": '{"title":"Zebra"}', "1": '{"title":"Zebra"}', "2": None})
+        assert ids(search, "zebra") == ["1", "new"]
+        search.reset({"3": '{"title":"Zebra"}'})
+        wait_until(lambda: ids(search, "zebra") == ["3"], "the reset is taken in")
+        assert ids(search) == list(bundle.items.ids)
+        assert ids(search, "silent harbour") == ["1", "21"]
+
+
+def test_file_is_used_again(bundle: Bundle, tmp_path: Path) -> None:
+    """The next start does not build it anew, and takes the log in."""
+    for texts in ({"new": '{"title":"Zebra"}', "1": None}, {"newer": '{"title":"Zebra"}'}):
+        with closing(ItemSearch(bundle, tmp_path)) as search:
+            search.reset(texts)
+            assert ids(search, "zebra") == list(texts)[:1]
+    made = (tmp_path / f"search-{bundle.manifest.id}.sqlite3").stat().st_ino
+    with closing(ItemSearch(bundle, tmp_path)) as search:
+        search.reset({})
+        assert ids(search) == list(bundle.items.ids)
+
+    assert (tmp_path / f"search-{bundle.manifest.id}.sqlite3").stat().st_ino == made
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0 or so" + bytes(4096)])
+def test_file_that_is_none_is_made_anew(bundle: Bundle, tmp_path: Path, content: bytes) -> None:
+    """As is one that was not finished."""
+    (tmp_path / f"search-{bundle.manifest.id}.sqlite3").write_bytes(content)
+    with closing(ItemSearch(bundle, tmp_path)) as search:
+        search.reset({})
+        assert ids(search, "harbour") == ["1", "21"]
+
+
+def test_folder_is_shared_by_several(bundle: Bundle, tmp_path: Path) -> None:
+    """The second of one bundle takes a temporary file; files of bundles that nobody has loaded are removed."""
+    (tmp_path / "search-old.sqlite3").write_bytes(b"x")
+    with closing(ItemSearch(bundle, tmp_path)) as one, closing(ItemSearch(bundle, tmp_path)) as other:
+        for search, title in ((one, "Zebra"), (other, "Horse")):
+            search.reset({"new": f'{{"title":"{title}"}}'})
+            assert ids(search, title) == ["new"]
+        assert ids(one, "horse") == []
+        assert not (tmp_path / "search-old.sqlite3").exists()
+
+
+def test_search_that_was_never_begun_can_be_closed(bundle: Bundle) -> None:
+    """A catalogue that could not be attached closes what it made."""
+    ItemSearch(bundle, None).close()
+
+
+def test_position_orders_a_list() -> None:
+    """The start is before every item."""
+    assert START.score < Position(-1e9, 0).score

@@ -1,0 +1,80 @@
+"""Each request has an id, is timed and counted, and is answered whatever happens."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.support.small_app import small_app
+
+
+@pytest.fixture
+def client() -> Iterator[TestClient]:
+    with TestClient(small_app()) as client:
+        yield client
+
+
+def exposition(client: TestClient) -> str:
+    text: bytes = client.app.state.metrics.exposition()  # type: ignore[attr-defined]
+    return text.decode()
+
+
+def test_request_id_of_the_client_is_kept_when_it_is_a_uuid(client: TestClient) -> None:
+    """With or without dashes."""
+    request_id = uuid.uuid4()
+    response = client.post("/recommend", json={}, headers={"X-Request-Id": request_id.hex})
+
+    assert response.headers["X-Request-Id"] == str(request_id)
+    assert response.json() == {"id": str(request_id)}
+
+
+@pytest.mark.parametrize("sent", ["", "no uuid", "x" * 5000])
+def test_request_id_of_another_form_is_replaced(client: TestClient, sent: str) -> None:
+    """What is no UUID is not repeated."""
+    answered = client.post("/recommend", json={}, headers={"X-Request-Id": sent}).headers["X-Request-Id"]
+
+    assert str(uuid.UUID(answered)) == answered != sent
+
+
+@pytest.mark.parametrize("path", ["/admin/broken", "/admin/strange"])
+def test_unexpected_error_is_a_problem_without_internals(
+    client: TestClient, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    """The client gets a request id, the log the error under the same id."""
+    response = client.get(path)
+    problem = response.json()
+
+    assert response.status_code == 500
+    assert problem["code"] == "internal"
+    assert "secret internals" not in response.text
+    assert problem["instance"] == f"urn:uuid:{response.headers['X-Request-Id']}"
+    assert response.headers["X-Request-Id"] in caplog.text
+
+
+def test_requests_are_counted_by_template_and_status(client: TestClient) -> None:
+    """What a client makes up is no label."""
+    client.get("/admin/broken")
+    client.get("/made-up")
+    client.request("FLY", "/recommend")
+    client.post("/recommend", json={})
+    text = exposition(client)
+
+    assert 'llmemb_requests_total{method="GET",route="/admin/{name}",status="500"} 1.0' in text
+    assert 'llmemb_requests_total{method="GET",route="unmatched",status="404"} 1.0' in text
+    assert 'llmemb_request_seconds_count{route="/recommend"} 2.0' in text
+    assert 'llmemb_bundle_requests_total{bundle="sha-1"} 1.0' in text
+    assert 'method="other"' in text
+    assert "made-up" not in text
+    assert "llmemb_requests_in_flight 0.0" in text
+
+
+def test_server_timing_has_the_total_and_its_parts(client: TestClient) -> None:
+    """Milliseconds; an answer without parts has the total alone."""
+    timing = client.post("/recommend", json={}).headers["Server-Timing"]
+    parts = dict(part.split(";dur=") for part in timing.split(", "))
+
+    assert list(parts) == ["total", "queue", "rank"]
+    assert (parts["queue"], parts["rank"]) == ("1.00", "2.00")
+    assert float(parts["total"]) > 0
+    assert client.get("/made-up").headers["Server-Timing"].count(";") == 1
