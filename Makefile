@@ -82,8 +82,10 @@ eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Scientific over SEEDS, mean
 	$(BIN)/llmemb ablate training/configs/scientific.toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
 	  --set prepare.path=$(EVAL_DATA)/amazon_scientific_2018
 
-bench: $(INSTALLED) $(DEFAULT_DATA)  ## a RAT epoch beside RecBole's SASRec epoch: benchmarks/results
+bench: demo-bundle  ## a RAT epoch beside RecBole's, `/recommend` and the index beside peers: benchmarks/results
 	$(BIN)/python -m benchmarks.rat_epoch --data $(DATA)
+	$(BIN)/python -m benchmarks.serving --bundle $(RUN)/bundle
+	$(BIN)/python -m benchmarks.index_search --bundle $(RUN)/bundle
 
 bench-quality: $(INSTALLED)  ## our vanilla SASRec beside RecBole's, on the split of RUN
 	$(BIN)/python -m benchmarks.recbole_quality --run $(RUN)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from llmemb.bundle import Bundle, BundleItems, write_bundle
-from llmemb.index import choose_spec
+from llmemb.index import Array, choose_spec
 from llmemb.projection import unit_length
 from llmemb.session import session_vectors
 
@@ -33,13 +33,9 @@ def write_large_bundle(bundle: Bundle, folder: Path, num_items: int, seed: int) 
     random = np.random.default_rng(seed)
     rows = np.arange(num_items) % len(bundle.items.ids)
 
-    def noisy(table: np.ndarray) -> np.ndarray:
-        noise = random.normal(size=(num_items, table.shape[1])).astype(np.float32)
-        return table[rows] + NOISE * table.std() * noise
-
-    semantic = noisy(bundle.semantic)
+    semantic = noisy(bundle.semantic, num_items, random)
     residual = None if bundle.residual is None else bundle.residual[rows]
-    profile = None if bundle.profile is None else unit_length(noisy(bundle.profile))
+    profile = None if bundle.profile is None else unit_length(noisy(bundle.profile, num_items, random))
     ids = tuple(f"{bundle.items.ids[row]}-{place}" for place, row in enumerate(rows))
     vectors = bundle.item_vectors
     histories = [vectors[random.integers(0, len(vectors), HISTORY_ITEMS)] for _ in range(RECALL_SESSIONS)]
@@ -71,3 +67,11 @@ def write_large_bundle(bundle: Bundle, folder: Path, num_items: int, seed: int) 
         categories_attribute=manifest.categories_attribute,
     )
     return folder
+
+
+def noisy(table: Array, num_items: int, random: np.random.Generator) -> Array:
+    """Repeat the rows of a table `(n, D)` until there are `(num_items, D)`, each moved a little."""
+    noise = random.standard_normal((num_items, table.shape[1]), dtype=np.float32)
+    noise *= np.float32(NOISE * table.std())
+    noise += table[np.arange(num_items) % len(table)]
+    return noise

@@ -26,7 +26,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = Metrics()
-    for routes in (items, recommend, sessions, embeddings, admin, operations, documentation):
+    # Routes are looked through in their order: the one that is asked most comes first.
+    for routes in (recommend, items, sessions, embeddings, admin, operations, documentation):
         app.include_router(routes.router)
     app.mount(documentation.ASSETS_PATH, documentation.swagger_assets())
     add_problem_handlers(app)

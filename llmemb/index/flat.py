@@ -13,7 +13,7 @@ from llmemb.index.scoring import score_rows, table_of
 
 _PRODUCT_SHARE = 0.25
 """From this share of passing rows on a query takes part in the batch's matrix product; below, its rows are scored one
-by one. Measured, see docs/operations.md."""
+by one. Measured by `benchmarks/index_search.py`."""
 _PRODUCT_SCORES = 2**24
 """Scores of one matrix product, at most: 64 MiB."""
 _ROUNDING = 1e-5

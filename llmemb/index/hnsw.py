@@ -2,7 +2,7 @@
 
 Vectors are linked by their directions, and the walk goes by inner product. A graph that is linked by inner products
 leads to long vectors and leaves many short ones out of reach, which no effort finds and a filter may ask for; the
-reduction to distances by one more component needs several times the effort. Measured: docs/operations.md.
+reduction to distances by one more component needs several times the effort.
 """
 
 from typing import Any

@@ -18,7 +18,7 @@ from service.catalogue.table import categories_of
 MOST_CATEGORIES = 4096
 """Categories that Milvus takes for one item; more are not stored."""
 MOST_LISTED = 1000
-"""Rows that an expression lists, at most. Measured: a thousand cost as much again as the search, see docs/decisions."""
+"""Rows that an expression lists, at most. A thousand cost Milvus Lite as much again as the search."""
 
 
 @dataclass(frozen=True, slots=True)

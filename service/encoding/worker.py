@@ -140,7 +140,7 @@ def _load(options: WorkerOptions, send: Callable[[FromEncoder, bytes], None]) ->
         send(Refused(reason=str(error)), b"")
         return None
     except (RuntimeError, AssertionError) as error:  # how torch says that a device is missing
-        send(Refused(reason=f"the encoder cannot run on {options.device}: {error}"), b"")
+        send(Refused(reason=f"LLMEMB_DEVICE: the encoder cannot run on {options.device}: {error}"), b"")
         return None
     os.nice(options.nice)
     torch.set_num_threads(options.threads or os.cpu_count() or 1)

@@ -1,0 +1,120 @@
+"""The index's kinds beside plain FAISS, exact and filtered: time of a query, and recall.
+
+    python -m benchmarks.index_search --bundle runs/demo/bundle [--items 1000000] [--queries 200] [--rounds 3]
+
+Writes `results/index_search.json` and `results/index_search.md`.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from benchmarks.large_bundle import HISTORY_ITEMS, noisy
+from benchmarks.results import Row, compare, make_results, write_results
+from llmemb.bundle import Bundle, read_bundle
+from llmemb.index import Array, Hits, ItemIndex, RowFilter, choose_spec, tuned
+from llmemb.session import session_vectors
+
+SEED = 42
+K = 10
+SHARES = (1.0, 0.5, 0.1, 0.01)
+"""Of the rows, how many pass."""
+KINDS = ("flat", "ivf", "hnsw")
+HNSW_ITEMS = 200_000
+"""Past it the graph takes too long to make for a benchmark."""
+NOTES = (
+    "Vectors: the bundle's item vectors, repeated with noise. Queries: session vectors of histories drawn from them, "
+    "half to tune the index on and half to measure. Ten items asked for, one query at a time, one thread.",
+    "Peer: FAISS `IndexFlatIP`, with `IDSelectorBitmap` where not all rows pass. Recall: share of its ten that ours "
+    "found, beside its own 1.",
+    "Index built and tuned in: {built}.",
+)
+
+
+def main() -> None:
+    """Measure every kind."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    faiss.omp_set_num_threads(1)
+    bundle = read_bundle(options.bundle)
+    random = np.random.default_rng(SEED)
+    vectors = noisy(bundle.item_vectors, options.items, random)
+    tuning, queries = np.split(_queries(bundle, 2 * options.queries, random), 2)
+    exact = faiss.IndexFlatIP(vectors.shape[1])
+    exact.add(vectors)
+    masks = {share: random.random(options.items) < share for share in SHARES}
+    rows: list[Row] = []
+    built: dict[str, float] = {}
+    for kind in KINDS:
+        if kind == "hnsw" and options.items > HNSW_ITEMS:
+            continue
+        started = time.perf_counter()
+        index = tuned(ItemIndex.build(vectors, choose_spec(options.items, kind)), vectors, tuning)
+        built[kind] = time.perf_counter() - started
+        for share, mask in masks.items():
+            rows += _compare(kind, index, exact, queries, share, mask, options.rounds)
+    results = make_results(
+        "index_search",
+        f"The index beside plain FAISS, {options.items:,} items of width {vectors.shape[1]}",
+        rows,
+        settings={"queries": str(options.queries), "rounds": str(options.rounds), "seed": str(SEED)},
+        peer_versions={"faiss": faiss.__version__},
+        notes=(*NOTES[:2], NOTES[2].format(built=", ".join(f"{kind} {spent:.0f} s" for kind, spent in built.items()))),
+    )
+    write_results(results)
+
+
+def _compare(
+    kind: str,
+    index: ItemIndex,
+    exact: faiss.IndexFlatIP,
+    queries: Array,
+    share: float,
+    mask: np.ndarray,
+    rounds: int,
+) -> list[Row]:
+    row_filter = RowFilter() if share == 1 else RowFilter(mask=mask)
+    bits = np.packbits(mask, bitorder="little")
+    parameters = None if share == 1 else faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+
+    def ours(query: Array) -> Hits:
+        return index.search(query[None], [K], [row_filter])[0]
+
+    def peer(query: Array) -> np.ndarray:
+        return exact.search(query[None], K, params=parameters)[1][0]
+
+    mine, theirs = [], []
+    for _ in range(rounds):
+        mine.append(_milliseconds(ours, queries))
+        theirs.append(_milliseconds(peer, queries))
+    found = [np.isin(ours(query).rows, peer(query)).mean() for query in queries]
+    name = f"{kind}, {share:.0%} pass"
+    return [
+        compare(f"{name}, a query", "ms", mine, theirs),
+        compare(f"{name}, recall@{K} ({index.spec.recall_at_10} stated)", "", [float(np.mean(found))], [1.0]),
+    ]
+
+
+def _milliseconds(search: Callable[[Array], object], queries: Sequence[Array]) -> float:
+    started = time.perf_counter()
+    for query in queries:
+        search(query)
+    return 1000 * (time.perf_counter() - started) / len(queries)
+
+
+def _queries(bundle: Bundle, number: int, random: np.random.Generator) -> Array:
+    vectors = bundle.item_vectors
+    histories = [vectors[random.integers(0, len(vectors), HISTORY_ITEMS)] for _ in range(number)]
+    return session_vectors(bundle.sequence_model, histories, bundle.semantic_term)
+
+
+if __name__ == "__main__":
+    main()
