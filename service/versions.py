@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from llmemb.bundle import MANIFEST_FILE
 from llmemb.bundle.read import read_manifest
@@ -26,6 +26,7 @@ from service.sight.metrics import Metrics
 from service.storage.storage import Storage
 
 Result = TypeVar("Result")
+Role = Literal["current", "previous", "experiment"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +71,22 @@ class Versions:
         self._shared = shared
         self._keeping_up: dict[str, asyncio.Task[None]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
-        self._keep_up()
+        self._settle()
 
     def for_session(self, session_id: str | None) -> Engine:
         """Return the engine that answers a session, or a request without one."""
         if self.experiment is not None and session_id is not None and self.experiment.has(session_id):
             return self.experiment.engine
         return self.current
+
+    def loaded(self) -> dict[Role, Engine]:
+        """Return the bundles in memory, by what they are for."""
+        engines: dict[Role, Engine] = {"current": self.current}
+        if self.previous is not None:
+            engines["previous"] = self.previous
+        if self.experiment is not None:
+            engines["experiment"] = self.experiment.engine
+        return engines
 
     def found(self) -> list[str]:
         """Return the names of the bundles that could be loaded, sorted."""
@@ -118,7 +128,7 @@ class Versions:
         if self.experiment is not None:
             self._retire(self.experiment.engine)
             self.experiment = None
-            self._keep_up()
+            self._settle()
 
     async def cache_fault(self) -> str | None:
         """Say why the embedding cache does not work now, None where it does."""
@@ -130,17 +140,13 @@ class Versions:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for engine in self._loaded():
+        for engine in self.loaded().values():
             await engine.close()
 
     @property
     def _bundles_dir(self) -> Path:
         settings = self._shared.settings
         return settings.bundle.resolve().parent if settings.bundles_dir is None else settings.bundles_dir
-
-    def _loaded(self) -> list[Engine]:
-        experiment = None if self.experiment is None else self.experiment.engine
-        return [engine for engine in (self.current, self.previous, experiment) if engine is not None]
 
     async def _changing(self, name: str, change: Coroutine[Any, Any, Result]) -> Result:
         if self.loading is not None:
@@ -198,7 +204,7 @@ class Versions:
             self._retire(gone)
         if self.experiment is not None and self.experiment.engine.bundle.manifest.id == engine.bundle.manifest.id:
             self.end_experiment()  # it has won
-        self._keep_up()
+        self._settle()
         write_chosen_bundle(self._shared.settings, engine.bundle.folder)
         logger.info("the bundle %s answers, after %s", engine.bundle.manifest.id, before.bundle.manifest.id)
         return Swap(before, engine, embedded, replayed)
@@ -212,10 +218,14 @@ class Versions:
             raise
         self.end_experiment()
         self.experiment = Experiment(engine, share)
-        self._keep_up()
+        self._settle()
 
-    def _keep_up(self) -> None:
-        """Let the engines that answer embed what others put into the catalogue, and no other engine."""
+    def _settle(self) -> None:
+        """Let the engines that answer, and no others, embed what was put into the catalogue; tell which are loaded."""
+        loaded = self._shared.metrics.loaded_bundles
+        loaded.clear()
+        for role, engine in self.loaded().items():
+            loaded.labels(engine.bundle.manifest.id, role).set(1)
         answering = {self.current.bundle.manifest.id: self.current}
         if self.experiment is not None:
             answering[self.experiment.engine.bundle.manifest.id] = self.experiment.engine

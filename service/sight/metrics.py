@@ -42,6 +42,9 @@ class Metrics:
             "request_seconds", "From a request's arrival to its answer's end.", _SECONDS, "route"
         )
         self.requests_in_flight = self._gauge("requests_in_flight", "Requests that are being answered.")
+        self.loaded_bundles = self._gauge(
+            "loaded_bundles", "Bundles in memory; role: current, previous or experiment.", "bundle", "role"
+        )
         self.bundle_requests = self._counter("bundle_requests", "Requests by the bundle that answered.", "bundle")
 
         # Guard.

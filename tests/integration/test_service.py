@@ -1,20 +1,22 @@
-"""The two endpoints on a real bundle: what they answer, and that it is what the offline code computes."""
+"""Embedding and recommending on a real bundle: what is answered, and that it is what the offline code computes."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from llmemb.bundle import Bundle, BundleItems, read_bundle, write_bundle
+from llmemb.index import RowFilter
 from llmemb.item import attributes_to_json
 from llmemb.prompt import PromptSpec
 from llmemb.session import session_vectors
-from tests.support.service import HEAT, make_settings, running
+from service.app import create_app
+from service.storage.sqlite_log import SqliteItemLog
+from tests.support.service import HEAT, make_settings, running, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +24,16 @@ def bundle(tiny_bundle: Path) -> Bundle:
     return read_bundle(tiny_bundle)
 
 
+@pytest.fixture(scope="module")
+def client(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A service whose catalogue is the bundle's: add nothing to it."""
+    with running(make_settings(tiny_bundle, tmp_path_factory.mktemp("untouched") / "state", max_k=100)) as client:
+        yield client
+
+
 @pytest.fixture
-def client(tiny_bundle: Path, tmp_path: Path) -> Iterator[TestClient]:
+def own(tiny_bundle: Path, tmp_path: Path) -> Iterator[TestClient]:
+    """A service of the test's own, with room for three items."""
     with running(make_settings(tiny_bundle, tmp_path / "state", max_k=100, max_added_items=3)) as client:
         yield client
 
@@ -71,11 +81,12 @@ def test_embed_items_gives_other_ids_the_projection_alone(client: TestClient, bu
 
 def test_embed_items_says_what_was_cached(client: TestClient) -> None:
     """The text decides, not the id; the order of attributes does not."""
-    first = embed(client, {"id": "a", "attributes": HEAT}, {"id": "b", "attributes": HEAT})
+    film = {**HEAT, "title": "Never embedded before"}
+    first = embed(client, {"id": "a", "attributes": film}, {"id": "b", "attributes": film})
     second = embed(
         client,
-        {"id": "c", "attributes": dict(reversed(HEAT.items()))},
-        {"id": "d", "attributes": {**HEAT, "title": "Another"}},
+        {"id": "c", "attributes": dict(reversed(film.items()))},
+        {"id": "d", "attributes": {**film, "title": "Nor this one"}},
     )
 
     assert [each["cached"] for each in first["embeddings"]] == [False, False]
@@ -90,7 +101,8 @@ def test_recommend_equals_the_offline_ranking(client: TestClient, bundle: Bundle
         rows = random.integers(0, len(bundle.items.ids), length)
         history = bundle.item_embeddings[rows]
         for excluded in (set(map(int, rows)), set()):
-            hits = bundle.index.search(session_vectors(bundle.sequence_model, [history]), 10, [excluded])[0]
+            sessions = session_vectors(bundle.sequence_model, [history])
+            hits = bundle.index.search(sessions, [10], [RowFilter(None, excluded)])[0]
             answer = recommend(
                 client, history=[bundle.items.ids[row] for row in rows], k=10, exclude_history=bool(excluded)
             )
@@ -128,51 +140,52 @@ def test_recommend_excludes_the_whole_history(client: TestClient, bundle: Bundle
     assert set(ids(recommend(client, history=history, k=100))) == set(bundle.items.ids[30:])
 
 
-def test_recommend_without_a_history_goes_by_popularity(client: TestClient, bundle: Bundle) -> None:
-    """And says so; equal counts come in the order of the catalogue, added items at the end."""
-    embed(client, {"id": "new", "attributes": HEAT}, {"id": "1", "attributes": HEAT}, index=True)
-    answer = recommend(client, history=[], k=100)
+def test_recommend_without_a_history_goes_by_popularity(own: TestClient, bundle: Bundle) -> None:
+    """And says so; equal counts come in the order of the catalogue, added and replaced items at the end."""
+    embed(own, {"id": "new", "attributes": HEAT}, {"id": "1", "attributes": HEAT}, index=True)
+    answer = recommend(own, history=[], k=100)
     popularity = bundle.items.popularity
-    expected = sorted(range(40), key=lambda row: (-popularity[row], row))
+    expected = sorted(range(40), key=lambda row: (-popularity[row], bundle.items.ids[row] == "1", row))
 
     assert answer["fallback"] == "popular"
     assert ids(answer) == [*(bundle.items.ids[row] for row in expected), "new"]
     assert [item["score"] for item in answer["items"]] == [*(popularity[row] for row in expected), 0]
     assert next(item for item in answer["items"] if item["id"] == "1")["attributes"]["title"] == "Heat"
-    assert ids(recommend(client, history=[], k=3)) == ids(answer)[:3]
+    assert ids(recommend(own, history=[], k=3)) == ids(answer)[:3]
 
 
-def test_new_item_is_recommended_at_once(client: TestClient) -> None:
+def test_new_item_is_recommended_at_once(own: TestClient) -> None:
     """Posted with `index`, it can be recommended and stand in a history; without, it is unknown."""
-    embed(client, {"id": "new", "attributes": HEAT})
-    assert client.post("/recommend", json={"history": ["new"]}).status_code == 422
+    embed(own, {"id": "new", "attributes": HEAT})
+    assert own.post("/recommend", json={"history": ["new"]}).status_code == 422
 
-    embed(client, {"id": "new", "attributes": HEAT}, index=True)
-    answer = recommend(client, history=["1"], k=100)
+    embed(own, {"id": "new", "attributes": HEAT}, index=True)
+    answer = recommend(own, history=["1"], k=100)
     item = next(item for item in answer["items"] if item["id"] == "new")
 
     assert item["attributes"] == {"title": "Heat", "release_year": "1995", "genres": ["Action", "Crime"]}
-    assert "new" not in ids(recommend(client, history=["new"], k=100))
-    assert client.get("/info").json()["catalogue"] == {"items": 41, "bundle": 40, "added": 1, "left_out": 0}
+    assert "new" not in ids(recommend(own, history=["new"], k=100))
+    counts = own.get("/info").json()["catalogue"]
+    assert counts == {"items": 41, "bundle": 40, "added": 1, "pending": 0, "left_out": 0}
 
 
-def test_new_item_scores_by_its_embedding(client: TestClient, bundle: Bundle) -> None:
+def test_new_item_scores_by_its_embedding(own: TestClient, bundle: Bundle) -> None:
     """Session vector times the embedding that `/embed_items` gave."""
-    vector = embed(client, {"id": "new", "attributes": HEAT}, index=True)["embeddings"][0]["embedding"]
+    vector = embed(own, {"id": "new", "attributes": HEAT}, index=True)["embeddings"][0]["embedding"]
     session = session_vectors(bundle.sequence_model, [bundle.item_embeddings[[4, 9]]])[0]
-    answer = recommend(client, history=["5", "10"], k=100)
+    answer = recommend(own, history=["5", "10"], k=100)
 
     assert next(item["score"] for item in answer["items"] if item["id"] == "new") == pytest.approx(
         float(session @ np.array(vector)), rel=1e-4
     )
 
 
-def test_indexing_a_known_id_replaces_it(client: TestClient, bundle: Bundle) -> None:
+def test_indexing_a_known_id_replaces_it(own: TestClient, bundle: Bundle) -> None:
     """Bundle's or added: one item of that id, with the new attributes and the new vector."""
-    embed(client, {"id": "1", "attributes": HEAT}, {"id": "new", "attributes": HEAT}, index=True)
+    embed(own, {"id": "1", "attributes": HEAT}, {"id": "new", "attributes": HEAT}, index=True)
     changed = {"title": "Changed"}
-    vector = embed(client, {"id": "1", "attributes": changed}, {"id": "new", "attributes": changed}, index=True)
-    answer = recommend(client, history=["2"], k=100)
+    vector = embed(own, {"id": "1", "attributes": changed}, {"id": "new", "attributes": changed}, index=True)
+    answer = recommend(own, history=["2"], k=100)
     session = session_vectors(bundle.sequence_model, [bundle.item_embeddings[[1]]])[0]
 
     assert sorted(ids(answer)) == sorted({*bundle.items.ids, "new"} - {"2"})
@@ -182,34 +195,41 @@ def test_indexing_a_known_id_replaces_it(client: TestClient, bundle: Bundle) -> 
         assert item["score"] == pytest.approx(float(session @ np.array(each["embedding"])), rel=1e-4)
 
 
-def test_indexing_past_the_limit_adds_none_of_the_request(client: TestClient) -> None:
+def test_indexing_past_the_limit_adds_none_of_the_request(own: TestClient) -> None:
     """409; replacing what is there needs no room."""
     items = [{"id": f"new {i}", "attributes": HEAT} for i in range(3)]
-    embed(client, *items[:2], index=True)
-    response = client.post("/embed_items", json={"items": [*items, {"id": "1", "attributes": HEAT}], "index": True})
+    embed(own, *items[:2], index=True)
+    response = own.post("/embed_items", json={"items": [*items, {"id": "1", "attributes": HEAT}], "index": True})
 
     assert response.status_code == 409
     assert response.json()["code"] == "catalogue_full"
-    assert client.get("/info").json()["catalogue"]["added"] == 2
-    embed(client, items[0], items[2], index=True)
+    assert own.get("/info").json()["catalogue"]["added"] == 2
+    embed(own, items[0], items[2], index=True)
 
 
-def test_indexing_that_the_disk_refuses_adds_nothing(client: TestClient) -> None:
-    """503, and neither the store nor the catalogue has the items; recommendations go on."""
-    store = cast(FastAPI, client.app).state.engine.catalogue._store
-    store._connection.execute("PRAGMA max_page_count = 1")
+def test_indexing_that_the_disk_refuses_adds_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
+    """503, and neither the catalogue nor, after a restart, the disk has the items; recommendations go on."""
+    settings = make_settings(tiny_bundle, tmp_path / "state", ready_seconds=0)
     items = [{"id": str(i), "attributes": {"title": "x" * 9000}} for i in range(100, 103)]
-    response = client.post("/embed_items", json={"items": items, "index": True})
+    app = create_app(settings)
+    with TestClient(app) as client:
+        log = app.state.runtime.storage.items
+        assert isinstance(log, SqliteItemLog)
+        connection = log._writer._connection
+        connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
+        response = client.post("/embed_items", json={"items": items, "index": True})
 
-    assert response.status_code == 503
-    assert response.json()["code"] == "storage"
-    assert store.read_all() == []
-    assert client.post("/recommend", json={"history": ["100"]}).status_code == 422
-    assert len(recommend(client, history=["1"], k=100)["items"]) == 39
+        assert response.status_code == 503
+        assert response.json()["code"] == "storage"
+        assert int(response.headers["Retry-After"]) >= 1
+        assert client.post("/recommend", json={"history": ["100"]}).status_code == 422
+        assert len(recommend(client, history=["1"], k=100)["items"]) == 39
+    with running(settings) as client:
+        assert client.get("/info").json()["catalogue"]["items"] == 40
 
 
 def test_unknown_ids_are_all_listed(client: TestClient) -> None:
-    """Each once, in the history's order, however many."""
+    """Each id once, in the history's order, however many; and every place."""
     history = ["b", "1", *(f"unknown {i}" for i in range(50)), "b"]
     response = client.post("/recommend", json={"history": history})
     problem = response.json()
@@ -217,7 +237,7 @@ def test_unknown_ids_are_all_listed(client: TestClient) -> None:
     assert response.status_code == 422
     assert problem["code"] == "unknown_item"
     assert problem["unknown_item_ids"] == ["b", *(f"unknown {i}" for i in range(50))]
-    assert len(problem["errors"]) == 51
+    assert len(problem["errors"]) == 52
 
 
 def test_added_items_outlive_a_restart(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -231,7 +251,7 @@ def test_added_items_outlive_a_restart(tiny_bundle: Path, tmp_path: Path) -> Non
         counts = client.get("/info").json()["catalogue"]
 
     assert after == before
-    assert counts == {"items": 41, "bundle": 39, "added": 2, "left_out": 0}
+    assert counts == {"items": 41, "bundle": 39, "added": 2, "pending": 0, "left_out": 0}
 
 
 def test_added_items_are_embedded_again_for_another_bundle(
@@ -241,7 +261,8 @@ def test_added_items_are_embedded_again_for_another_bundle(
     with running(make_settings(tiny_bundle, tmp_path / "state")) as client:
         embed(client, {"id": "kept", "attributes": {"title": "Heat"}}, {"id": "out", "attributes": HEAT}, index=True)
         before = recommend(client, history=["kept"], k=5)
-    with running(make_settings(other_bundle, tmp_path / "state")) as client:
+    with running(make_settings(other_bundle, tmp_path / "state", ready_seconds=0)) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200, "the new bundle has embedded what it knows")
         counts = client.get("/info").json()["catalogue"]
         vector = embed(client, {"id": "kept", "attributes": {"title": "Heat"}})["embeddings"][0]["embedding"]
         other = read_bundle(other_bundle)
@@ -251,7 +272,7 @@ def test_added_items_are_embedded_again_for_another_bundle(
     with running(make_settings(tiny_bundle, tmp_path / "state")) as client:
         again = recommend(client, history=["kept"], k=5)
 
-    assert counts == {"items": 41, "bundle": 40, "added": 1, "left_out": 1}
+    assert counts == {"items": 41, "bundle": 40, "added": 1, "pending": 0, "left_out": 1}
     assert kept["score"] == pytest.approx(float(session @ np.array(vector)), rel=1e-3)
     assert ids(again) == ids(before)
 

@@ -1,16 +1,21 @@
 """What operators see: alive, ready, metrics, and the parts that fail."""
 
+import os
 import shutil
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from llmemb.errors import BundleCorruptError, ConfigError
+from llmemb.errors import BundleCorruptError, ConfigError, EncoderError
 from service.app import create_app
+from service.encoding.encoder_process import EncoderProcess
 from tests.support.service import HEAT, make_settings, running, wait_until
+
+PARTS = ("recommender", "catalogue", "encoder", "cache", "item_log", "sessions")
 
 
 @pytest.fixture
@@ -22,56 +27,98 @@ def client(tiny_bundle: Path, tmp_path: Path) -> Iterator[TestClient]:
 def test_service_is_alive_and_ready(client: TestClient) -> None:
     """Every part answered a real request."""
     assert client.get("/healthz").json() == {"status": "alive"}
-    assert client.get("/readyz").json()["checks"] == {"encoder": "ok", "sequence_model_and_index": "ok", "cache": "ok"}
+    ready = client.get("/readyz").json()
+    assert ready["status"] == "ready"
+    assert ready["checks"] == dict.fromkeys(PARTS, "ok")
 
 
 def test_metrics_tell_what_was_done(client: TestClient) -> None:
-    """Requests by route and status, items, cache, batches, catalogue, fallbacks."""
+    """Requests by route, status and bundle, items, cache, batches, catalogue, fallbacks."""
+    bundle_id = client.get("/info").json()["bundle_id"]
+    before = samples(client)
     for _ in range(2):
         client.post("/embed_items", json={"items": [{"id": "x", "attributes": HEAT}], "index": True})
     client.post("/recommend", json={"history": []})
     client.post("/recommend", json={"history": ["nowhere"]})
     text = client.get("/metrics").text
+    after = samples(client)
 
-    for line in (
-        'llmemb_requests_total{method="POST",route="/embed_items",status="200"} 2.0',
-        'llmemb_requests_total{method="POST",route="/recommend",status="422"} 1.0',
-        'llmemb_request_seconds_count{route="/recommend"} 2.0',
-        "llmemb_embedded_items_total 2.0",
-        'llmemb_cache_lookups_total{result="hit"} 1.0',
-        'llmemb_cache_lookups_total{result="miss"} 1.0',
-        'llmemb_catalogue_items{source="bundle"} 40.0',
-        'llmemb_catalogue_items{source="added"} 1.0',
-        "llmemb_queue_items 0.0",
-        "llmemb_fallbacks_total 1.0",
-        "llmemb_redis_errors_total 0.0",
-    ):
-        assert line in text
+    assert {
+        name: value - before.get(name, 0)
+        for name, value in after.items()
+        if value != before.get(name, 0) and not any(word in name for word in ("seconds", "tokens", "/metrics"))
+    } == {
+        'llmemb_requests_total{method="POST",route="/embed_items",status="200"}': 2,
+        'llmemb_requests_total{method="POST",route="/recommend",status="200"}': 1,
+        'llmemb_requests_total{method="POST",route="/recommend",status="422"}': 1,
+        f'llmemb_bundle_requests_total{{bundle="{bundle_id}"}}': 4,
+        "llmemb_embedded_items_total": 2,
+        "llmemb_batch_items_count": 1,
+        "llmemb_batch_items_sum": 1,
+        'llmemb_cache_lookups_total{result="hit"}': 1,
+        'llmemb_cache_lookups_total{result="miss"}': 1,
+        f'llmemb_catalogue_items{{bundle="{bundle_id}",source="added"}}': 1,
+        f'llmemb_fresh_rows{{bundle="{bundle_id}"}}': 1,
+        "llmemb_rank_batch_count": 1,
+        "llmemb_rank_batch_sum": 1,
+        "llmemb_fallbacks_total": 1,
+        f'llmemb_recommended_items_total{{bundle="{bundle_id}",kind="fallback"}}': 10,
+        f'llmemb_coverage{{bundle="{bundle_id}"}}': pytest.approx(10 / 41, rel=0.01),
+    }
+    assert after['llmemb_request_seconds_count{route="/recommend"}'] == 2
+    assert after[f'llmemb_catalogue_items{{bundle="{bundle_id}",source="bundle"}}'] == 40
     assert "Heat" not in text
 
 
-def test_dead_encoder_makes_the_service_unready_and_leaves_the_rest(tiny_bundle: Path, tmp_path: Path) -> None:
-    """503 says which part; recommendations by ids go on, embedding answers 503."""
-    app = create_app(make_settings(tiny_bundle, tmp_path / "state", ready_seconds=0))
+def samples(client: TestClient) -> dict[str, float]:
+    """Every sample of the metrics, but for the time at which it was first counted."""
+    lines = [line for line in client.get("/metrics").text.splitlines() if not line.startswith("#")]
+    values = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+    return {name: value for name, value in values.items() if "_created" not in name and "_bucket" not in name}
+
+
+def test_dead_encoder_leaves_the_rest_and_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Readiness says so and stays 200; recommendations by ids go on, embedding answers 503 until there is another."""
+    app = create_app(make_settings(tiny_bundle, tmp_path / "state", ready_seconds=0, encoder_url=None))
+    item = {"items": [{"id": "x", "attributes": HEAT}]}
     with TestClient(app) as client:
-        _kill_encoder(app)
-        response = client.get("/readyz")
-        problem = response.json()
+        encoder = app.state.runtime.versions.current.encoder
+        assert isinstance(encoder, EncoderProcess)
+        with _no_new_encoder(encoder):
+            os.kill(_pid(encoder), signal.SIGKILL)
+            wait_until(lambda: encoder.pid is None, "the service notices")
+            ready = client.get("/readyz")
+            embedded = client.post("/embed_items", json=item)
 
-        assert response.status_code == 503
-        assert problem["code"] == "not_ready"
-        assert problem["checks"]["encoder"] == "stopped"
-        assert problem["checks"]["sequence_model_and_index"] == "ok"
-        assert client.get("/healthz").status_code == 200
-        assert client.post("/recommend", json={"history": ["1"]}).status_code == 200
-        response = client.post("/embed_items", json={"items": [{"id": "x", "attributes": HEAT}]})
-        assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+            assert ready.status_code == 200
+            assert ready.json()["status"] == "degraded"
+            assert ready.json()["checks"] == dict.fromkeys(PARTS, "ok") | {"encoder": "starts again"}
+            assert client.get("/healthz").status_code == 200
+            assert client.post("/recommend", json={"history": ["1"]}).status_code == 200
+            assert (embedded.status_code, embedded.json()["code"]) == (503, "encoder_unavailable")
+            assert int(embedded.headers["Retry-After"]) >= 1
+        wait_until(lambda: encoder.pid is not None, "there is another encoder")
+
+        assert client.post("/embed_items", json=item).status_code == 200
+        assert client.get("/readyz").json()["status"] == "ready"
+        assert "llmemb_encoder_restarts_total 1.0" in client.get("/metrics").text
 
 
-def _kill_encoder(app: FastAPI) -> None:
-    queue = app.state.engine.embedder._queue
-    queue.close()
-    wait_until(lambda: not queue.alive, "the encoder's thread ends")
+@contextmanager
+def _no_new_encoder(encoder: EncoderProcess) -> Iterator[None]:
+    """Hold the process that starts encoders."""
+    host = encoder._host.pid
+    assert host is not None
+    os.kill(host, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(host, signal.SIGCONT)
+
+
+def _pid(encoder: EncoderProcess) -> int:
+    assert encoder.pid is not None
+    return encoder.pid
 
 
 @pytest.mark.parametrize("name", ["items.parquet", "encoder/model.safetensors", "manifest.json"])
@@ -98,7 +145,7 @@ def test_service_refuses_a_state_folder_in_use(tiny_bundle: Path, tmp_path: Path
 def test_service_refuses_a_device_that_is_not_there(tiny_bundle: Path, tmp_path: Path) -> None:
     """The start fails and names the setting."""
     with (
-        pytest.raises(ConfigError, match="LLMEMB_DEVICE"),
-        running(make_settings(tiny_bundle, tmp_path / "state", device="cuda:99")),
+        pytest.raises(EncoderError, match="LLMEMB_DEVICE"),
+        running(make_settings(tiny_bundle, tmp_path / "state", device="cuda:99", encoder_url=None)),
     ):
         pass

@@ -10,19 +10,20 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.service import HEAT, ServeProcess
+from tests.support.service import HEAT, ServeProcess, shared_encoder_url
 
 
 def test_acknowledged_items_survive_kill_9(tiny_bundle: Path, tmp_path: Path) -> None:
     """Every item that was answered with 200 before the process was killed is there after the next start."""
     acknowledged = []
-    with ServeProcess(tiny_bundle, tmp_path / "state") as service:
+    encoder = {"LLMEMB_ENCODER_URL": shared_encoder_url()}
+    with ServeProcess(tiny_bundle, tmp_path / "state", **encoder) as service:
         for i in range(5):
             items = [{"id": f"{i}-{j}", "attributes": {**HEAT, "title": f"Heat {i} {j}"}} for j in range(3)]
             assert service.post("/embed_items", {"items": items, "index": True}).status_code == 200
             acknowledged += [item["id"] for item in items]
         assert service.end(signal.SIGKILL) == -signal.SIGKILL
-    with ServeProcess(tiny_bundle, tmp_path / "state") as service:
+    with ServeProcess(tiny_bundle, tmp_path / "state", **encoder) as service:
         answer = service.post("/recommend", {"history": ["1"], "k": 100}).json()
         exit_code = service.end(signal.SIGTERM)
 
@@ -32,12 +33,13 @@ def test_acknowledged_items_survive_kill_9(tiny_bundle: Path, tmp_path: Path) ->
 
 
 def test_sigterm_ends_the_process_after_its_requests(tiny_bundle: Path, tmp_path: Path) -> None:
-    """A request that runs when the signal comes is answered."""
+    """A request that runs when the signal comes is answered, and the encoder's process ends too."""
     with ServeProcess(tiny_bundle, tmp_path / "state", LLMEMB_BATCH_TOKENS="1") as service:
         items = [{"id": str(i), "attributes": {"title": f"{i}"}} for i in range(300)]
         answers: list[httpx2.Response] = []
         sender = threading.Thread(target=lambda: answers.append(service.post("/embed_items", {"items": items})))
         sender.start()
+        encoder = children_of(service.process.pid)
         while "llmemb_queue_items 0.0" in httpx2.get(f"{service.url}/metrics").text:
             assert sender.is_alive(), "the request was over before it was seen to run"
         assert service.end(signal.SIGTERM) == 0
@@ -45,6 +47,16 @@ def test_sigterm_ends_the_process_after_its_requests(tiny_bundle: Path, tmp_path
 
     assert answers[0].status_code == 200
     assert len(answers[0].json()["embeddings"]) == 300
+    assert encoder
+    assert not [pid for pid in encoder if Path(f"/proc/{pid}").exists()]
+    assert "Traceback" not in service.output
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    children = [int(child) for child in text.split()]
+    return children + [each for child in children for each in children_of(child)]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +65,11 @@ def test_sigterm_ends_the_process_after_its_requests(tiny_bundle: Path, tmp_path
         (["--bundle", "nowhere"], {}, "nowhere is no bundle: it has no manifest.json"),
         (["--bundle", "x"], {"LLMEMB_MAX_KK": "1"}, "did you mean LLMEMB_MAX_K?"),
         ([], {}, "LLMEMB_BUNDLE is not set, nor --bundle given"),
-        (["--bundle", "x", "--host", "192.0.2.1"], {}, "cannot listen on 192.0.2.1 port 8000"),
+        (
+            ["--bundle", "x", "--host", "192.0.2.1"],
+            {"LLMEMB_API_KEYS_FILE": "keys"},  # without them a warning comes first
+            "cannot listen on 192.0.2.1 port 8000",
+        ),
     ],
 )
 def test_start_that_fails_says_why_in_a_sentence(

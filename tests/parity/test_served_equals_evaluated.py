@@ -55,6 +55,17 @@ class Served:
         return answer
 
 
+@pytest.fixture(scope="module")
+def encoder_url(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The service of one trained bundle, which embeds for those of every bundle of the made-up catalogue.
+
+    All share an LLM, and each service holds what it gets against its own bundle when it starts.
+    """
+    folder = trained_run(tmp_path_factory.getbasetemp(), tiny_llm, "sasrec").folder
+    with serving(make_settings(folder / "bundle", tmp_path_factory.mktemp("encoder"))) as (_, url):
+        yield f"{url}/v1"
+
+
 @pytest.fixture(
     scope="module",
     params=[
@@ -72,6 +83,7 @@ def served(
     request: pytest.FixtureRequest, tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     """Each sequence model, with options, on the made-up catalogue; the real model on real data; the demo, if any."""
+    embedded_by: dict[str, str] = {}
     if request.param == "smoke":
         config = load_config(REPOSITORY / "training" / "configs" / "smoke.toml")
         if not (REPOSITORY / config.encoder.base).is_file() or not (REPOSITORY / config.prepare.path).is_dir():
@@ -84,7 +96,8 @@ def served(
             pytest.skip("there is no runs/demo/bundle: `make demo-bundle` trains it")
     else:
         folder = trained_run(tmp_path_factory.getbasetemp(), tiny_llm, *request.param).folder
-    settings = make_settings(folder / "bundle", tmp_path_factory.mktemp("state"))
+        embedded_by["encoder_url"] = request.getfixturevalue("encoder_url")
+    settings = make_settings(folder / "bundle", tmp_path_factory.mktemp("state"), **embedded_by)
     with (
         serving(settings) as (_, url),
         httpx2.Client(base_url=url, timeout=DEADLINE_SECONDS) as client,
@@ -137,14 +150,16 @@ def test_unknown_item_of_the_same_text_has_the_semantic_embedding(served: Served
         assert np.dot(vector, semantic[row]) / np.linalg.norm(vector) / np.linalg.norm(semantic[row]) >= COSINE
 
 
-def test_new_item_is_recommended_without_training(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_new_item_is_recommended_without_training(
+    tiny_llm: Path, encoder_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """A film that nobody has seen, posted with `index: true`, is returned for somebody who likes its kind.
 
     It says what a film of one genre says; after three films of the genre it is among the ten best, and after three
     of another genre it is not before them.
     """
     folder = trained_run(tmp_path_factory.getbasetemp(), tiny_llm, "gru4rec", COSINE_AND_TERM).folder
-    settings = make_settings(folder / "bundle", tmp_path_factory.mktemp("state"))
+    settings = make_settings(folder / "bundle", tmp_path_factory.mktemp("state"), encoder_url=encoder_url)
     film = catalogue_items()["western-6"]
     with serving(settings) as (_, url), httpx2.Client(base_url=url, timeout=DEADLINE_SECONDS) as client:
         served = Served(folder, read_bundle(folder / "bundle"), client)

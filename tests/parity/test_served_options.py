@@ -3,7 +3,7 @@
 The bundles are random; `test_served_equals_evaluated.py` takes trained ones from the evaluation to the service.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -31,9 +31,12 @@ class Served:
     bundle: Bundle
     client: TestClient
 
-    def recommend(self, history: list[str], k: int) -> tuple[list[str], Array]:
+    def recommend(
+        self, history: Sequence[str | dict[str, object]], k: int, **options: object
+    ) -> tuple[list[str], Array]:
         """Return what the service recommends: ids and scores."""
-        response = self.client.post("/recommend", json={"history": history, "k": k, "exclude_history": False})
+        body = {"history": list(history), "k": k, "exclude_history": False} | options
+        response = self.client.post("/recommend", json=body)
         assert response.status_code == 200, response.text
         items = response.json()["items"]
         return [item["id"] for item in items], np.array([item["score"] for item in items], dtype=np.float32)
@@ -112,6 +115,25 @@ def test_served_top_k_is_that_of_a_dense_matrix(served: Served) -> None:
         assert found == [ids[row] for row in best]
 
 
+def test_filtered_top_k_is_that_of_a_dense_matrix(served: Served) -> None:
+    """The best of those that pass, with the scores that they have without a filter; reasons change nothing."""
+    bundle = served.bundle
+    ids, rows = bundle.items.ids, [3, 1, 4]
+    scores = dense_scores(bundle, rows)
+    dramas = [row for row in range(len(ids)) if "Drama" in bundle.items.attributes(row)["genres"]]
+    passing = [row for row in np.argsort(-scores, kind="stable") if row in dramas and row not in {*rows, dramas[0]}]
+    filters = {"categories_any": ["Drama"], "deny": [ids[dramas[0]]]}
+
+    for explain in (False, True):
+        found, found_scores = served.recommend(
+            [ids[row] for row in rows], 5, filters=filters, exclude_history=True, explain=explain
+        )
+
+        np.testing.assert_allclose(found_scores, scores[passing[:5]], rtol=TOLERANCE, atol=TOLERANCE)
+        assert found == [ids[row] for row in passing[:5]]
+    assert len(passing) >= 5
+
+
 def test_catalogue_items_embedded_again_are_the_stored_ones(served: Served) -> None:
     """By their attributes alone the items have their stored embeddings, of unit length where scoring is by cosine."""
     bundle = served.bundle
@@ -145,10 +167,7 @@ def test_history_of_an_added_item_counts_as_its_twin(served: Served) -> None:
     expected = dense_scores(bundle, [3, twin])
 
     for entry in ("twin", {"attributes": attributes}):
-        response = served.client.post(
-            "/recommend", json={"history": [bundle.items.ids[3], entry], "k": 100, "exclude_history": False}
-        )
-        scores = {item["id"]: item["score"] for item in response.json()["items"]}
+        scores = dict(zip(*served.recommend([bundle.items.ids[3], entry], 100), strict=True))
         np.testing.assert_allclose([scores[item_id] for item_id in bundle.items.ids], expected, rtol=1e-3, atol=1e-3)
 
 

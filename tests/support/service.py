@@ -101,7 +101,8 @@ class ServeProcess:
         self.process = subprocess.Popen(
             self._command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        self._reader = threading.Thread(target=self._read)
+        # A daemon: the interpreter waits for other threads before it runs what `atexit` was given.
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         wait_until(lambda: bool(self.url) or self.process.poll() is not None, f"a URL in:\n{self.output}")
         assert self.url, self.output

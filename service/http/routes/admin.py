@@ -84,13 +84,14 @@ def _swapped(swap: Swap) -> SwapResponse:
 
 def _describe(versions: Versions) -> BundlesResponse:
     experiment = versions.experiment
-    loaded = [LoadedBundle(bundle_id=versions.current.bundle.manifest.id, name=versions.current.name, role="current")]
-    if versions.previous is not None:
-        previous = versions.previous
-        loaded.append(LoadedBundle(bundle_id=previous.bundle.manifest.id, name=previous.name, role="previous"))
-    body = None
-    if experiment is not None:
-        bundle_id = experiment.engine.bundle.manifest.id
-        loaded.append(LoadedBundle(bundle_id=bundle_id, name=experiment.engine.name, role="experiment"))
-        body = ExperimentBody(bundle_id=bundle_id, share=experiment.share)
-    return BundlesResponse(loaded=loaded, experiment=body, loading=versions.loading, found=versions.found())
+    return BundlesResponse(
+        loaded=[
+            LoadedBundle(bundle_id=engine.bundle.manifest.id, name=engine.name, role=role)
+            for role, engine in versions.loaded().items()
+        ],
+        experiment=None
+        if experiment is None
+        else ExperimentBody(bundle_id=experiment.engine.bundle.manifest.id, share=experiment.share),
+        loading=versions.loading,
+        found=versions.found(),
+    )

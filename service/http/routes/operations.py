@@ -76,7 +76,7 @@ async def info(engine: EngineDep, settings: SettingsDep) -> InfoResponse:
             name: getattr(settings, name)
             for name in (
                 "max_body_bytes", "max_items_per_request", "max_value_characters", "max_history_items", "max_k",
-                "max_added_items", "queue_max_items",
+                "max_filter_values", "max_added_items", "queue_max_items", "rank_max_waiting",
             )
         },
         versions={"llmemb": __version__, "python": platform.python_version()}

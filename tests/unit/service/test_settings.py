@@ -50,10 +50,11 @@ def test_settings_refuse_a_bad_value_by_its_name(monkeypatch: pytest.MonkeyPatch
         load_settings({"bundle": Path("x")})
 
 
-def test_settings_refuse_a_queue_that_holds_no_whole_request() -> None:
+@pytest.mark.parametrize("name", ["queue_max_items", "rank_max_waiting"])
+def test_settings_refuse_a_queue_that_holds_no_whole_request(name: str) -> None:
     """Such a request could never be answered."""
-    with pytest.raises(ConfigError, match=r"^queue_max_items is 10"):
-        load_settings({"bundle": Path("x"), "queue_max_items": 10})
+    with pytest.raises(ConfigError, match=f"^{name} is 10"):
+        load_settings({"bundle": Path("x"), name: 10})
 
 
 def test_settings_treat_an_empty_variable_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,11 +64,15 @@ def test_settings_treat_an_empty_variable_as_unset(monkeypatch: pytest.MonkeyPat
     assert load_settings({"bundle": Path("x")}).redis_url is None
 
 
-def test_settings_hide_the_redis_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the text of the settings nor an error shows it."""
-    monkeypatch.setenv("LLMEMB_REDIS_URL", "redis://:hunter2@localhost")
+@pytest.mark.parametrize("name", ["redis_url", "encoder_api_key", "milvus_token"])
+def test_settings_hide_secrets(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Neither the text of the settings nor an error shows one."""
+    monkeypatch.setenv(f"LLMEMB_{name.upper()}", "redis://:hunter2@localhost")
 
     assert "hunter2" not in repr(load_settings({"bundle": Path("x")}))
+    with pytest.raises(ConfigError) as refused:
+        load_settings({"bundle": Path("x"), "max_k": 0})
+    assert "hunter2" not in str(refused.value)
 
 
 def test_settings_cannot_be_changed() -> None:

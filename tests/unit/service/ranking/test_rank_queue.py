@@ -117,7 +117,7 @@ def test_a_full_queue_says_when_to_come_again(tiny_bundle: Path) -> None:
     bundle, gate = gated(read_bundle(tiny_bundle))
 
     async def run() -> None:
-        async with recommending(bundle, rank_max_waiting=3) as parts:
+        async with recommending(bundle, rank_max_waiting=3, max_items_per_request=3) as parts:
             calls = [asyncio.ensure_future(parts.queue.rank([request(parts, row)])) for row in (1, 2)]
             await reached(gate)
             with pytest.raises(OverloadedError) as refused:
