@@ -18,6 +18,10 @@ SEEDS ?= 42 43 44
 # Of `fuzz`; the seed is another each time, and is printed.
 EXAMPLES ?= 1000
 SEED ?= $(shell date +%s)
+# Of `soak`.
+SOAK_SECONDS ?= 300
+KILLS ?= 20
+CYCLES ?= 50
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
@@ -39,7 +43,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz docs
+.PHONY: help install check fix test demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak docs
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -92,6 +96,10 @@ bench-quality: $(INSTALLED)  ## our vanilla SASRec beside RecBole's, on the spli
 
 fuzz: $(INSTALLED)  ## Schemathesis over every route, a longer run with other requests: EXAMPLES for each route, SEED
 	SCHEMATHESIS_EXAMPLES=$(EXAMPLES) SCHEMATHESIS_SEED=$(SEED) $(BIN)/pytest -q tests/contract/test_schemathesis.py
+
+soak: $(INSTALLED)  ## an hour's requests in SOAK_SECONDS, 50 starts and stops, 20 kills: nothing may grow or be lost
+	SOAK_SECONDS=$(SOAK_SECONDS) CYCLES=$(CYCLES) KILLS=$(KILLS) \
+	  $(BIN)/pytest -q tests/integration/test_endurance.py tests/integration/test_crashes.py
 
 docs: $(INSTALLED)  ## write the generated pages anew
 	$(BIN)/python -m service.settings_page > docs/settings.md
