@@ -9,6 +9,7 @@ From the outside in:
 4. API keys: who is not allowed costs no more than this, and nothing of the body is read.
 5. rate limit: it counts by the key that was found.
 6. body: its length and its time.
+7. item ids: how the path is read.
 """
 
 from fastapi import FastAPI
@@ -19,6 +20,7 @@ from service.guard.key_ring import KeyRing
 from service.guard.rate_limiter import RateLimiter
 from service.guard.rate_middleware import RateMiddleware
 from service.http.body_limit import BodyLimitMiddleware
+from service.http.item_path import ItemPathMiddleware
 from service.http.request_middleware import REQUEST_ID_HEADER, RequestMiddleware
 from service.http.security_headers import SecurityHeadersMiddleware
 from service.settings import Settings
@@ -37,6 +39,7 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """
     app.state.tracing = tracing = Tracing()
     # The last one added is the outermost.
+    app.add_middleware(ItemPathMiddleware)
     app.add_middleware(
         BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds
     )

@@ -38,7 +38,7 @@ def small_app(**settings: Any) -> FastAPI:
         server_timing.record("rank", 0.002)
         return {"id": request.state.request_id}
 
-    @app.put("/items/{item_id:path}")
+    @app.put("/items/{item_id}")
     async def put_item(item_id: str) -> str:
         return item_id
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 
 from llmemb.api.items import (
     EmbedItemsRequest,
@@ -27,6 +27,7 @@ from service.http.cursor import decode_cursor, encode_cursor
 from service.http.dependencies import EngineDep, SettingsDep
 from service.http.disconnect import unless_disconnected
 from service.http.examples import EMBED_EXAMPLES, PATCH_EXAMPLES, PUT_EXAMPLES
+from service.http.item_path import ItemId
 from service.http.openapi import problem_responses
 from service.http.parsing.items import check_limit, parse_items, parse_patch, parse_put
 
@@ -35,7 +36,6 @@ router = APIRouter(tags=["items"])
 _BODY = ("invalid_json", "body_too_large", "unsupported_media_type", "invalid_request")
 _EMBEDDING = ("overloaded", "encoder_unavailable", "deadline")
 _WRITING = ("catalogue_full", "storage")
-ItemId = Annotated[str, Path(description="The item's id; it may hold slashes.")]
 
 
 @router.post(
@@ -109,9 +109,8 @@ async def search_items(
     )
 
 
-# Before `/items/{item_id:path}`, which would take it for an id.
 @router.get(
-    "/items/{item_id:path}/similar",
+    "/items/{item_id}/similar",
     summary="Items like one of the catalogue",
     responses=problem_responses("item_not_found", "invalid_request", "internal", "not_ready"),
 )
@@ -137,7 +136,7 @@ async def similar_items(
 
 
 @router.get(
-    "/items/{item_id:path}",
+    "/items/{item_id}",
     summary="An item of the catalogue",
     responses=problem_responses("item_not_found", "internal", "not_ready"),
 )
@@ -147,7 +146,7 @@ async def get_item(item_id: ItemId, engine: EngineDep) -> ItemResponse:
 
 
 @router.put(
-    "/items/{item_id:path}",
+    "/items/{item_id}",
     summary="Add an item, or put it in place of the one with its id",
     responses={
         201: {"model": ItemResponse, "description": "The item is new."},
@@ -175,7 +174,7 @@ async def put_item(
 
 
 @router.patch(
-    "/items/{item_id:path}",
+    "/items/{item_id}",
     summary="Change an item's categories or availability",
     responses=problem_responses(*_BODY, "item_not_found", "storage", "internal", "not_ready"),
 )
@@ -188,7 +187,7 @@ async def patch_item(
 
 
 @router.delete(
-    "/items/{item_id:path}",
+    "/items/{item_id}",
     status_code=204,
     response_class=Response,
     summary="Take an item out of the catalogue",
