@@ -22,7 +22,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.service import shared_encoder_url
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
-KILLS = int(os.environ.get("KILLS", "5"))
+KILLS = int(os.environ.get("KILLS", "4"))
 WRITERS = 4
 CHANGES_EACH_TIME = 24
 """Acknowledged before a kill, at least."""

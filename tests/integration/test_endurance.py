@@ -31,13 +31,13 @@ from tests.support.load import Load, Work, tell
 from tests.support.redis_server import RedisServer
 from tests.support.service import HEAT, make_settings, shared_encoder_url
 
-CYCLES = int(os.environ.get("CYCLES", "20"))
+CYCLES = int(os.environ.get("CYCLES", "15"))
 WARM_CYCLES = 10
 """After which caches of libraries and pools of threads are full."""
 CYCLE_MEGABYTES = 0.25
 """By which a cycle may let the process grow: less than an app or a bundle takes."""
 
-SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "10"))
+SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "6"))
 HOUR_REQUESTS = 36_000
 """Ten a second for an hour."""
 HOUR_SECONDS = 300

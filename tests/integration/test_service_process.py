@@ -10,26 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.service import HEAT, ServeProcess, shared_encoder_url
-
-
-def test_acknowledged_items_survive_kill_9(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Every item that was answered with 200 before the process was killed is there after the next start."""
-    acknowledged = []
-    encoder = {"LLMEMB_ENCODER_URL": shared_encoder_url()}
-    with ServeProcess(tiny_bundle, tmp_path / "state", **encoder) as service:
-        for i in range(5):
-            items = [{"id": f"{i}-{j}", "attributes": {**HEAT, "title": f"Heat {i} {j}"}} for j in range(3)]
-            assert service.post("/embed_items", {"items": items, "index": True}).status_code == 200
-            acknowledged += [item["id"] for item in items]
-        assert service.end(signal.SIGKILL) == -signal.SIGKILL
-    with ServeProcess(tiny_bundle, tmp_path / "state", **encoder) as service:
-        answer = service.post("/recommend", {"history": ["1"], "k": 100}).json()
-        exit_code = service.end(signal.SIGTERM)
-
-    assert set(acknowledged) <= {item["id"] for item in answer["items"]}
-    assert exit_code == 0, service.output
-    assert "Traceback" not in service.output
+from tests.support.service import ServeProcess
 
 
 def test_sigterm_ends_the_process_after_its_requests(tiny_bundle: Path, tmp_path: Path) -> None:
