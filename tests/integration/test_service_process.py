@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from tests.support.service import ServeProcess
+from tests.support.waiting import wait_until
 
 
 def test_sigterm_ends_the_process_after_its_requests(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_sigterm_ends_the_process_after_its_requests(tiny_bundle: Path, tmp_path
     assert answers[0].status_code == 200
     assert len(answers[0].json()["embeddings"]) == 300
     assert encoder
-    assert not [pid for pid in encoder if Path(f"/proc/{pid}").exists()]
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in encoder), "the encoder's processes end too")
     assert "Traceback" not in service.output
 
 
