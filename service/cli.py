@@ -16,6 +16,7 @@ import uvicorn
 import uvloop
 
 from llmemb.errors import ConfigError
+from service import lasting_memory
 from service.guard.open_warning import warn_if_open
 from service.settings import Settings, load_settings
 from service.sight.logs import configure_logging
@@ -81,6 +82,7 @@ async def _serve(settings: Settings) -> None:
                 )
             )
             _stop_on_signals(server)
+            lasting_memory.settle()
             listener.listen(_BACKLOG)  # so that whoever reads the line below can connect
             host, port = listener.getsockname()[:2]
             address = f"[{host}]" if ":" in host else host

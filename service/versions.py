@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 from llmemb.bundle import MANIFEST_FILE
 from llmemb.bundle.read import read_manifest
 from llmemb.errors import LlmembError
+from service import lasting_memory
 from service.chosen_bundle import write_chosen_bundle
 from service.encoding.cache import open_cache
 from service.engine import Engine, Shared, open_engine
@@ -244,6 +245,7 @@ class Versions:
                 await asyncio.sleep(settings.embed_timeout_seconds + settings.rank_timeout_seconds)
             finally:
                 await engine.close()
+            lasting_memory.settle()
 
         task = asyncio.ensure_future(close_later())
         self._retiring.add(task)
