@@ -1,4 +1,4 @@
-"""`service.lasting_memory`: what stays is left out of collections, and what has become garbage meanwhile is not kept."""
+"""`service.lasting_memory`: what stays is left out of collections, and garbage is freed by the next call."""
 
 import gc
 import weakref
