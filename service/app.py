@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from llmemb import __version__
+from service.http.lean_route import LeanMiddleware
 from service.http.middleware_stack import add_middleware
 from service.http.openapi import describe
 from service.http.problem_handlers import add_problem_handlers
@@ -31,6 +32,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(routes.router)
     app.mount(documentation.ASSETS_PATH, documentation.swagger_assets())
     add_problem_handlers(app)
+    # Innermost: all that stands around routes stands around these too.
+    app.add_middleware(LeanMiddleware, router=recommend.router)
     add_middleware(app, settings, app.state.metrics)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's own way to replace it
     return app

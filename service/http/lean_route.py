@@ -1,42 +1,77 @@
-"""A route for small bodies that come often: the body is read and checked in one step, and nothing else is looked up."""
+"""Routes for small bodies that come often: the body is read and checked in one step, and nothing else is looked up."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, get_args
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llmemb.errors import LlmembError
+from service.http.problem_handlers import problem_of
 
 JSON = "application/json"
 
 
-class LeanRoute(APIRoute):
-    """Calls `endpoint(body=..., request=...)`, which has no other parameters and returns a `Response`.
+class LeanMiddleware:
+    """Calls a route's `endpoint(body=..., request=...)`, which has no other parameters and returns a `Response`.
 
-    Reading JSON, checking it and looking up dependencies take FastAPI longer than a recommendation takes. A body that
-    pydantic can read as it came needs none of that. Any other goes FastAPI's way, so faults are found and told as on
-    every other route, and the description is FastAPI's own.
+    FastAPI's way to a route, through its routers, exit stacks and dependencies, takes longer than a recommendation. A
+    body that pydantic can read as it came needs none of that. Any other goes FastAPI's way, so faults are found and
+    told as on every other route, and the description is FastAPI's own.
+
+    Args:
+        app: FastAPI's way.
+        router: has the routes, each a POST.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
-        fastapi_way = super().get_route_handler()
-        endpoint, model = self.endpoint, _body_model(self.endpoint)
+    def __init__(self, app: ASGIApp, router: APIRouter) -> None:
+        self.app = app
+        self._routes = {route.path: _Lean(route) for route in _api_routes(router)}
 
-        async def handle(request: Request) -> Response:
-            if request.headers.get("content-type") != JSON:
-                return await fastapi_way(request)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it."""
+        route = self._routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if route is None or Headers(scope=scope).get("content-type") != JSON:
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            content = await request.body()
             try:
-                body = model.model_validate_json(await request.body())
+                body = route.model.model_validate_json(content)
             except ValidationError:
-                return await fastapi_way(request)
-            response: Response = await endpoint(body=body, request=request)
-            return response
+                await self.app(scope, _again(content, receive), send)
+                return
+            scope["route"] = route.route  # what the log and the metrics call it
+            response = await route.endpoint(body=body, request=request)
+        except (LlmembError, HTTPException) as error:
+            response = problem_of(request, error)
+        await response(scope, receive, send)
 
-        return handle
+
+class _Lean:
+    """A route, and what is called without it."""
+
+    def __init__(self, route: APIRoute) -> None:
+        self.route = route
+        self.endpoint: Callable[..., Coroutine[Any, Any, Response]] = route.endpoint
+        annotation = route.endpoint.__annotations__["body"]
+        self.model: type[BaseModel] = next(iter(get_args(annotation)), annotation)
 
 
-def _body_model(endpoint: Callable[..., Any]) -> type[BaseModel]:
-    annotation = endpoint.__annotations__["body"]
-    model: type[BaseModel] = next(iter(get_args(annotation)), annotation)
-    return model
+def _api_routes(router: APIRouter) -> Iterable[APIRoute]:
+    return [route for route in router.routes if isinstance(route, APIRoute)]
+
+
+def _again(content: bytes, receive: Receive) -> Receive:
+    """Give a body that was read once more, then what comes after it."""
+    messages: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again

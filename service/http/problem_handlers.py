@@ -40,6 +40,15 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
 
 
+def problem_of(request: Request, error: LlmembError | HTTPException) -> Response:
+    """Make the answer for an error that no handler has seen.
+
+    Raises:
+        Exception: the error itself, where it is no error of a request.
+    """
+    return _our_error(request, error) if isinstance(error, LlmembError) else _http_error(request, error)
+
+
 def _our_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, LlmembError) or error.code not in PROBLEMS:
         raise error  # no error of a request: a bug, answered as one

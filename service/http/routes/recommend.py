@@ -15,7 +15,7 @@ from service.errors import UnknownEntriesError
 from service.http.dependencies import runtime_of, settings_of
 from service.http.disconnect import unless_disconnected
 from service.http.examples import RECOMMEND_BATCH_EXAMPLES, RECOMMEND_EXAMPLES
-from service.http.lean_route import JSON, LeanRoute
+from service.http.lean_route import JSON
 from service.http.openapi import problem_responses
 from service.http.parsing.recommend import check_number_of_requests, parse_queries, parse_query, places_of
 from service.http.recommendation_json import batch_json, recommendation_json
@@ -23,7 +23,8 @@ from service.ranking.query import Query
 from service.ranking.recommendation import Recommendation
 from service.storage.session_store import SessionStore
 
-router = APIRouter(tags=["recommendations"], route_class=LeanRoute)
+router = APIRouter(tags=["recommendations"])
+"""Answered by `LeanMiddleware`; FastAPI describes it, and tells the faults of bodies."""
 
 _PROBLEMS = problem_responses(
     "invalid_json", "body_too_large", "unsupported_media_type", "invalid_request", "unknown_item", "overloaded",
