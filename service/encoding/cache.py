@@ -6,9 +6,10 @@ from typing import Protocol
 from cachetools import LRUCache
 
 from service.encoding.prompt_encoder import RawEmbedding
-from service.encoding.redis_cache import RedisCache, connect
+from service.encoding.redis_cache import RedisCache
 from service.settings import Settings
 from service.sight.metrics import Metrics
+from service.storage.redis_connections import connect
 
 
 class VectorCache(Protocol):
@@ -65,7 +66,7 @@ def open_cache(settings: Settings, metrics: Metrics) -> VectorCache:
     if settings.redis_url is None:
         return MemoryCache(settings.cache_max_items)
     return RedisCache(
-        connect(settings.redis_url, settings.redis_timeout_seconds),
+        connect(settings),
         prefix=settings.redis_prefix,
         max_items=settings.cache_max_items,
         ttl_seconds=settings.cache_ttl_seconds,

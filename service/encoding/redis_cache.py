@@ -7,13 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
-from pydantic import SecretStr
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from llmemb.errors import ConfigError
 from service.encoding.prompt_encoder import RawEmbedding
 from service.sight.metrics import Metrics
 
@@ -119,23 +115,6 @@ class RedisCache:
         self._retry_at = time.monotonic() + self._retry_seconds
         # The kind alone: a message may hold the address.
         logger.warning("Redis failed (%s); going on without it", type(error).__name__)
-
-
-def connect(url: SecretStr, timeout_seconds: float) -> Redis:
-    """Make a client that gives up after `timeout_seconds` and does not try again.
-
-    Raises:
-        ConfigError: it is no Redis URL; the message does not show it.
-    """
-    try:
-        return Redis.from_url(
-            url.get_secret_value(),
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError:
-        raise ConfigError("LLMEMB_REDIS_URL: not a Redis URL, such as redis://host:6379/0") from None
 
 
 def _to_bytes(embedding: RawEmbedding) -> bytes:

@@ -1,6 +1,6 @@
 """Routes for small bodies that come often: the body is read and checked in one step, and nothing else is looked up."""
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, get_args
 
 from fastapi import APIRouter, Request, Response
@@ -30,7 +30,7 @@ class LeanMiddleware:
 
     def __init__(self, app: ASGIApp, router: APIRouter) -> None:
         self.app = app
-        self._routes = {route.path: _Lean(route) for route in _api_routes(router)}
+        self._routes = {route.path: _Lean(route) for route in router.routes if isinstance(route, APIRoute)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI has it."""
@@ -61,10 +61,6 @@ class _Lean:
         self.endpoint: Callable[..., Coroutine[Any, Any, Response]] = route.endpoint
         annotation = route.endpoint.__annotations__["body"]
         self.model: type[BaseModel] = next(iter(get_args(annotation)), annotation)
-
-
-def _api_routes(router: APIRouter) -> Iterable[APIRoute]:
-    return [route for route in router.routes if isinstance(route, APIRoute)]
 
 
 def _again(content: bytes, receive: Receive) -> Receive:
