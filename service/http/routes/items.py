@@ -3,6 +3,7 @@
 import asyncio
 from typing import Annotated
 
+import numpy as np
 from fastapi import APIRouter, Body, Query, Request, Response
 
 from llmemb.api.items import (
@@ -61,16 +62,13 @@ async def embed_items(
         # Not cut off by a client that goes: begun is done.
         await engine.catalogue.put(items, vectors)
     dim = engine.bundle.manifest.dim
+    embeddings = item_vectors(engine.bundle, [item.id for item in items], np.stack(vectors))[:, :dim]
     return EmbedItemsResponse(
         bundle_id=engine.bundle.manifest.id,
         dimension=dim,
         embeddings=[
-            ItemEmbedding(
-                id=item.id,
-                embedding=item_vectors(engine.bundle, [item.id], each.vector[None])[0, :dim].tolist(),
-                cached=each.cached,
-            )
-            for item, each in zip(items, semantic, strict=True)
+            ItemEmbedding(id=item.id, embedding=embedding, cached=each.cached)
+            for item, each, embedding in zip(items, semantic, embeddings.tolist(), strict=True)
         ],
     )
 
