@@ -16,6 +16,7 @@ from llmemb.api.problem import Problem
 from llmemb.api.recommend import RecommendBatchResponse, RecommendRequest, RecommendResponse
 from llmemb.api.sessions import SessionResponse
 from service.catalogue.changes import RemoveItem
+from service.http.lean_route import LeanMiddleware
 from service.http.middleware_stack import add_middleware
 from service.http.problem_handlers import add_problem_handlers
 from service.http.routes import recommend, sessions
@@ -73,6 +74,7 @@ def served(tiny_bundle: Path, full_bundle: Path, tmp_path: Path) -> Iterator[Ser
     app.include_router(recommend.router)
     app.include_router(sessions.router)
     add_problem_handlers(app)
+    app.add_middleware(LeanMiddleware, router=recommend.router)
     add_middleware(app, Settings(bundle=tiny_bundle), metrics)
     with TestClient(app) as client:
         yield Served(client, *opened)
