@@ -15,6 +15,8 @@ from cachetools import LRUCache
 WINDOW_SECONDS = 60.0
 MAX_CALLERS = 50_000
 """Callers that are remembered, about 10 MB; the one that has not asked for the longest time is forgotten first."""
+ROUNDING = 1e-6
+"""Of a request, far above what floats lose on the way: who waits exactly as told is never told to wait again."""
 
 
 @dataclass(slots=True)
@@ -40,7 +42,8 @@ class RateLimiter:
         number, elapsed = divmod(self._clock(), WINDOW_SECONDS)
         window = self._window(caller, int(number))
         share = 1 - elapsed / WINDOW_SECONDS
-        if window.count + window.previous * share < limit:
+        room = limit - window.count
+        if room > 0 and window.previous * share < room + ROUNDING:
             window.count += 1
             return None
         return _wait(window, limit, elapsed)
