@@ -9,7 +9,7 @@ import numpy as np
 from llmemb.index.hits import Array, Hits, best_hits
 from llmemb.index.library import faiss
 from llmemb.index.row_filter import RowFilter
-from llmemb.index.scoring import score_rows, table_of
+from llmemb.index.scoring import rough_products, score_rows, table_of
 
 _PRODUCT_SHARE = 0.25
 """From this share of passing rows on a query takes part in the batch's matrix product; below, its rows are scored one
@@ -41,15 +41,14 @@ class FlatSearch:
         step = max(1, _PRODUCT_SCORES // max(1, num_rows))
         for start in range(0, len(together), step):
             part = together[start : start + step]
-            scores = queries[part] @ self._table.T
+            scores = rough_products(queries[part], self._table)
             for i, row_scores in zip(part, scores, strict=True):
                 hits[i] = self._best(queries[i], row_scores, ks[i], filters[i])
         return hits
 
     def _best(self, query: Array, scores: Array, k: int, row_filter: RowFilter) -> Hits:
         """Return the k best that pass, by a first look `scores` `(N,)`, which is overwritten."""
-        if row_filter.excluded:
-            scores[row_filter.excluded_rows()] = -np.inf
+        scores[row_filter.excluded] = -np.inf
         passing = None if row_filter.mask is None else np.flatnonzero(row_filter.mask)
         if passing is not None:
             scores = scores[passing]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Rows = NDArray[np.int64]
+NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Hits:
     @classmethod
     def none(cls) -> "Hits":
         """Return the answer without any row."""
-        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+        return cls(NO_ROWS, np.empty(0, dtype=np.float32))
 
 
 def best_hits(rows: Rows, scores: Array, k: int) -> Hits:

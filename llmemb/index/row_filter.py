@@ -1,12 +1,11 @@
 """Which rows of an index one query may get."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb.index.hits import Rows
+from llmemb.index.hits import NO_ROWS, Rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,32 +14,25 @@ class RowFilter:
 
     Args:
         mask: `(N,)`, true where a row passes; None lets all through.
-        excluded: further rows that do not pass, each of them a row of the index.
+        excluded: further rows that do not pass, ascending, each once and each a row of the index.
     """
 
     mask: NDArray[np.bool_] | None = None
-    excluded: Collection[int] = ()
-
-    def excluded_rows(self) -> Rows:
-        """Return the excluded rows, each once and in order."""
-        return np.unique(np.fromiter(self.excluded, dtype=np.int64, count=len(self.excluded)))
+    excluded: Rows = field(default_factory=lambda: NO_ROWS)
 
     def count(self, num_rows: int) -> int:
         """Return how many of `num_rows` rows pass."""
         passing = num_rows if self.mask is None else int(np.count_nonzero(self.mask))
-        if not self.excluded:
-            return passing
-        excluded = self.excluded_rows()
-        return passing - (len(excluded) if self.mask is None else int(np.count_nonzero(self.mask[excluded])))
+        return passing - (len(self.excluded) if self.mask is None else int(np.count_nonzero(self.mask[self.excluded])))
 
     def passing(self, num_rows: int) -> Rows:
         """Return those of `num_rows` rows that pass, in order."""
         if self.mask is None:
-            return np.delete(np.arange(num_rows), self.excluded_rows())
+            return np.delete(np.arange(num_rows), self.excluded)
         rows = np.flatnonzero(self.mask)
-        return rows[~np.isin(rows, self.excluded_rows())] if self.excluded else rows
+        return rows[~np.isin(rows, self.excluded)] if len(self.excluded) else rows
 
     def passes(self, rows: Rows) -> NDArray[np.bool_]:
         """Return which of some rows pass."""
         passing = np.ones(len(rows), dtype=np.bool_) if self.mask is None else self.mask[rows]
-        return passing & ~np.isin(rows, self.excluded_rows()) if self.excluded else passing
+        return passing & ~np.isin(rows, self.excluded) if len(self.excluded) else passing

@@ -7,6 +7,7 @@ depend on nothing but the query and the row, so equal vectors get equal scores a
 from typing import Any
 
 import numpy as np
+import torch
 
 from llmemb.index.hits import Array, Rows
 from llmemb.index.library import faiss
@@ -34,3 +35,12 @@ def score_rows(table: Array, query: Array, rows: Rows) -> Array:
             *map(faiss.swig_ptr, (scores, query, table, rows)), table.shape[1], 1, len(rows)
         )
     return scores
+
+
+def rough_products(queries: Array, table: Array) -> Array:
+    """Return the inner products `(B, N)` of queries `(B, D)` with all rows, as a matrix product rounds them.
+
+    It is torch's, which keeps to the threads that the caller's thread was given; NumPy's takes every core.
+    """
+    products: Array = (torch.from_numpy(queries) @ torch.from_numpy(table).T).numpy()
+    return products

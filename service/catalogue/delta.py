@@ -10,7 +10,7 @@ import numpy as np
 
 from llmemb.index import Hits
 from llmemb.index.hits import best_hits
-from llmemb.index.scoring import score_rows
+from llmemb.index.scoring import rough_products, score_rows
 from service.catalogue.changes import Array
 from service.catalogue.columns import Column
 from service.catalogue.filters import Passing
@@ -67,7 +67,7 @@ def search_exactly(
         vectors: of the rows `start..start + n`, `(n, D)`.
         start: the first of these rows.
     """
-    products = queries @ vectors.T
+    products = rough_products(queries, vectors)
     # A matrix product rounds by where a row stands: it says which rows are near the best, and those are scored exactly.
     slack = ROUNDING * np.sqrt(np.einsum("bd,bd->b", queries, queries) * np.einsum("nd,nd->n", vectors, vectors).max())
     hits = []

@@ -91,15 +91,15 @@ class Passing:
     def row_filter(self, stop: int) -> RowFilter:
         """Return the filter of an index over the first `stop` rows."""
         if self._groups:
-            return RowFilter(self.mask(0, stop), ())
+            return RowFilter(self.mask(0, stop))
         refused, mask, excluded = self._refused, None, self.excluded
         if len(refused) <= FEW_ROWS:
             excluded = np.union1d(excluded, refused.rows) if len(refused) else excluded
         else:
             mask = self.visibility.mask(stop, available_only=self.filters.available is True)
         if len(excluded) > MANY_EXCLUDED:
-            return RowFilter(self.mask(0, stop), ())
-        return RowFilter(mask, excluded[: np.searchsorted(excluded, stop)].tolist())
+            return RowFilter(self.mask(0, stop))
+        return RowFilter(mask, excluded[: np.searchsorted(excluded, stop)])
 
     def mask(self, start: int, stop: int) -> Mask:
         """Return which of the rows `start..stop` pass, `(stop - start,)`."""

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb.index import Rows
+from llmemb.index import NO_ROWS, Rows
 from service.catalogue.filters import Passing
-from service.catalogue.row_sets import NO_ROWS
 from service.catalogue.table import categories_of
 
 MOST_CATEGORIES = 4096

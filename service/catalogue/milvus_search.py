@@ -77,7 +77,7 @@ class Window:
     def _mask(self) -> Mask:
         given = self.row_filter.mask
         mask = np.ones(self.stop - self.start, dtype=np.bool_) if given is None else given[self.start : self.stop]
-        excluded = self.row_filter.excluded_rows() - self.start
+        excluded = self.row_filter.excluded - self.start
         excluded = excluded[(excluded >= 0) & (excluded < len(mask))]
         if len(excluded):
             mask = mask if given is None else mask.copy()

@@ -8,16 +8,15 @@ import immutables
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb.index import Rows
+from llmemb.index import NO_ROWS, Rows
 from service.catalogue.columns import Column
 
 Mask = NDArray[np.bool_]
-NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 
 def as_rows(rows: Collection[int]) -> Rows:
     """Return rows as an ascending array without duplicates."""
-    return np.unique(np.fromiter(rows, dtype=np.int64, count=len(rows))) if rows else NO_ROWS
+    return np.array(sorted(set(rows)), dtype=np.int64) if rows else NO_ROWS
 
 
 class RowSet:

@@ -14,14 +14,14 @@ import numpy as np
 
 from llmemb.api.recommend import Filters
 from llmemb.bundle import Bundle
-from llmemb.index import Hits, Rows, merge_hits
+from llmemb.index import NO_ROWS, Hits, Rows, merge_hits
 from llmemb.index.hits import best_hits
 from llmemb.index.scoring import score_rows
 from llmemb.item import Attributes, attributes_from_json
 from service.catalogue.changes import Array
 from service.catalogue.delta import Delta, search_exactly
 from service.catalogue.filters import Passing, Visibility
-from service.catalogue.row_sets import NO_ROWS, CategoryRows, as_rows
+from service.catalogue.row_sets import CategoryRows, as_rows
 from service.catalogue.segment import FaissSegment, SegmentIndex
 from service.catalogue.table import Table, categories_of, rows_by_category, tail_popularity
 
@@ -144,12 +144,14 @@ class Snapshot:
         return vector
 
     def vectors(self, rows: Rows) -> Array:
-        """Return the vectors `(n, D)` of ascending rows."""
-        first = int(np.searchsorted(rows, len(self.table)))
-        vectors = self.table.vectors[rows[:first]]
-        if first == len(rows):
-            return vectors
-        return np.concatenate([vectors, self.delta.vectors.rows[rows[first:] - len(self.table)]])
+        """Return the vectors `(n, D)` of rows, in their order."""
+        in_table = rows < len(self.table)
+        if in_table.all():
+            return self.table.vectors[rows]
+        vectors = np.empty((len(rows), self.bundle.space.width), dtype=np.float32)
+        vectors[in_table] = self.table.vectors[rows[in_table]]
+        vectors[~in_table] = self.delta.vectors.rows[rows[~in_table] - len(self.table)]
+        return vectors
 
     def selection(self, filters: Filters, excluded_rows: Collection[int]) -> Passing:
         """Return which rows pass `filters` and are not excluded; ids that are not here are passed over."""

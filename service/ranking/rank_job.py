@@ -4,7 +4,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +27,8 @@ class RankRequest:
     bundle: Bundle
     snapshot: Snapshot
     """Of the bundle's catalogue."""
-    history: Array | None
-    """Item vectors `(n, D)`, the oldest first; None: the most popular items come."""
+    history: Sequence[int | Array]
+    """Each entry the row of an item or an item vector `(D,)`, the oldest first; empty: the most popular items come."""
     k: int
     filters: Filters
     excluded: Collection[int]
@@ -47,7 +47,8 @@ class Ranking:
 def rank_together(requests: Sequence[RankRequest]) -> list[Ranking]:
     """Answer requests: one pass of the sequence model for each bundle, one search for each snapshot."""
     hits: dict[int, Hits] = {}
-    queries = _queries(requests)
+    histories = _histories(requests)
+    queries = _queries(requests, histories)
     for places in _groups(queries, [id(request.snapshot) for request in requests]):
         snapshot = requests[places[0]].snapshot
         found = snapshot.search(
@@ -57,14 +58,40 @@ def rank_together(requests: Sequence[RankRequest]) -> list[Ranking]:
         )
         hits.update(zip(places, found, strict=True))
     return [
-        Ranking(hits[place], _contributions(request, hits[place])) if place in hits else _popular(request)
+        Ranking(hits[place], _contributions(request, histories[place], hits[place]))
+        if place in hits
+        else _popular(request)
         for place, request in enumerate(requests)
     ]
 
 
-def _queries(requests: Sequence[RankRequest]) -> dict[int, Array]:
+def _histories(requests: Sequence[RankRequest]) -> dict[int, Array]:
+    """Place of a request with a history -> its item vectors `(n, D)`, read together for each snapshot."""
+    histories: dict[int, Array] = {}
+    asked = [place for place, request in enumerate(requests) if request.history]
+    for places in _groups(asked, [id(request.snapshot) for request in requests]):
+        entries = [entry for place in places for entry in requests[place].history]
+        vectors = _vectors(requests[places[0]].snapshot, entries)
+        start = 0
+        for place in places:
+            stop = start + len(requests[place].history)
+            histories[place] = vectors[start:stop]
+            start = stop
+    return histories
+
+
+def _vectors(snapshot: Snapshot, entries: Sequence[int | Array]) -> Array:
+    """Return the item vectors `(n, D)` of a history's entries."""
+    rows = [entry for entry in entries if isinstance(entry, int)]
+    found = snapshot.vectors(np.array(rows, dtype=np.int64))
+    if len(rows) == len(entries):
+        return found
+    of_rows = iter(found)
+    return np.stack([next(of_rows) if isinstance(entry, int) else entry for entry in entries])
+
+
+def _queries(requests: Sequence[RankRequest], histories: Mapping[int, Array]) -> dict[int, Array]:
     """Place of a request with a history -> its session vector `(D,)`."""
-    histories = {place: request.history for place, request in enumerate(requests) if request.history is not None}
     queries: dict[int, Array] = {}
     for places in _groups(histories, [id(request.bundle) for request in requests]):
         bundle = requests[places[0]].bundle
@@ -86,9 +113,8 @@ def _popular(request: RankRequest) -> Ranking:
     return Ranking(request.snapshot.popular(request.k, passing))
 
 
-def _contributions(request: RankRequest, hits: Hits) -> Array | None:
-    if not request.explain or request.history is None or not len(hits.rows):
+def _contributions(request: RankRequest, history: Array, hits: Hits) -> Array | None:
+    if not request.explain or not len(hits.rows):
         return None
-    items = np.stack([request.snapshot.vector(row) for row in hits.rows.tolist()])
     model, semantic_term = request.bundle.sequence_model, request.bundle.semantic_term
-    return contributions(model, request.history, items, semantic_term)
+    return contributions(model, history, request.snapshot.vectors(hits.rows), semantic_term)

@@ -1,16 +1,11 @@
-"""A query's history, looked up in a snapshot of the catalogue. `D` the width of item vectors."""
+"""A query's history, looked up in a snapshot of the catalogue."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from llmemb.item import Attributes
 from service.catalogue.snapshot import Snapshot
 from service.ranking.query import HistoryEntry, Query
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,21 +22,6 @@ class HistoryRead:
     def inline(self) -> list[Attributes]:
         """The attributes of the entries that are given by them, in their order."""
         return [entry for entry in self.entries if not isinstance(entry, int)]
-
-    def vectors(self, snapshot: Snapshot, inline: Iterator[Array]) -> Array | None:
-        """Return the entries' item vectors, `(n, D)`; None where there is no entry.
-
-        Args:
-            snapshot: the one that the history was looked up in.
-            inline: an item vector `(D,)` for each entry given by its attributes.
-        """
-        if not self.entries:
-            return None
-        vectors = np.empty((len(self.entries), snapshot.bundle.space.width), dtype=np.float32)
-        # Row by row: numpy lets the other threads run while it does more at once, and then waits for its turn.
-        for place, entry in enumerate(self.entries):
-            vectors[place] = snapshot.vector(entry) if isinstance(entry, int) else next(inline)
-        return vectors
 
 
 def read_history(query: Query, snapshot: Snapshot, reach: int) -> tuple[HistoryRead, list[str]]:

@@ -110,7 +110,7 @@ class Recommender:
             RankRequest(
                 bundle=self._bundle,
                 snapshot=snapshot,
-                history=history.vectors(snapshot, inline),
+                history=[entry if isinstance(entry, int) else next(inline) for entry in history.entries],
                 k=query.k,
                 filters=query.filters,
                 excluded=history.excluded,

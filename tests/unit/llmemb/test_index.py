@@ -1,5 +1,6 @@
 """`llmemb.index`: the same answer as ranking the whole table by hand, whatever the filter."""
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from llmemb.errors import BundleCorruptError
-from llmemb.index import Array, Hits, IndexKind, ItemIndex, RowFilter, choose_spec, merge_hits
+from llmemb.index import NO_ROWS, Array, Hits, IndexKind, ItemIndex, RowFilter, Rows, choose_spec, merge_hits
 
 KINDS: tuple[IndexKind, ...] = ("flat", "hnsw", "ivf")
 ALL = RowFilter()
@@ -25,10 +26,15 @@ def searches(draw: st.DrawFn) -> tuple[Array, Array, list[int], list[RowFilter]]
     table = draw(hnp.arrays(np.float32, (num_items, 2), elements=WHOLE))
     queries = draw(hnp.arrays(np.float32, (num_queries, 2), elements=WHOLE))
     ks = draw(st.lists(st.integers(1, 60), min_size=num_queries, max_size=num_queries))
-    rows = st.sets(st.integers(0, num_items - 1)) if num_items else st.just(set())
+    rows = st.sets(st.integers(0, num_items - 1)) if num_items else st.just(set[int]())
     masks = st.none() | hnp.arrays(np.bool_, num_items)
-    filters = st.builds(RowFilter, masks, rows | rows.map(sorted) | st.just(()))
+    filters = st.builds(RowFilter, masks, rows.map(as_rows) | st.just(NO_ROWS))
     return table, queries, ks, draw(st.lists(filters, min_size=num_queries, max_size=num_queries))
+
+
+def as_rows(rows: Iterable[int]) -> Rows:
+    """Rows as a filter has them."""
+    return np.array(sorted(rows), dtype=np.int64)
 
 
 def passes(row: int, row_filter: RowFilter) -> bool:
@@ -90,7 +96,7 @@ def test_ties_over_the_whole_table_come_by_row(k: int) -> None:
     """Of a thousand equal items the first k rows come, in their order, even with an excluded one among them."""
     table = np.ones((1000, 4), dtype=np.float32)
 
-    (hits,) = ItemIndex.build(table).search(np.ones((1, 4), dtype=np.float32), [k], [RowFilter(excluded={1})])
+    (hits,) = ItemIndex.build(table).search(np.ones((1, 4), dtype=np.float32), [k], [RowFilter(excluded=as_rows({1}))])
 
     assert hits.rows.tolist() == [0, *range(2, k + 1)]
 
@@ -116,7 +122,7 @@ def test_answer_does_not_depend_on_the_other_queries(num_queries: int, kind: Ind
     queries = random_table(num_queries, 16, seed=1)
     index = ItemIndex.build(table, choose_spec(2000, kind))
     mask = np.arange(2000) % 3 > 0
-    filters = [RowFilter((None, mask)[i % 2], {i}) for i in range(num_queries)]
+    filters = [RowFilter((None, mask)[i % 2], as_rows({i})) for i in range(num_queries)]
     ks = [1 + i % 20 for i in range(num_queries)]
 
     together = index.search(queries, ks, filters)
@@ -129,7 +135,7 @@ def test_answer_does_not_depend_on_the_other_queries(num_queries: int, kind: Ind
 def test_types_of_an_answer(kind: IndexKind) -> None:
     """Rows are int64 and scores float32, for an empty answer too."""
     index = ItemIndex.build(np.ones((3, 2), dtype=np.float32), choose_spec(3, kind))
-    filters = [ALL, RowFilter(excluded={0, 1, 2}), RowFilter(np.zeros(3, dtype=np.bool_))]
+    filters = [ALL, RowFilter(excluded=as_rows({0, 1, 2})), RowFilter(np.zeros(3, dtype=np.bool_))]
 
     answers = index.search(np.ones((3, 2), dtype=np.float32), [2, 2, 2], filters)
 
@@ -184,7 +190,7 @@ def test_index_survives_a_file(kind: IndexKind, tmp_path: Path) -> None:
     read.write(tmp_path / "b.faiss")
 
     assert (len(read), read.dim, read.spec) == (3000, 8, spec)
-    filters = [RowFilter(excluded={0})]
+    filters = [RowFilter(excluded=as_rows({0}))]
     assert as_pairs(read.search(table[:1], [5], filters)[0]) == as_pairs(index.search(table[:1], [5], filters)[0])
     assert (tmp_path / "a.faiss").read_bytes() == (tmp_path / "b.faiss").read_bytes()
 

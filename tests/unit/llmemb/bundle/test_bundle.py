@@ -312,7 +312,7 @@ def test_bundle_with_another_index_gives_the_same_answers(
     """HNSW and IVF are read as what they are, and written again from the manifest they are the same bundle."""
     other = read_bundle(write_tiny_bundle(tmp_path / "a", tiny_llm, index=kind))
     again = write_bundle(tmp_path / "b", **parts_of(other))
-    queries, filters = bundle.item_vectors[:5], [RowFilter(excluded={row}) for row in range(5)]
+    queries, filters = bundle.item_vectors[:5], [RowFilter(excluded=np.array([row])) for row in range(5)]
 
     assert other.index.spec == other.manifest.index
     assert (other.index.spec.kind, other.index.spec.recall_at_10, other.index.spec.recall_queries) == (kind, 1.0, 40)

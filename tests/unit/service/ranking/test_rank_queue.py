@@ -19,9 +19,8 @@ from tests.support.service import DEADLINE_SECONDS
 
 def request(parts: Recommending, *rows: int, **others: Any) -> RankRequest:
     """A request after items of the bundle."""
-    history = parts.bundle.item_vectors[list(rows)] if rows else None
     made = RankRequest(
-        bundle=parts.bundle, snapshot=parts.snapshot, history=history, k=10, filters=Filters(), excluded=set(rows)
+        bundle=parts.bundle, snapshot=parts.snapshot, history=rows, k=10, filters=Filters(), excluded=set(rows)
     )
     return replace(made, **others)
 
@@ -158,7 +157,7 @@ def test_only_the_request_at_fault_fails(tiny_bundle: Path) -> None:
         async with recommending(bundle) as parts:
             first = asyncio.ensure_future(parts.queue.rank([request(parts, 1)]))
             await reached(gate)
-            wrong = request(parts, 2, history=np.zeros((2, 3), dtype=np.float32))
+            wrong = request(parts, 2, history=[np.zeros(3, dtype=np.float32)])
             calls = [parts.queue.rank([each]) for each in (request(parts, 3), wrong, request(parts, 4))]
             both = asyncio.gather(*calls, return_exceptions=True)
             await asyncio.sleep(0)
