@@ -52,7 +52,9 @@ class _Work:
 
 
 class Batcher:
-    """Jobs in, messages out; first come, first served.
+    """Jobs in, messages out; the one with the fewest prompts left first, of equals the one that came first.
+
+    So what a shopper waits for does not stand behind a whole catalogue that is embedded again.
 
     Args:
         batch_tokens: bound on the tokens of a batch, padding included; a single longer prompt goes alone.
@@ -106,6 +108,7 @@ class Batcher:
             self._cancelled = set()
         self._works = [work for work in self._works if work.job.id not in cancelled]
         self._works += [work for work in incoming if work.job.id not in cancelled and self._tokenise(model, work)]
+        self._works.sort(key=lambda work: len(work.waiting))
         return True
 
     def _tokenise(self, model: LanguageModel, work: _Work) -> bool:

@@ -17,15 +17,16 @@ import numpy as np
 
 from llmemb.errors import EncoderError
 from service.encoding.frames import BatchDone, Cancel, Job, JobDone, JobFailed, Ready, Refused, pack, read_from_encoder
+from service.encoding.host_process import Connection
 from service.encoding.prompt_encoder import RawEmbedding
 from service.encoding.worker import WorkerOptions
-from service.encoding.worker_host import Connection, WorkerHost
+from service.encoding.worker_host import WorkerHost
 from service.errors import EncoderUnavailableError, OverloadedError
 from service.sight import server_timing
 from service.sight.metrics import Metrics
 
 START_SECONDS = 300.0
-"""How long a worker may take until it is ready; past it the whole process is started anew."""
+"""How long a worker may take until it is ready; past it another process is to start it."""
 QUICK_DEATH_SECONDS = 10.0
 """A worker that lived shorter than this lets the next one wait."""
 LONGEST_PAUSE_SECONDS = 5.0
@@ -51,23 +52,33 @@ class _Answer:
         return [RawEmbedding(vector, count) for vector, count in zip(vectors, self.done.tokens, strict=True)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A job that is not finished."""
+
+    num_prompts: int
+    answered: asyncio.Future[_Answer]
+
+
 class EncoderProcess:
     """A `PromptEncoder`; use it on one event loop.
 
     Args:
         options: of the process.
         max_items: prompts that may wait for the LLM or be in it.
-        stall_seconds: a worker that has work and says nothing for so long is killed.
+        timeout_seconds: how long a caller waits. Who would wait longer is refused at once, and a worker that has work
+            and says nothing for twice as long is killed.
         metrics: told of depth, batches and restarts.
     """
 
-    def __init__(self, options: WorkerOptions, *, max_items: int, stall_seconds: float, metrics: Metrics) -> None:
+    def __init__(self, options: WorkerOptions, *, max_items: int, timeout_seconds: float, metrics: Metrics) -> None:
         self._host = WorkerHost(options)
         self._max_items = max_items
-        self._stall_seconds = stall_seconds
+        self._timeout_seconds = timeout_seconds
+        self._stall_seconds = 2 * timeout_seconds
         self._metrics = metrics
         self._connection: Connection | None = None
-        self._jobs: dict[int, asyncio.Future[_Answer]] = {}
+        self._jobs: dict[int, _Waiting] = {}
         self._last_id = 0
         self._num_items = 0
         self._seconds_per_item = 0.01
@@ -95,22 +106,20 @@ class EncoderProcess:
         """See `PromptEncoder`.
 
         Raises:
-            OverloadedError: there is no room for all of them.
+            OverloadedError: there is no room for all of them, or they would wait for too long.
             EncoderUnavailableError: the encoder starts again, ended during the work, or failed at it.
         """
         if not prompts:
             return []
         if self._connection is None:
             raise EncoderUnavailableError(_STARTING, RETRY_SECONDS)
-        if self._num_items + len(prompts) > self._max_items:
-            wait = min(60, max(1, math.ceil(self._num_items * self._seconds_per_item)))
-            raise OverloadedError(f"too many texts wait for the encoder; try again in {wait} s", wait)
+        self._make_sure_of_room(len(prompts))
         if not self._jobs:
             self._progress_at = time.monotonic()
         self._last_id += 1
         job = Job(id=self._last_id, prompts=list(prompts))
         answered: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
-        self._jobs[job.id] = answered
+        self._jobs[job.id] = _Waiting(len(prompts), answered)
         self._count(len(prompts))
         try:
             # What the socket does not take yet is kept here; `max_items` bounds it.
@@ -129,7 +138,7 @@ class EncoderProcess:
         """See `PromptEncoder`; embeds something, unless other work is the proof already."""
         if self._connection is None:
             return "starts again"
-        if self._jobs and time.monotonic() - self._progress_at < self._stall_seconds / 2:
+        if self._jobs and time.monotonic() - self._progress_at < self._timeout_seconds:
             return None
         try:
             await self.encode([_PROBE])
@@ -144,6 +153,14 @@ class EncoderProcess:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._disconnect("the encoder has stopped")
         await self._host.close()
+
+    def _make_sure_of_room(self, num_prompts: int) -> None:
+        # Smaller jobs go first, see `Batcher`. Where nothing goes before a job it is taken, be it ever so large.
+        before = sum(job.num_prompts for job in self._jobs.values() if job.num_prompts <= num_prompts)
+        in_time = not before or (before + num_prompts) * self._seconds_per_item <= self._timeout_seconds
+        if self._num_items + num_prompts > self._max_items or not in_time:
+            wait = min(60, max(1, math.ceil(before * self._seconds_per_item)))
+            raise OverloadedError(f"too many texts wait for the encoder; try again in {wait} s", wait)
 
     def _count(self, change: int) -> None:
         self._num_items += change
@@ -194,19 +211,19 @@ class EncoderProcess:
     def _take(self, message: object, payload: bytes) -> None:
         self._progress_at = time.monotonic()
         if isinstance(message, BatchDone):
-            # A running mean: what `Retry-After` is guessed from.
+            # A running mean: how long a job would wait is guessed from it.
             self._seconds_per_item += 0.2 * (message.seconds / message.items - self._seconds_per_item)
             self._metrics.batch_items.observe(message.items)
             self._metrics.batch_tokens.observe(message.tokens)
             self._metrics.batch_seconds.observe(message.seconds)
         elif isinstance(message, JobDone | JobFailed):
-            answered = self._jobs.pop(message.id, None)
-            if answered is None or answered.done():
+            job = self._jobs.pop(message.id, None)
+            if job is None or job.answered.done():
                 return  # its caller has left
             if isinstance(message, JobDone):
-                answered.set_result(_Answer(message, payload))
+                job.answered.set_result(_Answer(message, payload))
             else:
-                answered.set_exception(EncoderUnavailableError(f"the encoder failed at this ({message.error})"))
+                job.answered.set_exception(EncoderUnavailableError(f"the encoder failed at this ({message.error})"))
 
     async def _watch(self) -> None:
         """Cut off a worker that has work and makes no progress; the next one's start kills it."""
@@ -221,8 +238,8 @@ class EncoderProcess:
     def _disconnect(self, reason: str) -> None:
         connection, self._connection, self.pid = self._connection, None, None
         jobs, self._jobs = self._jobs, {}
-        for answered in jobs.values():
-            if not answered.done():
-                answered.set_exception(EncoderUnavailableError(reason, RETRY_SECONDS))
+        for job in jobs.values():
+            if not job.answered.done():
+                job.answered.set_exception(EncoderUnavailableError(reason, RETRY_SECONDS))
         if connection is not None:
             connection.writer.transport.abort()

@@ -19,6 +19,7 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
         EncoderUnavailableError: the server does not answer.
         OverloadedError: the server has no room.
     """
+    metrics.queue_max_items.set(settings.queue_max_items)
     if settings.encoder_url is None:
         process = EncoderProcess(
             WorkerOptions(
@@ -29,7 +30,7 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
                 batch_tokens=settings.batch_tokens,
             ),
             max_items=settings.queue_max_items,
-            stall_seconds=2 * settings.embed_timeout_seconds,
+            timeout_seconds=settings.embed_timeout_seconds,
             metrics=metrics,
         )
         await process.start()

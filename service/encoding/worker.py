@@ -4,8 +4,11 @@ To import the libraries takes many times longer than to load the LLM. So the pro
 imports them, and forks a worker for each connection that the service hands to it: a worker that died is replaced in the
 time of the loading. It loads nothing itself, since no thread and no device may be in use where a process forks.
 
-A worker lives as long as its connection, whatever becomes of the process that forked it.
-Standard input is the socket on which connections come; what anybody prints goes to standard error.
+It also forks a spare, which has the libraries from it and goes on in its place when it dies: a fork takes a few
+milliseconds and shares the memory, where an import takes seconds and hundreds of megabytes.
+
+A worker lives as long as its connection and a spare as long as its socket, whatever becomes of what forked them.
+Standard input is the socket on which orders come; what anybody prints goes to standard error.
 """
 
 import argparse
@@ -17,12 +20,18 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmemb.errors import EncoderError
 from service.encoding.batching import Batcher, LanguageModel
 from service.encoding.frames import FromEncoder, Job, Ready, Refused, pack, read_to_encoder
+
+WORKER = b"w"
+"""An order: fork a worker for the connection that comes with it."""
+SPARE = b"s"
+"""An order: fork a process that takes its orders from the socket that comes with it."""
 
 logger = logging.getLogger("encoder")
 
@@ -39,22 +48,35 @@ class WorkerOptions:
 
 
 def main(arguments: list[str]) -> None:
-    """Import the libraries, then keep one worker running for the newest connection."""
+    """Import the libraries, then fork what is asked for."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     control = _take_standard_input()
     _import_libraries(options.folder)
-    # What exists by now is left out of collections, so that the workers share its pages.
+    # What exists by now is left out of collections, so that what is forked shares its pages.
     gc.freeze()
-    worker: int | None = None
-    while (connection := _next_connection(control)) is not None:
-        _end(worker)
-        worker = os.fork()
-        if worker == 0:
-            control.close()
+    _take_orders(control, options)
+
+
+def _take_orders(control: socket.socket, options: WorkerOptions) -> None:
+    """Keep one worker and one spare, each for the newest socket, until the service has gone; a spare goes on here."""
+    _say_pid(control)
+    forked: dict[bytes, int] = {}
+    while (order := _next_order(control)) is not None:
+        kind, connection = order
+        _end(forked.pop(kind, None))
+        process = os.fork()
+        if process:
+            connection.close()
+            forked[kind] = process
+            continue
+        control.close()
+        if kind == WORKER:
             _work(connection, options)
-        connection.close()
-    _end(worker)
+        control, forked = connection, {}
+        _say_pid(control)
+    for process in forked.values():
+        _end(process)
 
 
 def _parse(arguments: list[str]) -> WorkerOptions:
@@ -69,6 +91,8 @@ def _parse(arguments: list[str]) -> WorkerOptions:
 
 def _take_standard_input() -> socket.socket:
     """Return the socket behind descriptor 0, and leave nothing behind 0 and 1 that a library could disturb."""
+    # uvloop leaves a second descriptor of it open. What is forked would keep that, and the socket would outlive us.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     control = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -89,17 +113,25 @@ def _import_libraries(folder: Path) -> None:
         logger.debug("the worker will say what is wrong with %s", folder)
 
 
-def _next_connection(control: socket.socket) -> socket.socket | None:
-    """Wait for a connection; None when the service has gone."""
-    _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
-    return socket.socket(fileno=descriptors[0]) if descriptors else None
+def _say_pid(control: socket.socket) -> None:
+    with suppress(OSError):  # the service has gone
+        control.send(b"%d" % os.getpid())
 
 
-def _end(worker: int | None) -> None:
-    """Kill a worker that the service has given up, and wait for its end."""
-    if worker is not None:
-        os.kill(worker, signal.SIGKILL)  # still ours, if only as a zombie
-        os.waitpid(worker, 0)
+def _next_order(control: socket.socket) -> tuple[bytes, socket.socket] | None:
+    """Wait for an order and its socket; None when the service has gone."""
+    try:
+        kind, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+    except ConnectionResetError:  # it had not read the pid
+        return None
+    return (kind, socket.socket(fileno=descriptors[0])) if descriptors else None
+
+
+def _end(process: int | None) -> None:
+    """Kill what was forked and the service has given up, and wait for its end."""
+    if process is not None:
+        os.kill(process, signal.SIGKILL)  # still ours, if only as a zombie
+        os.waitpid(process, 0)
 
 
 def _work(connection: socket.socket, options: WorkerOptions) -> None:

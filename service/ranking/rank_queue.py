@@ -57,6 +57,7 @@ class RankQueue:
         self._plain: deque[_Job] = deque()  # the thread's own, as the next one
         self._explained: deque[_Job] = deque()
         metrics.rank_waiting.set_function(lambda: self._waiting)
+        metrics.rank_max_waiting.set(self._max_waiting)
         self._thread = threading.Thread(target=self._run, name="rank", daemon=True)
         self._thread.start()
 
@@ -80,18 +81,23 @@ class RankQueue:
             NotReadyError: the thread has ended.
         """
         jobs = self._put_in(requests)
+        # Lighter than `asyncio.timeout`, which would be a part of a request's time that can be seen.
+        expiry = self._loop.call_later(self._timeout_seconds, self._expire, jobs)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                # What one request awaits is cancelled with it; so is a future, and so are those gathered.
-                rankings = [await jobs[0].future] if len(jobs) == 1 else await asyncio.gather(*_futures(jobs))
-        except TimeoutError as error:
-            raise DeadlineError(f"not recommended within {self._timeout_seconds:g} s") from error
+            # What one request awaits is cancelled with it; so is a future, and so are those gathered.
+            rankings = [await jobs[0].future] if len(jobs) == 1 else await asyncio.gather(*_futures(jobs))
         finally:
+            expiry.cancel()
             for job in jobs:
                 job.future.cancel()  # where one has failed the others are of no use
         record("queue", max(job.begun - job.put_in for job in jobs))
         record("rank", max(job.ended - job.begun for job in jobs))
         return rankings
+
+    def _expire(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            if not job.future.done():
+                job.future.set_exception(DeadlineError(f"not recommended within {self._timeout_seconds:g} s"))
 
     def _put_in(self, requests: Sequence[RankRequest]) -> list[_Job]:
         if self._closed or not self.alive:

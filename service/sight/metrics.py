@@ -46,6 +46,14 @@ class Metrics:
             "loaded_bundles", "Bundles in memory; role: current, previous or experiment.", "bundle", "role"
         )
         self.bundle_requests = self._counter("bundle_requests", "Requests by the bundle that answered.", "bundle")
+        self.problems = self._counter("problems", "Requests answered by a problem, by its code.", "code")
+
+        # The process.
+        self.start_time = self._gauge("start_time_seconds", "When the process began to serve, in seconds since 1970.")
+        self.start_time.set_to_current_time()
+        self.check_ok = self._gauge(
+            "check_ok", "1 where a part was well when `/readyz` was last asked, else 0.", "check"
+        )
 
         # Guard.
         self.key_requests = self._counter("key_requests", "Requests by the name of their API key.", "key")
@@ -59,6 +67,7 @@ class Metrics:
         self.cache_lookups = self._counter("cache_lookups", "Vectors looked for in the cache: hit or miss.", "result")
         self.redis_errors = self._counter("redis_errors", "Times that Redis failed or took too long.")
         self.queue_items = self._gauge("queue_items", "Items that wait for the encoder or are in it.")
+        self.queue_max_items = self._gauge("queue_max_items", "How many of these there may be.")
         self.batch_items = self._histogram("batch_items", "Items of a batch of the encoder.", _ITEMS)
         self.batch_tokens = self._histogram("batch_tokens", "Tokens of a batch of the encoder, with padding.", _TOKENS)
         self.batch_seconds = self._histogram("batch_seconds", "Time that the encoder took for a batch.", _SECONDS)
@@ -78,7 +87,10 @@ class Metrics:
         self.fold_errors = self._counter("fold_errors", "Times that folding failed.")
 
         # Recommendations.
+        self.rank_running = self._gauge("rank_running", "Requests for recommendations that are under way.")
+        self.rank_max_running = self._gauge("rank_max_running", "How many of these there may be.")
         self.rank_waiting = self._gauge("rank_waiting", "Recommendations that wait or are being computed.")
+        self.rank_max_waiting = self._gauge("rank_max_waiting", "How many of these there may be.")
         self.rank_batch = self._histogram("rank_batch", "Recommendations computed together.", _ITEMS)
         self.rank_seconds = self._histogram("rank_seconds", "Time for recommendations computed together.", _SECONDS)
         self.fallbacks = self._counter("fallbacks", "Recommendations by popularity, for want of a history.")
@@ -100,6 +112,8 @@ class Metrics:
             self.bundle_requests.labels(served.bundle_id).inc()
         if served.key_name is not None:
             self.key_requests.labels(served.key_name).inc()
+        if served.problem is not None:
+            self.problems.labels(served.problem).inc()
 
     def exposition(self) -> bytes:
         """Return all of it in Prometheus' text format."""

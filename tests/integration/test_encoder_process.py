@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from llmemb.bundle import read_bundle
@@ -22,7 +23,7 @@ from service.encoding.prompt_encoder import RawEmbedding
 from service.errors import DeadlineError, EncoderUnavailableError, OverloadedError
 from service.sight import server_timing
 from service.sight.metrics import Metrics
-from tests.support.encoder import RunningEncoder, encoder_options, running_encoder
+from tests.support.encoder import EncoderFamily, RunningEncoder, encoder_family, encoder_options, running_encoder
 from tests.support.tiny import tiny_prompts
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
@@ -155,6 +156,29 @@ def test_encoder_process_is_bounded_and_a_caller_who_leaves_frees_his_places(run
     assert batched_items(running.metrics) - before == 64
 
 
+def test_who_would_wait_too_long_is_refused_at_once(tiny_bundle: Path) -> None:
+    """By the work of those before; a smaller job goes before them, and is taken."""
+    with running_encoder(tiny_bundle, timeout_seconds=0.2) as running:
+        process = running.process
+
+        async def check() -> None:
+            os.kill(pid_of(process), signal.SIGSTOP)
+            try:
+                waiting = asyncio.create_task(process.encode(["long"] * 40))
+                await asyncio.sleep(0)
+                with pytest.raises(OverloadedError) as refused:
+                    await process.encode(["as long"] * 40)
+                assert refused.value.retry_after_seconds >= 1
+                small = asyncio.create_task(process.encode(["short"]))
+                await asyncio.sleep(0)
+                assert not small.done()
+            finally:
+                os.kill(pid_of(process), signal.SIGCONT)
+            await asyncio.wait([waiting, small])
+
+        running.loop.run(check())
+
+
 def batched_items(metrics: Metrics) -> float:
     lines = metrics.exposition().decode().splitlines()
     return float(next(line for line in lines if line.startswith("llmemb_batch_items_sum")).split()[1])
@@ -203,47 +227,76 @@ def test_a_killed_encoder_tells_its_callers_and_comes_back(running: RunningEncod
     assert b"llmemb_queue_items 0.0" in running.metrics.exposition()
 
 
+async def family_of(process: EncoderProcess) -> EncoderFamily:
+    host = psutil.Process(parent_of(pid_of(process)))
+    return await asyncio.to_thread(encoder_family, lambda: [host])
+
+
 def test_the_encoder_outlives_the_process_that_started_it(running: RunningEncoder) -> None:
-    """When the process that forks workers dies, nobody notices; the next worker comes from a new one."""
+    """When the process that forks workers dies, nobody notices; the next worker comes from its spare."""
     process = running.process
 
     async def check() -> None:
-        worker = pid_of(process)
-        host = parent_of(worker)
-        os.kill(host, signal.SIGKILL)
-        await asyncio.to_thread(wait_until, lambda: is_gone(host), "the host ends")
+        family = await family_of(process)
+        family.host.kill()
+        await asyncio.to_thread(wait_until, lambda: is_gone(family.host.pid), "the host ends")
         assert len(await process.encode(["still here"])) == 1
-        assert pid_of(process) == worker
-        os.kill(worker, signal.SIGKILL)
+        assert pid_of(process) == family.worker.pid
+        family.worker.kill()
         await serving_again(process)
+        assert parent_of(pid_of(process)) == family.spare.pid
+
+    running.loop.run(check())
+
+
+def test_the_spare_takes_over_where_worker_and_host_die_together(running: RunningEncoder) -> None:
+    """Again and again, and also after a spare died by itself; the libraries are imported only where all died."""
+    process = running.process
+
+    async def check() -> None:
+        first = await family_of(process)
+        first.spare.kill()
+        await asyncio.to_thread(wait_until, lambda: is_gone(first.spare.pid), "the spare ends")
+        session = os.getsid(first.host.pid)
+        for _ in range(2):
+            family = await family_of(process)
+            family.host.kill()
+            family.worker.kill()
+            await serving_again(process)
+            assert parent_of(pid_of(process)) == family.spare.pid
+            assert os.getsid(pid_of(process)) == session
+
+        family = await family_of(process)
+        for each in (family.spare, family.host, family.worker):
+            each.kill()
+        await serving_again(process)
+        assert os.getsid(pid_of(process)) != session
 
     running.loop.run(check())
 
 
 def test_a_hung_encoder_is_killed_and_replaced(tiny_bundle: Path) -> None:
     """One that has work and says nothing ends like a dead one; one without work is left alone. Closing ends all."""
-    with running_encoder(tiny_bundle, stall_seconds=1.0) as running:
+    with running_encoder(tiny_bundle, timeout_seconds=0.5) as running:
         process = running.process
 
-        async def check() -> int:
+        async def check() -> None:
             hung = pid_of(process)
             os.kill(hung, signal.SIGSTOP)
             with pytest.raises(EncoderUnavailableError):
                 await process.encode(["waits in vain"])
             assert len((await serving_again(process)).vector) == 32
             assert is_gone(hung)
-            return pid_of(process)
 
-        last = running.loop.run(check())
-        host = parent_of(last)
+        running.loop.run(check())
+        last = running.loop.run(family_of(process))
 
-    assert is_gone(last)
-    assert is_gone(host)
+    assert all(is_gone(each.pid) for each in (last.worker, last.host, last.spare))
 
 
 def test_an_encoder_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     """The start says what is wrong, and tries no second time."""
-    process = EncoderProcess(encoder_options(tmp_path), max_items=8, stall_seconds=60, metrics=Metrics())
+    process = EncoderProcess(encoder_options(tmp_path), max_items=8, timeout_seconds=30, metrics=Metrics())
 
     async def check() -> None:
         with pytest.raises(EncoderError, match="is no encoder folder"):
@@ -260,7 +313,7 @@ from service.sight.metrics import Metrics
 from tests.support.encoder import encoder_options
 
 async def main():
-    process = EncoderProcess(encoder_options(Path(sys.argv[1])), max_items=8, stall_seconds=60, metrics=Metrics())
+    process = EncoderProcess(encoder_options(Path(sys.argv[1])), max_items=8, timeout_seconds=30, metrics=Metrics())
     await process.start()
     print(process.pid, flush=True)
     await asyncio.Event().wait()

@@ -58,7 +58,7 @@ def _make_app(bundle_folder: Path, served: EmbeddingServer, max_items: int) -> F
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         options = encoder_options(bundle_folder)
-        process = EncoderProcess(options, max_items=max_items, stall_seconds=1000, metrics=served.metrics)
+        process = EncoderProcess(options, max_items=max_items, timeout_seconds=500, metrics=served.metrics)
         await process.start()
         served.process = process
         embedder = ItemEmbedder(

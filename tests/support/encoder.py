@@ -1,14 +1,17 @@
 """The encoder's process under test, on an event loop that several tests share."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from service.encoding.encoder_process import EncoderProcess
 from service.encoding.worker import WorkerOptions
 from service.sight.metrics import Metrics
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,40 @@ def encoder_options(bundle: Path, device: str = "cpu") -> WorkerOptions:
     return WorkerOptions(folder=bundle / "encoder", device=device, threads=1, nice=5, batch_tokens=512)
 
 
+@dataclass(frozen=True)
+class EncoderFamily:
+    """The worker, the process that forked it, and the spare of that one; all of one session."""
+
+    host: psutil.Process
+    spare: psutil.Process
+    worker: psutil.Process
+
+
+def encoder_family(hosts: Callable[[], Iterable[psutil.Process]]) -> EncoderFamily:
+    """Wait until one of `hosts`, asked for again and again, has a worker and a spare."""
+    found: list[EncoderFamily] = []
+
+    def find() -> bool:
+        with suppress(psutil.NoSuchProcess):
+            for host in hosts():
+                forked = [each for each in host.children() if each.status() != psutil.STATUS_ZOMBIE]
+                # A worker hears its connection by a thread; what forks has no thread but its own.
+                forked.sort(key=psutil.Process.num_threads)
+                if [process.num_threads() > 1 for process in forked] == [False, True]:
+                    found.append(EncoderFamily(host, *forked))
+        return bool(found)
+
+    wait_until(find, "the encoder has a worker and a spare")
+    return found[0]
+
+
 @contextmanager
-def running_encoder(bundle: Path, *, max_items: int = 64, stall_seconds: float = 1000.0) -> Iterator[RunningEncoder]:
+def running_encoder(bundle: Path, *, max_items: int = 64, timeout_seconds: float = 500.0) -> Iterator[RunningEncoder]:
     """Run the encoder of a bundle in its process."""
     metrics = Metrics()
-    process = EncoderProcess(encoder_options(bundle), max_items=max_items, stall_seconds=stall_seconds, metrics=metrics)
+    process = EncoderProcess(
+        encoder_options(bundle), max_items=max_items, timeout_seconds=timeout_seconds, metrics=metrics
+    )
     with asyncio.Runner() as loop:
         loop.run(process.start())
         try:

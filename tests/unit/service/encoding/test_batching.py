@@ -115,6 +115,19 @@ def test_batcher_shares_a_batch_between_jobs() -> None:
     assert run.model.batches == [["held"], ["x", "y", "z"]]
 
 
+def test_small_job_does_not_wait_behind_a_large_one() -> None:
+    """It goes before what a large job has left; of equal jobs the first one goes first."""
+    with running(batch_tokens=2) as run:
+        run.hold()
+        run.batcher.submit(Job(id=1, prompts=["large"] * 6))
+        run.batcher.submit(Job(id=2, prompts=["first"] * 2))
+        run.batcher.submit(Job(id=3, prompts=["second"] * 2))
+        run.model.gate.set()
+        run.wait_for(0, 1, 2, 3)
+
+    assert run.model.batches == [["held"], ["first"] * 2, ["second"] * 2, *[["large"] * 2] * 3]
+
+
 def test_batcher_drops_what_was_cancelled() -> None:
     """A job that nobody waits for never reaches the model; a cancelling that comes too late does nothing."""
     with running() as run:
