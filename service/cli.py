@@ -53,6 +53,9 @@ def openapi(arguments: list[str]) -> None:
 
 _BACKLOG = 2048
 """Connections that may wait to be accepted; uvicorn's own figure."""
+_ACCEPTED_AT_ONCE = 32
+"""Descriptors of the listening socket. uvloop accepts one connection of each in a turn of its loop (libuv/libuv#3696),
+and under load a turn is long: with a single one new clients wait for seconds before the service knows of them."""
 
 
 class _Server(uvicorn.Server):
@@ -67,13 +70,16 @@ async def _serve(settings: Settings) -> None:
     # The port first: it is the quicker to fail. It does not listen before all is loaded.
     with _bind(settings.host, settings.port) as listener:
         from service.app import create_app
+        from service.http.connection import connections
+        from service.http.middleware_stack import with_admission
 
         app = create_app(settings)
         # uvicorn's own lifespan protocol would turn our errors into a traceback and an exit code of its own.
         async with app.router.lifespan_context(app):
             server = _Server(
                 uvicorn.Config(
-                    app,
+                    with_admission(app, settings, app.state.metrics),
+                    http=connections(settings),
                     lifespan="off",
                     log_config=None,
                     access_log=False,
@@ -87,7 +93,7 @@ async def _serve(settings: Settings) -> None:
             host, port = listener.getsockname()[:2]
             address = f"[{host}]" if ":" in host else host
             print(f"serving on http://{address}:{port} (API at /docs)", flush=True)
-            await server.serve(sockets=[listener])
+            await server.serve(sockets=[listener, *(listener.dup() for _ in range(_ACCEPTED_AT_ONCE - 1))])
 
 
 def _bind(host: str, port: int) -> socket.socket:

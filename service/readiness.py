@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine import Engine
+from service.sight.metrics import Metrics
 from service.storage.storage import Storage
 from service.versions import Versions
 
@@ -42,13 +43,17 @@ class Readiness:
     Args:
         versions: the loaded bundles; the current one is asked.
         storage: asked whether it works.
+        metrics: told what the checks find.
         reuse_seconds: how long a result holds.
         timeout_seconds: how long one part may take.
     """
 
-    def __init__(self, versions: Versions, storage: Storage, *, reuse_seconds: float, timeout_seconds: float) -> None:
+    def __init__(
+        self, versions: Versions, storage: Storage, metrics: Metrics, *, reuse_seconds: float, timeout_seconds: float
+    ) -> None:
         self._versions = versions
         self._storage = storage
+        self._metrics = metrics
         self._reuse_seconds = reuse_seconds
         self._timeout_seconds = timeout_seconds
         self._one_at_a_time = asyncio.Lock()
@@ -71,6 +76,8 @@ class Readiness:
                 }
                 results = await asyncio.gather(*(self._result(name, check) for name, check in parts.items()))
                 self._health = Health(dict(zip(parts, results, strict=True)))
+                for part, result in self._health.checks.items():
+                    self._metrics.check_ok.labels(part).set(result == OK)
                 self._checked_at = time.monotonic()
             return self._health
 

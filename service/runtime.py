@@ -41,6 +41,7 @@ async def open_runtime(settings: Settings, metrics: Metrics) -> AsyncIterator[Ru
         readiness = Readiness(
             versions,
             storage,
+            metrics,
             reuse_seconds=settings.ready_seconds,
             timeout_seconds=settings.ready_timeout_seconds,
         )

@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = None
     """The Redis of several replicas, such as redis://host:6379/0: catalogue, sessions and embedding cache; unset, the
     first two are in `state_dir` and the cache is in memory."""
+    redis_password_file: Path | None = None
+    """A file with the password of `redis_url`, such as a mounted secret, so that the URL need not hold it."""
     redis_prefix: str = Field(default="llmemb", pattern=r"^[A-Za-z0-9._-]+$")
     """Begins every key in Redis; replicas of one catalogue share it."""
     redis_timeout_seconds: float = Field(default=0.25, gt=0)
@@ -88,13 +90,21 @@ class Settings(BaseSettings):
     """Recommendations that go through the sequence model together."""
     rank_max_waiting: int = Field(default=1024, ge=1)
     """Recommendations that may wait; past it the answer is 429."""
+    rank_max_running: int = Field(default=32, ge=1)
+    """Requests for recommendations that may be under way; past it the answer is 429, before anything is done for it.
+    Divided by the requests that a process answers a second, it is about how long one takes under too much load."""
     rank_timeout_seconds: float = Field(default=10.0, gt=0)
     """How long a recommendation may take; past it the answer is 504."""
 
+    max_connections: int = Field(default=4096, ge=1)
+    """Connections that may be open; past it the one that has waited for a request for the longest time is closed."""
+    head_timeout_seconds: float = Field(default=10.0, gt=0)
+    """How long a request's line and headers may take to come; past it the connection is closed."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
     """The greatest request body."""
     body_timeout_seconds: float = Field(default=30.0, gt=0)
-    """How long a request's body may take to come; past it the answer is 408."""
+    """How long a request's body may take to come; past it the answer is 408. Also how long a client may take to read an
+    answer; past it the connection is closed."""
     max_items_per_request: int = Field(default=512, ge=1)
     """The most items of one `/embed_items`, texts of one `/v1/embeddings` and requests of one `/recommend/batch`."""
     max_value_characters: int = Field(default=10_000, ge=1)

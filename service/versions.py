@@ -175,7 +175,14 @@ class Versions:
         manifest = await asyncio.to_thread(read_manifest, folder)
         if manifest.id == self.current.bundle.manifest.id:
             raise SwapRefusedError(f"the bundle {name!r} is the one that answers: {manifest.id}")
-        engine = await open_engine(folder, self._shared)
+        try:
+            engine = await open_engine(folder, self._shared)
+        except LlmembError:
+            raise
+        except Exception as error:
+            # Libraries have errors of their own for files that they cannot read.
+            logger.exception("the bundle %s cannot be loaded", name)
+            raise SwapRefusedError(f"the bundle {name!r} cannot be loaded; the log says why") from error
         try:
             await engine.attach(self._shared.storage)
         except BaseException:

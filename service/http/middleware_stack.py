@@ -12,15 +12,20 @@ From the outside in:
 7. item ids: how the path is read.
 """
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from service.guard.key_middleware import KEY_HEADER, KeyMiddleware
 from service.guard.key_ring import KeyRing
 from service.guard.rate_limiter import RateLimiter
 from service.guard.rate_middleware import RateMiddleware
+from service.http.admission import Admission, Refusal
 from service.http.body_limit import BodyLimitMiddleware
 from service.http.item_path import ItemPathMiddleware
+from service.http.problems import PROBLEMS
 from service.http.request_middleware import REQUEST_ID_HEADER, RequestMiddleware
 from service.http.security_headers import SecurityHeadersMiddleware
 from service.settings import Settings
@@ -38,6 +43,8 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
         ConfigError: the file of the API keys cannot be used, or traces are asked for and cannot be made.
     """
     app.state.tracing = tracing = Tracing()
+    for code in PROBLEMS:
+        metrics.problems.labels(code)  # from 0 on, so that the first one is seen as an increase
     # The last one added is the outermost.
     app.add_middleware(ItemPathMiddleware)
     app.add_middleware(
@@ -51,12 +58,30 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
         app.add_middleware(KeyMiddleware, keys=KeyRing(settings.api_keys_file), metrics=metrics)
     app.add_middleware(RequestMiddleware, metrics=metrics, observers=(metrics.observe, log_request, tracing.observe))
     if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
+        app.add_middleware(_Cors, origins=settings.cors_origins)
+    app.add_middleware(SecurityHeadersMiddleware)
+
+
+def with_admission(app: ASGIApp, settings: Settings, metrics: Metrics) -> Admission:
+    """Bound how many recommendations run, outside of all that stands around the routes of `app`."""
+    refusal: ASGIApp = Refusal(metrics)
+    if settings.cors_origins:
+        refusal = _Cors(refusal, settings.cors_origins)
+    admission = Admission(app, refusal, settings.rank_max_running)
+    metrics.rank_running.set_function(lambda: admission.running)
+    metrics.rank_max_running.set(settings.rank_max_running)
+    return admission
+
+
+class _Cors(CORSMiddleware):
+    """What pages of these origins may do."""
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
             allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
             allow_headers=("Authorization", "Content-Type", KEY_HEADER, REQUEST_ID_HEADER),
             expose_headers=("Retry-After", "Server-Timing", REQUEST_ID_HEADER),
             max_age=_CORS_SECONDS,
         )
-    app.add_middleware(SecurityHeadersMiddleware)

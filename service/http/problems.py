@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from llmemb.api.problem import CONTENT_TYPE
 from service.errors import Fault
@@ -52,6 +53,21 @@ PROBLEMS: dict[str, ProblemKind] = {
 }
 
 
+class ProblemResponse(Response):
+    """An answer that is a problem, and tells `service/http/request_middleware.py` which."""
+
+    media_type = CONTENT_TYPE
+
+    def __init__(self, body: bytes, code: str, headers: Mapping[str, str]) -> None:
+        super().__init__(body, PROBLEMS[code].status, dict(headers))
+        self._code = code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, as ASGI has it."""
+        scope["state"]["problem"] = self._code
+        await super().__call__(scope, receive, send)
+
+
 def problem_response(
     code: str,
     detail: str,
@@ -84,7 +100,7 @@ def problem_response(
         content["errors"] = [_fault_member(fault) for fault in faults[:MAX_FAULTS]]
     # Names from the body may hold half a surrogate pair, which no UTF-8 answer can: such become "?".
     body = json.dumps(content | dict(members or {}), ensure_ascii=False).encode("utf-8", "replace")
-    return Response(body, kind.status, dict(headers or {}), media_type=CONTENT_TYPE)
+    return ProblemResponse(body, code, headers or {})
 
 
 def _fault_member(fault: Fault) -> JsonValue:

@@ -47,7 +47,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID_HEADER))
+        request_id = request_id_for(Headers(scope=scope).get(REQUEST_ID_HEADER))
         scope.setdefault("state", {})["request_id"] = request_id
         with (
             request_id_of(request_id),
@@ -115,6 +115,7 @@ class _Answer:
             num_bytes=self._num_bytes,
             key_name=None if key is None else key.name,
             bundle_id=state.get("bundle_id"),
+            problem=state.get("problem"),
             trace_headers={
                 name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _TRACE_HEADERS
             },
@@ -130,8 +131,8 @@ def _template(route: BaseRoute | None) -> str:
     return template
 
 
-def _request_id(sent: str | None) -> str:
-    """The client's own request id where it is a UUID, else a fresh one."""
+def request_id_for(sent: str | None) -> str:
+    """Return the client's own request id where it is a UUID, else a fresh one."""
     try:
         return str(uuid.UUID(sent)) if sent is not None else str(uuid.uuid4())
     except ValueError:

@@ -3,8 +3,11 @@
 import base64
 import hashlib
 import re
+from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Header = tuple[bytes, bytes]
 
 POLICY_HEADER = "Content-Security-Policy"
 
@@ -37,18 +40,19 @@ class SecurityHeadersMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _add_headers(message)
+                message["headers"] = with_security_headers(message.get("headers", ()))
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
 
 
-def _add_headers(message: Message) -> None:
-    headers = list(message.get("headers", ()))
-    there = {name.lower() for name, _ in headers}
+def with_security_headers(headers: Iterable[Header]) -> list[Header]:
+    """Return an answer's headers, and ours that are not among them."""
+    given = list(headers)
+    there = {name.lower() for name, _ in given}
     if b"etag" in there:
         there.add(b"cache-control")  # a file, which may be kept; nothing else may
-    message["headers"] = headers + [header for header in _HEADERS if header[0] not in there]
+    return given + [header for header in _HEADERS if header[0] not in there]
 
 
 def page_policy(html: str) -> str:

@@ -19,6 +19,7 @@ class ServedRequest:
         num_bytes: of the answer's body.
         key_name: what its API key is called; None without one.
         bundle_id: the bundle that answered; None where none did.
+        problem: the code of the problem that was the answer; None where it was none.
         trace_headers: the W3C trace context that it brought.
     """
 
@@ -32,4 +33,5 @@ class ServedRequest:
     num_bytes: int
     key_name: str | None
     bundle_id: str | None
+    problem: str | None
     trace_headers: Mapping[str, str]

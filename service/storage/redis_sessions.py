@@ -47,7 +47,8 @@ class RedisSessions:
         """See `SessionStore`."""
         key = self._key(session_id)
         try:
-            async with self._redis.pipeline(transaction=True) as pipeline:
+            # No transaction: a Redis that is out of memory refuses those, also where they only read.
+            async with self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.lrange(key, 0, -1)
                 pipeline.ttl(key)
                 history, seconds = await pipeline.execute()
@@ -71,8 +72,12 @@ class RedisSessions:
         """See `SessionStore`."""
 
     def _key(self, session_id: str) -> str:
-        # No hash tag: sessions spread over a cluster.
-        return f"{self._prefix}:session:{session_id}"
+        return key_of_session(self._prefix, session_id)
+
+
+def key_of_session(prefix: str, session_id: str) -> str:
+    """Return the key of a session. It has no hash tag: sessions spread over a cluster."""
+    return f"{prefix}:session:{session_id}"
 
 
 def _history(answer: Sequence[bytes]) -> tuple[str, ...]:

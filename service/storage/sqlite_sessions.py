@@ -5,12 +5,12 @@ import contextlib
 import json
 import math
 import sqlite3
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from llmemb.errors import ConfigError
 from service.errors import StorageError
+from service.storage import steady_time
 from service.storage.session_store import Session
 from service.storage.sqlite_reader import SqliteReader
 from service.storage.sqlite_writer import SqliteWriter
@@ -47,7 +47,7 @@ class SqliteSessions:
         self._max_items = max_items
         self._ttl_seconds = ttl_seconds
         self._sweep_seconds = sweep_seconds
-        self._writer = SqliteWriter(path, _prepare)
+        self._writer = SqliteWriter(path, prepare)
         self._reader = SqliteReader(path)
         self._sweeping = asyncio.create_task(self._sweep())
 
@@ -57,7 +57,7 @@ class SqliteSessions:
         def work(connection: sqlite3.Connection) -> Session:
             known = _read(connection, session_id)
             history = ((*known.history, *item_ids) if known is not None else tuple(item_ids))[-self._max_items :]
-            row = (session_id, json.dumps(history, ensure_ascii=False), time.time() + self._ttl_seconds)
+            row = (session_id, json.dumps(history, ensure_ascii=False), steady_time.now() + self._ttl_seconds)
             connection.execute(_PUT, row)
             return Session(history, self._ttl_seconds)
 
@@ -70,7 +70,7 @@ class SqliteSessions:
     async def remove(self, session_id: str) -> bool:
         """See `SessionStore`."""
         return await self._writer.write(
-            lambda connection: connection.execute(_REMOVE, (session_id, time.time())).rowcount > 0
+            lambda connection: connection.execute(_REMOVE, (session_id, steady_time.now())).rowcount > 0
         )
 
     async def fault(self) -> str | None:
@@ -97,10 +97,15 @@ class SqliteSessions:
             await asyncio.sleep(self._sweep_seconds)
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the table where it is missing, in the transaction that is open.
+
+    Raises:
+        ConfigError: a later program wrote it.
+    """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version not in {0, FORMAT}:
-        raise ConfigError(f"the sessions' database has format {version}, this program reads {FORMAT}")
+        raise ConfigError(f"the sessions' database has format {version}, this program reads up to {FORMAT}")
     for statement in _CREATE if version == 0 else ():
         connection.execute(statement)
     _mark_format(connection)
@@ -112,10 +117,10 @@ def _mark_format(connection: sqlite3.Connection) -> None:
 
 
 def _read(connection: sqlite3.Connection, session_id: str) -> Session | None:
-    now = time.time()
+    now = steady_time.now()
     row = connection.execute(_READ, (session_id, now)).fetchone()
     return None if row is None else Session(tuple(json.loads(row[0])), math.ceil(row[1] - now))
 
 
 def _delete_some_expired(connection: sqlite3.Connection) -> int:
-    return connection.execute(_SWEEP, (time.time(),)).rowcount
+    return connection.execute(_SWEEP, (steady_time.now(),)).rowcount

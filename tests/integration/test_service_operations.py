@@ -30,6 +30,7 @@ def test_service_is_alive_and_ready(client: TestClient) -> None:
     ready = client.get("/readyz").json()
     assert ready["status"] == "ready"
     assert ready["checks"] == dict.fromkeys(PARTS, "ok")
+    assert checks(client) == dict.fromkeys(PARTS, 1)
 
 
 def test_metrics_tell_what_was_done(client: TestClient) -> None:
@@ -51,6 +52,7 @@ def test_metrics_tell_what_was_done(client: TestClient) -> None:
         'llmemb_requests_total{method="POST",route="/embed_items",status="200"}': 2,
         'llmemb_requests_total{method="POST",route="/recommend",status="200"}': 1,
         'llmemb_requests_total{method="POST",route="/recommend",status="422"}': 1,
+        'llmemb_problems_total{code="unknown_item"}': 1,
         f'llmemb_bundle_requests_total{{bundle="{bundle_id}"}}': 4,
         "llmemb_embedded_items_total": 2,
         "llmemb_batch_items_count": 1,
@@ -68,6 +70,13 @@ def test_metrics_tell_what_was_done(client: TestClient) -> None:
     assert after['llmemb_request_seconds_count{route="/recommend"}'] == 2
     assert after[f'llmemb_catalogue_items{{bundle="{bundle_id}",source="bundle"}}'] == 40
     assert "Heat" not in text
+
+
+def checks(client: TestClient) -> dict[str, float]:
+    """What the metrics say of each part."""
+    named = {part: f'llmemb_check_ok{{check="{part}"}}' for part in PARTS}
+    found = samples(client)
+    return {part: found[name] for part, name in named.items()}
 
 
 def samples(client: TestClient) -> dict[str, float]:
@@ -93,6 +102,7 @@ def test_dead_encoder_leaves_the_rest_and_comes_back(tiny_bundle: Path, tmp_path
             assert ready.status_code == 200
             assert ready.json()["status"] == "degraded"
             assert ready.json()["checks"] == dict.fromkeys(PARTS, "ok") | {"encoder": "starts again"}
+            assert checks(client) == dict.fromkeys(PARTS, 1) | {"encoder": 0}
             assert client.get("/healthz").status_code == 200
             assert client.post("/recommend", json={"history": ["1"]}).status_code == 200
             assert (embedded.status_code, embedded.json()["code"]) == (503, "encoder_unavailable")

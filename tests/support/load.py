@@ -41,17 +41,24 @@ class Load:
         works: the kinds, by name.
         pause_seconds: between two requests of a kind.
         most: requests of a kind, past which it ends.
+        api_key: where the service asks for one.
     """
 
     def __init__(
-        self, url: str, works: Mapping[str, Work], *, pause_seconds: float = 0.01, most: int | None = None
+        self,
+        url: str,
+        works: Mapping[str, Work],
+        *,
+        pause_seconds: float = 0.01,
+        most: int | None = None,
+        api_key: str | None = None,
     ) -> None:
         self._pause_seconds = pause_seconds
         self._most = most
         self._ended = threading.Event()
         self._answers: dict[str, list[Answer]] = {name: [] for name in works}
         # No second attempts: what fails is to be seen.
-        self._client = Client(url, timeout_seconds=DEADLINE_SECONDS, retrying=NO_RETRIES)
+        self._client = Client(url, api_key=api_key, timeout_seconds=DEADLINE_SECONDS, retrying=NO_RETRIES)
         self._works = works
         self._threads = ThreadPoolExecutor(len(works))
         self._running: list[Future[None]] = []

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
+from service.http.problems import PROBLEMS
 from tests.support.small_app import small_app
 
 
@@ -67,6 +68,20 @@ def test_requests_are_counted_by_template_and_status(client: TestClient) -> None
     assert 'method="other"' in text
     assert "made-up" not in text
     assert "llmemb_requests_in_flight 0.0" in text
+
+
+def test_problems_are_counted_by_code(client: TestClient) -> None:
+    """Each from 0 on, whoever made the problem: a route, the body's reading, or what caught what nobody else did."""
+    before = exposition(client)
+    client.get("/admin/broken")
+    client.get("/made-up")
+    client.get("/made-up")
+    text = exposition(client)
+
+    assert [before.count(f'llmemb_problems_total{{code="{code}"}} 0.0') for code in PROBLEMS] == [1] * len(PROBLEMS)
+    assert 'llmemb_problems_total{code="internal"} 1.0' in text
+    assert 'llmemb_problems_total{code="not_found"} 2.0' in text
+    assert 'llmemb_problems_total{code="storage"} 0.0' in text
 
 
 def test_server_timing_has_the_total_and_its_parts(client: TestClient) -> None:

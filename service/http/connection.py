@@ -1,0 +1,136 @@
+"""One client's connection: what it sends comes in time and in bounded size, and what it is sent is taken in time.
+
+uvicorn waits for ever for the head of a request, for a body whose request is answered already, and for a client that
+does not read its answer; and it keeps every connection that it is offered.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.settings import Settings
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a request's head; also of what else comes between two bytes of bodies, such as trailers."""
+LAST_REQUEST_SECONDS = 0.5
+"""How long a connection without a request stays open when the service stops: one may be on its way."""
+
+
+def connections(settings: Settings) -> type[asyncio.Protocol]:
+    """Return what uvicorn makes a connection with."""
+    bounds = _Bounds(settings.max_connections, settings.head_timeout_seconds, settings.body_timeout_seconds)
+    # uvicorn calls it, and asks no more of it.
+    return cast("type[asyncio.Protocol]", partial(Connection, bounds=bounds))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """What all connections share."""
+
+    max_connections: int
+    head_seconds: float
+    body_seconds: float
+    waiting: dict["Connection", None] = field(default_factory=dict)
+    """Connections that wait for a request's head, the one that has waited for the longest time first."""
+
+
+class Connection(HttpToolsProtocol):
+    """A connection that is closed where its client is late; past `max_connections` those that only wait go first.
+
+    While an answer is being made nothing is asked of the client.
+    """
+
+    def __init__(self, *, bounds: _Bounds, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._bounds = bounds
+        self._head_bytes = 0
+        self._late: asyncio.TimerHandle | None = None
+        self._stopping = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Take the connection's place, if need be that of another one."""
+        super().connection_made(transport)
+        self._wait_for_head()
+        if len(self.connections) > self._bounds.max_connections:
+            longest = next(iter(self._bounds.waiting))  # this one, where no other waits
+            del self._bounds.waiting[longest]
+            longest.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place up."""
+        self._expect(None)
+        self._bounds.waiting.pop(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, and no head that is too large."""
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        """A request begins to come."""
+        super().on_message_begin()
+        self._expect(self._bounds.head_seconds)
+
+    def on_headers_complete(self) -> None:
+        """The head is there; the app waits for the body as long as it sees fit."""
+        self._head_bytes = 0
+        self._expect(None)
+        self._bounds.waiting.pop(self, None)
+        super().on_headers_complete()
+        if self._stopping:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body is there."""
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The body is there."""
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The answer is made: the client must take it, send what is left of its request, and begin the next one."""
+        super().on_response_complete()
+        if not self._answering():
+            self._wait_for_head()
+            self._expect(self._bounds.body_seconds)
+
+    def pause_writing(self) -> None:
+        """The client does not take its answer as quickly as it is made."""
+        super().pause_writing()
+        self._expect(self._bounds.body_seconds)
+
+    def shutdown(self) -> None:
+        """Close after the request that is being answered, or after one that is on its way."""
+        self._stopping = True
+        if self._answering():
+            super().shutdown()
+        else:
+            self.loop.call_later(LAST_REQUEST_SECONDS, super().shutdown)
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        self._bounds.waiting[self] = None
+        self._expect(self._bounds.head_seconds)
+
+    def _expect(self, seconds: float | None) -> None:
+        """Close the connection after so long, unless something else is expected by then; None expects nothing."""
+        if self._late is not None:
+            self._late.cancel()
+        self._late = None if seconds is None else self.loop.call_later(seconds, self._close, seconds)
+
+    def _close(self, seconds: float) -> None:
+        if self._answering() and not self.flow.write_paused:
+            self._expect(seconds)
+        else:
+            self.transport.abort()
