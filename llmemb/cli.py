@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("service.cli:serve", "serve", "serve a bundle over HTTP"),
     "check": ("service.check:check", "serve", "serve a bundle on a free port, ask it real requests, and stop"),
     "key": ("service.guard.key_cli:key", "serve", "make an API key for the service"),
+    "backup": ("service.backup.cli:backup", "serve", "write added items and sessions to a file; the service may run"),
+    "restore": ("service.backup.cli:restore", "serve", "put a backup into an empty storage, whole or not at all"),
     "openapi": ("service.cli:openapi", "serve", "print the service's OpenAPI description"),
 }
 

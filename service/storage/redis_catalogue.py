@@ -13,8 +13,12 @@ import numpy as np
 from redis.asyncio import Redis
 
 from service.catalogue.changes import Array, Change, EmbeddedBy, ItemState, PatchItem, PutItem, RemoveItem
+from service.errors import StorageError
+from service.storage.redis_scripts import FORMAT
 from service.storage.redis_writer import Argument
 
+HEAD_FIELDS = ("epoch", "sequence", "entry", "format")
+"""Of the hash `RedisKeys.meta`: what `parse_head` reads."""
 _ITEMS_AT_ONCE = 256
 
 
@@ -42,10 +46,10 @@ class Position:
 
 
 class RedisKeys:
-    """The names of the keys; `{prefix}` is their hash tag."""
+    """The names of the keys; `{prefix}` is their hash tag, and `part` says which of the prefix's parts they are of."""
 
-    def __init__(self, prefix: str) -> None:
-        base = f"{{{prefix}}}:catalogue"
+    def __init__(self, prefix: str, part: str = "catalogue") -> None:
+        base = f"{{{prefix}}}:{part}"
         self.meta = f"{base}:meta"
         self.log = f"{base}:log"
         self.order = f"{base}:order"
@@ -91,10 +95,24 @@ def from_entry(fields: Mapping[bytes, bytes]) -> Change:
 
 
 async def read_head(redis: Redis, keys: RedisKeys) -> Position:
-    """Return the place at the end of the log."""
+    """Return the place at the end of the log.
+
+    Raises:
+        StorageError: a later program wrote the catalogue.
+    """
     # The client is typed for decoded answers too; ours are bytes.
-    answer = cast("list[bytes | None]", await redis.hmget(keys.meta, ["epoch", "sequence", "entry"]))
-    epoch, sequence, entry = answer
+    return parse_head(cast("list[bytes | None]", await redis.hmget(keys.meta, list(HEAD_FIELDS))))
+
+
+def parse_head(fields: Sequence[bytes | None]) -> Position:
+    """Read the place at the end of the log from the values of `HEAD_FIELDS`.
+
+    Raises:
+        StorageError: a later program wrote the catalogue.
+    """
+    epoch, sequence, entry, version = fields
+    if version is not None and int(version) > FORMAT:
+        raise StorageError(f"the catalogue in Redis has format {int(version)}, this program reads up to {FORMAT}")
     return Position(epoch or b"", int(sequence or 0), entry or b"0-0")
 
 

@@ -1,5 +1,6 @@
 """The connections to Redis: made here alone, bounded, and quick to give up."""
 
+from pathlib import Path
 from typing import NoReturn
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -15,6 +16,7 @@ MAX_CONNECTIONS = 16
 """Of one pool; a request that finds none free waits for one as long as for Redis itself."""
 
 _REFUSALS = {
+    "LATERFORMAT": "a later version of this program wrote its catalogue",
     "LOADING": "it is still loading its data",
     "MISCONF": "it cannot write to its disk",
     "NOAUTH": "it asks for a password",
@@ -42,14 +44,16 @@ def connect(settings: Settings, *, timeout_seconds: float | None = None, connect
         connections: how many there may be at once.
 
     Raises:
-        ConfigError: LLMEMB_REDIS_URL is no Redis URL.
+        ConfigError: LLMEMB_REDIS_URL is no Redis URL, or LLMEMB_REDIS_PASSWORD_FILE cannot be used.
     """
     if settings.redis_url is None:
         raise ConfigError("LLMEMB_REDIS_URL is not set")
     timeout = settings.redis_timeout_seconds if timeout_seconds is None else timeout_seconds
+    password = None if settings.redis_password_file is None else _read_password(settings.redis_password_file)
     try:
         pool = BlockingConnectionPool.from_url(
             settings.redis_url.get_secret_value(),
+            password=password,
             max_connections=connections,
             timeout=timeout,
             socket_timeout=timeout,
@@ -62,6 +66,17 @@ def connect(settings: Settings, *, timeout_seconds: float | None = None, connect
         # Neither the URL nor the cause, which may hold the password.
         raise ConfigError("LLMEMB_REDIS_URL: not a Redis URL, such as redis://host:6379/0") from None
     return Redis.from_pool(pool)
+
+
+def _read_password(path: Path) -> str:
+    """Read the password, without the line's end that editors leave behind it."""
+    try:
+        password = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"LLMEMB_REDIS_PASSWORD_FILE: {path} cannot be read ({type(error).__name__})") from None
+    if not password:
+        raise ConfigError(f"LLMEMB_REDIS_PASSWORD_FILE: {path} is empty")
+    return password
 
 
 def say(error: Exception) -> str:

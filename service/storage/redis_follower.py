@@ -96,10 +96,11 @@ class RedisFollower:
         while not self._closing:
             try:
                 await self._follow()
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, StorageError) as error:
+                fault = str(error) if isinstance(error, StorageError) else say(error)
                 if self._fault is None:
-                    logger.warning("%s; the catalogue's changes wait", say(error))
-                self._fault = say(error)
+                    logger.warning("%s; the catalogue's changes wait", fault)
+                self._fault = fault
                 self._tried.set()
             await asyncio.sleep(self._pause)
             self._pause = min(self._pause * 2, self._retry_seconds)

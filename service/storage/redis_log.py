@@ -66,7 +66,9 @@ class RedisItemLog:
         bundle_id = follower.bundle_id
         # Where Redis refuses, old bundles' vectors stay a while longer.
         with contextlib.suppress(StorageError):
-            await self._writer.run(redis_scripts.USE_BUNDLE, [self._keys.bundles, self._keys.vectors], [bundle_id])
+            await self._writer.run(
+                redis_scripts.USE_BUNDLE, [self._keys.meta, self._keys.bundles, self._keys.vectors], [bundle_id]
+            )
         await self._followers.attach(follower, lambda: self._read(bundle_id))
 
     async def _read(self, bundle_id: str) -> list[ItemState]:
@@ -90,7 +92,7 @@ class RedisItemLog:
     async def keep_vectors(self, bundle_id: str, vectors: Mapping[str, tuple[str, Array]]) -> None:
         """See `ItemLog`."""
         entries = list(vectors.items())
-        keys = [self._keys.attributes, self._keys.bundles, self._keys.vectors]
+        keys = [self._keys.meta, self._keys.attributes, self._keys.bundles, self._keys.vectors]
         for start in range(0, len(entries), _VECTORS_AT_ONCE):
             arguments: list[Argument] = [bundle_id]
             for item_id, (attributes_json, vector) in entries[start : start + _VECTORS_AT_ONCE]:

@@ -6,10 +6,22 @@ id: one hash for each.
 
 from service.storage.redis_writer import Script
 
+FORMAT = 1
+"""Of the keys, kept beside the log's epoch. A catalogue without a number is older than the number, and of format 1."""
 KEPT_BUNDLES = 4
 """Bundles whose vectors are kept: the running one, the one before, an experiment's, and one being loaded."""
 
-APPEND = Script("""
+REFUSE_LATER = f"""
+if tonumber(redis.call('HGET', KEYS[1], 'format') or {FORMAT}) > {FORMAT} then
+    return redis.error_reply('LATERFORMAT a later program wrote this')
+end
+"""
+"""Begins every script that writes to the catalogue; its first key is `RedisKeys.meta`."""
+
+APPEND = Script(
+    REFUSE_LATER
+    + f"redis.call('HSETNX', KEYS[1], 'format', {FORMAT})"
+    + """
 local meta, log, order, attributes, categories, available, removed, bundles, vectors = unpack(KEYS)
 local max_entries = ARGV[2]
 local last = nil
@@ -61,12 +73,15 @@ if last then
     return {epoch, last}
 end
 return nil
-""")
+"""
+)
 """KEYS as `RedisKeys.of_changes` lists them; ARGV an epoch for a log that has none, the most entries of the log, and
 seven for each change. Gives the log's epoch and the last change's number, nil where nothing came of any change."""
 
-KEEP_VECTORS = Script("""
-local attributes, bundles, vectors = unpack(KEYS)
+KEEP_VECTORS = Script(
+    REFUSE_LATER
+    + """
+local _, attributes, bundles, vectors = unpack(KEYS)
 local bundle = ARGV[1]
 redis.call('ZADD', bundles, 'NX', redis.call('TIME')[1], bundle)
 for i = 2, #ARGV, 3 do
@@ -74,15 +89,19 @@ for i = 2, #ARGV, 3 do
         redis.call('HSET', vectors .. bundle, ARGV[i], ARGV[i + 2])
     end
 end
-""")
+"""
+)
 """ARGV a bundle's id, and for each vector the item's id, its attributes and the bytes."""
 
-USE_BUNDLE = Script(f"""
-local bundles, vectors = unpack(KEYS)
+USE_BUNDLE = Script(
+    REFUSE_LATER
+    + f"""
+local _, bundles, vectors = unpack(KEYS)
 redis.call('ZADD', bundles, redis.call('TIME')[1], ARGV[1])
 for _, bundle in ipairs(redis.call('ZREVRANGE', bundles, {KEPT_BUNDLES}, -1)) do
     redis.call('ZREM', bundles, bundle)
     redis.call('UNLINK', vectors .. bundle)
 end
-""")
+"""
+)
 """ARGV a bundle's id: it is the one that was used last, and the vectors of those not used for long go."""

@@ -83,7 +83,7 @@ def prepare(connection: sqlite3.Connection) -> None:
     """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version not in {0, 1, FORMAT}:
-        raise ConfigError(f"the catalogue's database has format {version}, this program reads {FORMAT}")
+        raise ConfigError(f"the catalogue's database has format {version}, this program reads up to {FORMAT}")
     for statement in {0: _CREATE, 1: _FROM_FORMAT_1, FORMAT: ()}[version]:
         connection.execute(statement)
     mark_format(connection)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from llmemb.errors import ConfigError
 
+CATALOGUE_FILE, SESSIONS_FILE = "catalogue.sqlite3", "sessions.sqlite3"
+
 
 @contextmanager
 def own_state_folder(folder: Path) -> Iterator[Path]:

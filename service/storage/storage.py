@@ -11,10 +11,11 @@ from service.storage.redis_follower import BLOCK_SECONDS
 from service.storage.redis_log import RedisItemLog
 from service.storage.redis_sessions import RedisSessions
 from service.storage.redis_writer import WRITE_SECONDS, RedisWriter, warn_of_losses
+from service.storage.restored_state import finish_restore
 from service.storage.session_store import SessionStore
 from service.storage.sqlite_log import SqliteItemLog
 from service.storage.sqlite_sessions import SqliteSessions
-from service.storage.state_folder import own_state_folder
+from service.storage.state_folder import CATALOGUE_FILE, SESSIONS_FILE, own_state_folder
 
 _MARGIN_SECONDS = 1.0
 """A connection waits longer than Redis may take to answer, so that its answer is heard."""
@@ -50,10 +51,11 @@ async def open_storage(settings: Settings, max_session_items: int) -> AsyncItera
 
 async def _open_sqlite(settings: Settings, max_session_items: int, stack: AsyncExitStack) -> Storage:
     folder = stack.enter_context(own_state_folder(settings.state_dir))
-    items = SqliteItemLog(folder / "catalogue.sqlite3")
+    finish_restore(folder)
+    items = SqliteItemLog(folder / CATALOGUE_FILE)
     stack.push_async_callback(items.close)
     sessions = SqliteSessions(
-        folder / "sessions.sqlite3", max_items=max_session_items, ttl_seconds=settings.session_ttl_seconds
+        folder / SESSIONS_FILE, max_items=max_session_items, ttl_seconds=settings.session_ttl_seconds
     )
     stack.push_async_callback(sessions.close)
     return Storage(items, sessions)

@@ -25,6 +25,8 @@ VERBS = [
     "serve",
     "check",
     "key",
+    "backup",
+    "restore",
     "openapi",
 ]
 

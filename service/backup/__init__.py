@@ -1,0 +1,1 @@
+"""Backup and restore of what outlives the process; `docs/backup.md` has the format."""
