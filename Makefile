@@ -22,6 +22,11 @@ SEED ?= $(shell date +%s)
 SOAK_SECONDS ?= 300
 KILLS ?= 20
 CYCLES ?= 50
+# Of `load` and those like it: the service to load, on this machine, else RUN's bundle is served meanwhile; and how long.
+URL ?=
+LOAD_SECONDS ?=
+# What `load-overload` asks for too often: recommend or embed_items.
+WORK ?= recommend
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
@@ -34,6 +39,8 @@ INSTALLED := $(VENV)/.installed
 OWN_DATA := $(if $(filter-out $(DEFAULT_DATA),$(DATA)),--set prepare.domain=$(DOMAIN) --set 'prepare.attributes={}' --set 'prepare.list_attributes=[]')
 TRAIN = $(BIN)/llmemb train training/configs/demo.toml --run $(RUN) --set encoder.base=$(MODEL) --set prepare.path=$(DATA) $(OWN_DATA)
 
+LOAD = $(BIN)/python -m tests.load $(1) --bundle $(RUN)/bundle --out $(RUN)/load/$(1) $(if $(URL),--url $(URL)) $(if $(LOAD_SECONDS),--seconds $(LOAD_SECONDS))
+
 # What `check` and `test` both begin with.
 define LINT
 $(BIN)/ruff format --check .
@@ -43,7 +50,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak docs
+.PHONY: help install check fix test demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak load load-open load-overload load-compose test-docker lock docs
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -86,10 +93,12 @@ eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Scientific over SEEDS, mean
 	$(BIN)/llmemb ablate training/configs/scientific.toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
 	  --set prepare.path=$(EVAL_DATA)/amazon_scientific_2018
 
-bench: demo-bundle  ## a RAT epoch beside RecBole's, `/recommend` and the index beside peers: benchmarks/results
+bench: demo-bundle  ## a RAT epoch beside RecBole's, `/recommend` and the index beside peers, sizes, backups: benchmarks/results
 	$(BIN)/python -m benchmarks.rat_epoch --data $(DATA)
 	$(BIN)/python -m benchmarks.serving --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.index_search --bundle $(RUN)/bundle
+	$(BIN)/python -m benchmarks.sizing --bundle $(RUN)/bundle
+	$(BIN)/python -m benchmarks.backup
 
 bench-quality: $(INSTALLED)  ## our vanilla SASRec beside RecBole's, on the split of RUN
 	$(BIN)/python -m benchmarks.recbole_quality --run $(RUN)
@@ -100,6 +109,25 @@ fuzz: $(INSTALLED)  ## Schemathesis over every route, a longer run with other re
 soak: $(INSTALLED)  ## an hour's requests in SOAK_SECONDS, 50 starts and stops, 20 kills: nothing may grow or be lost
 	SOAK_SECONDS=$(SOAK_SECONDS) CYCLES=$(CYCLES) KILLS=$(KILLS) \
 	  $(BIN)/pytest -q tests/integration/test_endurance.py tests/integration/test_crashes.py
+
+load: demo-bundle  ## people who use the service, by Locust: report and thresholds, into RUN/load
+	$(call LOAD,mixed)
+
+load-open: demo-bundle  ## requests by the clock, answered or not: what waits is seen
+	$(call LOAD,open)
+
+load-overload: demo-bundle  ## 10 times what the service can hold: the excess gets 429, the rest is as quick as ever
+	$(call LOAD,overload) --work $(WORK)
+
+load-compose:  ## ten minutes of people against compose, report into runs/load
+	mkdir -p runs/load
+	docker compose --profile load run --rm --user "$$(id -u):$$(id -g)" load mixed --seconds $(or $(LOAD_SECONDS),600)
+
+test-docker: $(INSTALLED) demo-bundle  ## images, gateway, replicas and faults on a Docker engine; COMPOSE_OVERLAY names a second compose file
+	PATH="$(abspath $(BIN)):$$PATH" DOCKER_TESTS=1 $(BIN)/pytest -q tests/docker
+
+lock: $(INSTALLED)  ## write docker/locks anew, after a change of dependencies
+	UV=$(BIN)/uv docker/lock.sh
 
 docs: $(INSTALLED)  ## write the generated pages anew
 	$(BIN)/python -m service.settings_page > docs/settings.md

@@ -3,9 +3,12 @@
 import platform
 from importlib.metadata import version
 
-_LIBRARIES = ("llmemb", "torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "numpy", "polars")
+from llmemb import __version__
+
+_LIBRARIES = ("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "numpy", "polars")
 
 
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that a run's numbers may depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
+    ours = {"python": platform.python_version(), "llmemb": __version__}
+    return ours | {name: version(name) for name in _LIBRARIES}
