@@ -50,7 +50,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak load load-open load-overload load-compose test-docker lock docs
+.PHONY: help install check fix test test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak load load-open load-overload load-compose test-docker lock docs
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -67,7 +67,14 @@ fix: $(INSTALLED)  ## format and fix what can be fixed by itself
 
 test: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## all tests, with a real Redis, the small real model and real data
 	$(LINT)
-	$(BIN)/pytest -q
+	$(MAKE) --no-print-directory --jobs 2 test-integration test-rest
+
+# The two halves of `test`, side by side: the first mostly waits for processes that it starts, kills and starts again.
+test-integration:
+	$(BIN)/pytest -q tests/integration
+
+test-rest:
+	$(BIN)/pytest -q -p no:cacheprovider --ignore tests/integration
 
 demo: demo-bundle  ## train the demo bundle if need be, and serve it on http://127.0.0.1:8000
 	@cat docs/try.txt

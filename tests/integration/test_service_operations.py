@@ -117,7 +117,8 @@ def test_dead_encoder_leaves_the_rest_and_comes_back(tiny_bundle: Path, tmp_path
 @contextmanager
 def _no_new_encoder(encoder: EncoderProcess) -> Iterator[None]:
     """Hold the process that starts encoders."""
-    host = encoder._host.pid
+    assert encoder._host._host is not None
+    host = encoder._host._host.pid
     assert host is not None
     os.kill(host, signal.SIGSTOP)
     try:
