@@ -69,11 +69,10 @@ test: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## all tests, with a real R
 	$(LINT)
 	$(MAKE) --no-print-directory --jobs 2 test-integration test-rest
 
-# The two halves of `test`, side by side: the first mostly waits for processes that it starts, kills and starts again.
-test-integration:
+test-integration: $(INSTALLED)  ## the half of `test` that mostly waits for processes it starts, kills and starts again
 	$(BIN)/pytest -q tests/integration
 
-test-rest:
+test-rest: $(INSTALLED)  ## the other half
 	$(BIN)/pytest -q -p no:cacheprovider --ignore tests/integration
 
 demo: demo-bundle  ## train the demo bundle if need be, and serve it on http://127.0.0.1:8000
