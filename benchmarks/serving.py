@@ -16,16 +16,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.http_load import Load, load, request_bytes
 from benchmarks.large_bundle import write_large_bundle
+from benchmarks.recommend_requests import HISTORY_ITEMS, SEED, recommend_requests
 from benchmarks.results import WORK, Row, compare, make_results, write_results
 from llmemb.bundle import Bundle, read_bundle
 
-SEED = 42
-HISTORIES = 256
-HISTORY_ITEMS = 20
 ITEMS_OF_A_FLOOD = 32
 FLOOD_CONNECTIONS = 4
 MILLION = 1_000_000
@@ -125,7 +121,7 @@ def _row(
 
 def _load(url: str, bundle: Bundle, options: argparse.Namespace) -> Load:
     return asyncio.run(
-        load(url, _recommend_requests(url, bundle), connections=options.connections, seconds=options.seconds)
+        load(url, recommend_requests(url, bundle), connections=options.connections, seconds=options.seconds)
     )
 
 
@@ -135,20 +131,10 @@ async def _load_beside_flood(url: str, bundle: Bundle, options: argparse.Namespa
     )
     await asyncio.sleep(0.5)
     measured = await load(
-        url, _recommend_requests(url, bundle), connections=options.connections, seconds=options.seconds
+        url, recommend_requests(url, bundle), connections=options.connections, seconds=options.seconds
     )
     await flood
     return measured
-
-
-def _recommend_requests(url: str, bundle: Bundle) -> list[bytes]:
-    random = np.random.default_rng(SEED)
-    popularity = bundle.items.popularity + 1.0
-    rows = random.choice(len(popularity), (HISTORIES, HISTORY_ITEMS), p=popularity / popularity.sum())
-    return [
-        request_bytes(url, "/recommend", json.dumps({"history": [bundle.items.ids[row] for row in history]}).encode())
-        for history in rows
-    ]
 
 
 def _flood_requests(url: str, bundle: Bundle) -> list[bytes]:

@@ -18,19 +18,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.http_load import load, request_bytes
+from benchmarks.http_load import load
 from benchmarks.large_bundle import write_large_bundle
+from benchmarks.recommend_requests import HISTORY_ITEMS, SEED, recommend_requests
 from benchmarks.results import RESULTS, WORK, Results, make_results
-from llmemb.bundle import Bundle, read_bundle
+from llmemb.bundle import read_bundle
 from llmemb.files import write_text_atomically
 
-SEED = 42
-HISTORIES = 256
-HISTORY_ITEMS = 20
 CONNECTIONS = 16
 MEGABYTE = 1e6
 NOTES = (
@@ -138,17 +135,6 @@ def render(about: Results, sizes: Sequence[Size]) -> str:
     for title, facts in (("Machine", about.machine), ("Versions", about.versions), ("Settings", about.settings)):
         lines += [f"{title}: " + ", ".join(f"{name} {value}" for name, value in facts.items()) + ".", ""]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def recommend_requests(url: str, bundle: Bundle) -> list[bytes]:
-    """Draw histories by popularity, and write each as a request."""
-    random = np.random.default_rng(SEED)
-    popularity = bundle.items.popularity + 1.0
-    rows = random.choice(len(popularity), (HISTORIES, HISTORY_ITEMS), p=popularity / popularity.sum())
-    return [
-        request_bytes(url, "/recommend", json.dumps({"history": [bundle.items.ids[row] for row in history]}).encode())
-        for history in rows
-    ]
 
 
 def processor_seconds(process: psutil.Process) -> float:

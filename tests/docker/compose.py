@@ -2,11 +2,12 @@
 
 import json
 import os
-import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.support.ports import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 COMPOSE_FILE = REPOSITORY / "docker-compose.yml"
@@ -15,12 +16,6 @@ OVERLAY = "COMPOSE_OVERLAY"
 """Names a second compose file, for what is special to one machine, such as a builder's network."""
 START_SECONDS = 600
 """How long containers may take to be well: three replicas import torch at once, perhaps on two cores."""
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 class Compose:
@@ -38,7 +33,7 @@ class Compose:
             files.append(overlay)
         self.name = name
         self._bundle = bundle
-        self._ports = {"GATEWAY_PORT": str(_free_port()), "OPERATORS_PORT": str(_free_port())}
+        self._ports = {"GATEWAY_PORT": str(free_port()), "OPERATORS_PORT": str(free_port())}
         self._environment = os.environ | self._ports | variables
         self._environment |= {
             "COMPOSE_PROJECT_NAME": name,

@@ -8,7 +8,7 @@ import pytest
 
 from llmemb.client import Client
 from tests.support.forked_service import ForkedService, ServiceForks
-from tests.support.load import Load, tell
+from tests.support.load import Load, failing_parts, tell
 from tests.support.redis_server import RedisServer
 from tests.support.service import HEAT, shared_encoder_url
 from tests.support.small_disk import small_disk
@@ -33,11 +33,6 @@ def attributes(number: int) -> dict[str, object]:
     return HEAT | {"title": f"Heat {number} {'x' * 3000}"}
 
 
-def failing(client: Client) -> set[str]:
-    """The parts that do not work, as `/readyz` says; it answers 200 all the while."""
-    return {part for part, result in client.ready().checks.items() if result != "ok"}
-
-
 def fill_and_make_room(
     service: ForkedService, fill: Callable[[], None], make_room: Callable[[], None], config: pytest.Config
 ) -> dict[str, list[int]]:
@@ -47,21 +42,17 @@ def fill_and_make_room(
         filled = time.monotonic()
         fill()
         load.wait_for_each(WRITES, good=False, since=filled, number=10)
-        wait_until(lambda: failing(client) == {"item_log", "sessions"}, "readiness tells which parts fail")
+        wait_until(lambda: failing_parts(client) == {"item_log", "sessions"}, "readiness tells which parts fail")
         load.wait_for_each(READS, good=True, since=time.monotonic(), number=5)
 
         emptied = time.monotonic()
         make_room()
         recovered = load.wait_for_each(WRITES, good=True, since=emptied)
-        wait_until(lambda: failing(client) == set(), "readiness tells that all works")
+        wait_until(lambda: failing_parts(client) == set(), "readiness tells that all works")
         settled = time.monotonic()
         load.wait_for_each(READS | WRITES, good=True, since=settled, number=10)
 
-    for name in READS:
-        assert not load.failed(name), name
-    for name in WRITES:
-        assert {answer.kind for answer in load.failed(name)} == {(503, "storage", True)}, name
-        assert all(filled < answer.ended and answer.began < settled for answer in load.failed(name)), name
+    load.check_outage(spared=READS, hit=WRITES, kind=(503, "storage", True), began=filled, ended=settled)
     seconds = max(answer.ended for answer in recovered) - emptied
     refused = sum(len(load.failed(name)) for name in WRITES)
     tell(config, f"{refused} writes refused, every read answered; writes work {seconds:.2f} s after there is room")

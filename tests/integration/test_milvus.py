@@ -9,7 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from milvus_lite.server_manager import server_manager_instance
 
-from tests.support.milvus import free_port, milvus_server
+from tests.support.milvus import milvus_server
+from tests.support.ports import free_port
 from tests.support.service import HEAT, make_settings, running
 from tests.support.waiting import wait_until
 

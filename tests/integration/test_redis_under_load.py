@@ -8,7 +8,7 @@ import pytest
 
 from llmemb.client import Client
 from tests.support.forked_service import ForkedService, ServiceForks
-from tests.support.load import Load, tell
+from tests.support.load import Load, failing_parts, tell
 from tests.support.redis_server import RedisServer
 from tests.support.service import HEAT, shared_encoder_url
 from tests.support.waiting import wait_until
@@ -29,41 +29,29 @@ PARTS = {"item_log", "sessions", "cache"}
 """Of `/readyz`: those that are in Redis."""
 
 
-def failing(client: Client) -> set[str]:
-    """The parts that do not work, as `/readyz` says; it answers 200 all the while."""
-    ready = client.ready()
-    parts = {part for part, result in ready.checks.items() if result != "ok"}
-    assert ready.status == ("degraded" if parts else "ready")
-    return parts
-
-
 def go_and_come_back(
     service: ForkedService, take_away: Callable[[], None], give_back: Callable[[], None], config: pytest.Config
 ) -> None:
     """Let all kinds of requests meet a Redis that goes and comes back."""
     with Client(service.url) as client, Load(service.url, WITHOUT_REDIS | WITH_REDIS) as load:
         load.wait_for_each(WITHOUT_REDIS | WITH_REDIS, good=True, since=0.0, number=3)
-        assert failing(client) == set()
+        assert failing_parts(client) == set()
 
         gone = time.monotonic()
         take_away()
         load.wait_for_each(WITH_REDIS, good=False, since=gone, number=3)
-        wait_until(lambda: failing(client) == PARTS, "readiness tells which parts fail")
+        wait_until(lambda: failing_parts(client) == PARTS, "readiness tells which parts fail")
         load.wait_for_each(WITHOUT_REDIS, good=True, since=time.monotonic(), number=3)
 
         back = time.monotonic()
         give_back()
         answering = time.monotonic()
         recovered = load.wait_for_each(WITH_REDIS, good=True, since=back)
-        wait_until(lambda: failing(client) == set(), "readiness tells that all works")
+        wait_until(lambda: failing_parts(client) == set(), "readiness tells that all works")
         settled = time.monotonic()
         load.wait_for_each(WITHOUT_REDIS | WITH_REDIS, good=True, since=settled, number=10)
 
-    for name in WITHOUT_REDIS:
-        assert not load.failed(name), name
-    for name in WITH_REDIS:
-        assert {answer.kind for answer in load.failed(name)} == {(503, "storage", True)}, name
-        assert all(gone < answer.ended and answer.began < settled for answer in load.failed(name)), name
+    load.check_outage(spared=WITHOUT_REDIS, hit=WITH_REDIS, kind=(503, "storage", True), began=gone, ended=settled)
     seconds = max(answer.ended for answer in recovered) - answering
     slowest = max(answer.ended - answer.began for name in WITHOUT_REDIS for answer in load.answers(name))
     tell(

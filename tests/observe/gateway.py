@@ -11,8 +11,8 @@ from typing import Self
 import httpx2
 import pytest
 
-from tests.observe.ports import free_port
 from tests.observe.watched import REPOSITORY
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 CONFIG = REPOSITORY / "docker" / "gateway" / "haproxy.cfg"

@@ -18,10 +18,10 @@ import yaml
 
 from llmemb.api.items import ItemBody
 from tests.observe.gateway import Gateway
-from tests.observe.ports import free_port
 from tests.observe.watched import ALERTS, CONFIG
 from tests.support.forked_service import ForkedService, ServiceForks
 from tests.support.load import Load, Work
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from tests.observe.gateway import Gateway
-from tests.observe.ports import free_port
 from tests.observe.test_names import OF_HAPROXY
 from tests.observe.watched import queries, rules
+from tests.support.ports import free_port
 
 
 def test_haproxy_has_what_is_asked_for(tmp_path: Path) -> None:

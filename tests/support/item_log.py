@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from hypothesis import strategies as st
 
 from service.catalogue.changes import Change, EmbeddedBy, ItemState, PatchItem, PutItem, RemoveItem
+
+BUNDLES = ("b1", "b2")
 
 
 @dataclass(frozen=True)
@@ -63,3 +66,18 @@ def put(item_id: str, number: float = 0, **others: object) -> PutItem:
     vector = np.array([number, -number], dtype=np.float32)
     made = PutItem(item_id, f'{{"title":"é {number}"}}', None, None, EmbeddedBy("b1", vector))
     return replace(made, **others)  # type: ignore[arg-type]
+
+
+def changes(ids: Sequence[str]) -> st.SearchStrategy[Change]:
+    """Changes of few items, so that they meet; a put by one bundle is pending for the other."""
+    some = st.sampled_from(ids)
+    categories = st.none() | st.lists(st.sampled_from(["x", 'y"']), max_size=2).map(tuple)
+    available = st.none() | st.booleans()
+    embedded = st.builds(
+        lambda bundle_id, number: EmbeddedBy(bundle_id, np.array([number, -number], dtype=np.float32)),
+        st.sampled_from(BUNDLES),
+        st.integers(0, 3),
+    )
+    attributes = st.sampled_from(['{"title":"1"}', '{"title":"2"}', '{"title":"é \\" 2"}'])
+    puts = st.builds(PutItem, some, attributes, categories, available, embedded)
+    return puts | st.builds(PatchItem, some, categories, available) | st.builds(RemoveItem, some)

@@ -10,10 +10,8 @@ from pydantic import SecretStr
 from service.catalogue.changes import Change
 from service.settings import Settings
 from service.storage.storage import open_storage
-from tests.support.item_log import DictFollower, Kept
+from tests.support.item_log import BUNDLES, DictFollower, Kept
 from tests.support.redis_server import RedisServer
-
-BUNDLES = ("b1", "b2")
 
 
 @dataclass(frozen=True)

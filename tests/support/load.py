@@ -82,6 +82,22 @@ class Load:
         """Those of them that failed."""
         return [answer for answer in self.answers(name) if answer.error is not None]
 
+    def check_outage(
+        self,
+        *,
+        spared: Iterable[str],
+        hit: Iterable[str],
+        kind: tuple[int, str, bool],
+        began: float,
+        ended: float,
+    ) -> None:
+        """Hold what failed to what an outage between two moments may cost: only some kinds, only so, and only then."""
+        for name in spared:
+            assert not self.failed(name), name
+        for name in hit:
+            assert {answer.kind for answer in self.failed(name)} == {kind}, name
+            assert all(began < answer.ended and answer.began < ended for answer in self.failed(name)), name
+
     def wait_for(self, name: str, *, good: bool, since: float, number: int = 1) -> Answer:
         """Wait until so many requests of a kind that began after a moment were answered, well or not; the first."""
 
@@ -114,6 +130,14 @@ class Load:
         self._client.close()
         if error is None:
             self._raise_faults()
+
+
+def failing_parts(client: Client) -> set[str]:
+    """The parts that do not work, as `/readyz` says; it answers 200 all the while."""
+    ready = client.ready()
+    parts = {part for part, result in ready.checks.items() if result != "ok"}
+    assert ready.status == ("degraded" if parts else "ready")
+    return parts
 
 
 def tell(config: pytest.Config, text: str) -> None:

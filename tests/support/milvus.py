@@ -1,6 +1,5 @@
 """Milvus Lite for tests: a server in this process over a folder, stopped when the test is done with it."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,10 +31,3 @@ def milvus_server(folder: Path, port: int) -> Iterator[str]:
     finally:
         server.stop(grace=0).wait()
         database.close()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

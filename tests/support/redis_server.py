@@ -3,7 +3,6 @@
 import importlib.util
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +11,7 @@ from typing import Self
 import pytest
 import redis
 
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 
@@ -39,8 +39,7 @@ class RedisServer:
         self._kept = ["--appendonly", "no"]
         if folder is not None:
             self._kept = ["--appendonly", "yes", "--appendfsync", "always", "--dir", str(folder)]
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 

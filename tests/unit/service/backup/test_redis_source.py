@@ -14,12 +14,12 @@ from service.backup import redis_source
 from service.backup.backup import write_backup
 from service.backup.progress import Progress
 from service.backup.restore import restore_backup
-from service.catalogue.changes import Change, EmbeddedBy, PatchItem, PutItem, RemoveItem
+from service.catalogue.changes import Change, EmbeddedBy
 from service.errors import StorageError
 from service.storage.redis_catalogue import RedisKeys, from_entry, to_arguments
 from service.storage.redis_scripts import APPEND, USE_BUNDLE
-from tests.support.item_log import DictFollower, put
-from tests.support.kept_state import BUNDLES, Storages, state_of
+from tests.support.item_log import BUNDLES, DictFollower, changes, put
+from tests.support.kept_state import Storages, state_of
 from tests.support.redis_server import RedisServer
 
 ITEMS = [f"i{number}" for number in range(9)]
@@ -37,19 +37,6 @@ class Meddler(Progress):
         if what == "items read":
             self._meddle(self.batches)
             self.batches += 1
-
-
-def changes() -> st.SearchStrategy[Change]:
-    ids = st.sampled_from([*ITEMS, "new", "newer"])
-    available = st.none() | st.booleans()
-    embedded = st.builds(
-        lambda bundle_id, number: EmbeddedBy(bundle_id, np.array([number], dtype=np.float32)),
-        st.sampled_from(BUNDLES),
-        st.integers(0, 3),
-    )
-    attributes = st.sampled_from(['{"title":"1"}', '{"title":"2"}'])
-    puts = st.builds(PutItem, ids, attributes, st.none(), available, embedded)
-    return puts | st.builds(PatchItem, ids, st.none(), available) | st.builds(RemoveItem, ids)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +67,7 @@ def append(client: redis.Redis, keys: RedisKeys, some: list[Change]) -> None:
 
 
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(meanwhile=st.lists(st.lists(changes(), min_size=1, max_size=4), max_size=6))
+@given(meanwhile=st.lists(st.lists(changes([*ITEMS, "new", "newer"]), min_size=1, max_size=4), max_size=6))
 def test_backup_is_the_state_at_one_place(
     storages: Storages, client: redis.Redis, tmp_path: Path, meanwhile: list[list[Change]]
 ) -> None:

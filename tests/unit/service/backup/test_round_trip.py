@@ -14,34 +14,19 @@ from service.backup.backup import write_backup
 from service.backup.errors import BackupError
 from service.backup.progress import Progress
 from service.backup.restore import Restored, restore_backup
-from service.catalogue.changes import Change, EmbeddedBy, PatchItem, PutItem, RemoveItem
+from service.catalogue.changes import Change, RemoveItem
 from service.settings import Settings
 from service.storage.redis_connections import connect
 from service.storage.storage import open_storage
-from tests.support.item_log import DictFollower, put
-from tests.support.kept_state import BUNDLES, State, Storages, state_of
+from tests.support.item_log import DictFollower, changes, put
+from tests.support.kept_state import State, Storages, state_of
 from tests.support.redis_server import RedisServer
 
 KINDS = ("sqlite", "redis")
+IDS = ["a", "b", "ü\n"]
 SESSIONS = ("s", "ü:1")
 Appended = list[list[Change]]
 Events = list[tuple[str, list[str]]]
-
-
-def changes() -> st.SearchStrategy[Change]:
-    """Changes of few items, so that they meet; a put by one bundle is pending for the other."""
-    ids = st.sampled_from(["a", "b", "ü\n"])
-    categories = st.none() | st.lists(st.sampled_from(["x", 'y"']), max_size=2).map(tuple)
-    available = st.none() | st.booleans()
-    numbers = st.integers(0, 3)
-    embedded = st.builds(
-        lambda bundle_id, number: EmbeddedBy(bundle_id, np.array([number, -number], dtype=np.float32)),
-        st.sampled_from(BUNDLES),
-        numbers,
-    )
-    attributes = st.sampled_from(['{"title":"1"}', '{"title":"é \\" 2"}'])
-    puts = st.builds(PutItem, ids, attributes, categories, available, embedded)
-    return puts | st.builds(PatchItem, ids, categories, available) | st.builds(RemoveItem, ids)
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +69,9 @@ def same(one: State, other: State) -> bool:
 @pytest.mark.parametrize("source", KINDS)
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    appended=st.lists(st.lists(changes(), min_size=1, max_size=3), max_size=8),
+    appended=st.lists(st.lists(changes(IDS), min_size=1, max_size=3), max_size=8),
     events=st.lists(st.tuples(st.sampled_from(SESSIONS), st.lists(st.sampled_from("ab"), min_size=1)), max_size=4),
-    later=changes(),
+    later=changes(IDS),
 )
 def test_restored_storage_is_the_one_of_the_backup(
     storages: Storages, tmp_path: Path, source: str, appended: Appended, events: Events, later: Change

@@ -25,7 +25,8 @@ from service.catalogue.segment import FaissSegment
 from service.catalogue.snapshot import Snapshot
 from service.catalogue.vector_store import open_vector_store
 from service.errors import StorageError
-from tests.support.milvus import free_port, milvus_server, milvus_store
+from tests.support.milvus import milvus_server, milvus_store
+from tests.support.ports import free_port
 from tests.support.reference import IDS, changes, enlarged, filters, vector_of
 from tests.support.service import make_settings
 from tests.support.waiting import wait_until

@@ -11,30 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from service.catalogue.changes import Change, EmbeddedBy, PatchItem, PutItem, RemoveItem
+from service.catalogue.changes import Change, PatchItem, RemoveItem
 from service.settings import Settings
 from service.storage.item_log import ItemLog
 from service.storage.storage import open_storage
-from tests.support.item_log import DictFollower, Kept, put
+from tests.support.item_log import BUNDLES, DictFollower, Kept, changes, put
 from tests.support.redis_server import RedisServer
 
-BUNDLES = ("b1", "b2")
+IDS = ["a", "b", "ü"]
 Fresh = Callable[[], Settings]
-
-
-def changes() -> st.SearchStrategy[Change]:
-    """Changes of few items, so that they meet."""
-    ids = st.sampled_from(["a", "b", "ü"])
-    categories = st.none() | st.lists(st.sampled_from(["x", 'y"']), max_size=2).map(tuple)
-    available = st.none() | st.booleans()
-    embedded = st.builds(
-        lambda bundle_id, number: EmbeddedBy(bundle_id, np.array([number], dtype=np.float32)),
-        st.sampled_from(BUNDLES),
-        st.integers(0, 3),
-    )
-    attributes = st.sampled_from(['{"title":"1"}', '{"title":"2"}'])
-    puts = st.builds(PutItem, ids, attributes, categories, available, embedded)
-    return puts | st.builds(PatchItem, ids, categories, available) | st.builds(RemoveItem, ids)
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +207,7 @@ def test_log_attaches_followers_while_changes_come(fresh: Fresh) -> None:
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(appended=st.lists(st.lists(changes(), min_size=1, max_size=3), max_size=8), reopened_after=st.integers(0, 8))
+@given(appended=st.lists(st.lists(changes(IDS), min_size=1, max_size=3), max_size=8), reopened_after=st.integers(0, 8))
 def test_log_is_a_dict(fresh: Fresh, appended: list[list[Change]], reopened_after: int) -> None:
     """Whatever happens: followers told and followers restored hold what a dict would, in the order of first changes."""
     setup = fresh()
