@@ -30,7 +30,7 @@ def write_text_atomically(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def save_arrays(arrays: Mapping[str, NDArray[np.float32]], path: Path) -> None:
@@ -69,10 +69,15 @@ def _replace_folder(source: Path, target: Path) -> None:
         shutil.rmtree(retired)
     else:
         source.rename(target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put a folder's entries on disk: what was made, renamed or removed in it.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

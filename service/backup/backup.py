@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from llmemb import __version__
+from llmemb.files import sync_folder
 from service.backup.archive_writer import ArchiveWriter
 from service.backup.errors import BackupError
 from service.backup.manifest import ITEMS, SESSIONS, LogPosition, Manifest
@@ -22,7 +23,6 @@ from service.backup.work_folder import own_work_folder
 from service.settings import Settings
 from service.storage.redis_catalogue import RedisKeys
 from service.storage.redis_connections import connect
-from service.storage.restored_state import sync_folder
 
 REDIS_SECONDS = 60.0
 """How long Redis may take to answer one step of a backup or restore."""

@@ -7,12 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 from llmemb.errors import ConfigError
+from llmemb.files import sync_folder
 from service.backup.archive_reader import ArchiveReader
 from service.backup.batches import batches
 from service.backup.errors import BackupError
 from service.backup.progress import Progress
 from service.backup.state_files import StateFiles, open_state_files
-from service.storage.restored_state import BUILDING, RESTORED, finish_restore, sync_folder
+from service.storage.restored_state import BUILDING, RESTORED, finish_restore
 from service.storage.state_folder import CATALOGUE_FILE, SESSIONS_FILE, own_state_folder
 
 _AT_ONCE = 1000

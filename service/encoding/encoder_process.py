@@ -157,10 +157,14 @@ class EncoderProcess:
     def _make_sure_of_room(self, num_prompts: int) -> None:
         # Smaller jobs go first, see `Batcher`. Where nothing goes before a job it is taken, be it ever so large.
         before = sum(job.num_prompts for job in self._jobs.values() if job.num_prompts <= num_prompts)
-        in_time = not before or (before + num_prompts) * self._seconds_per_item <= self._timeout_seconds
-        if self._num_items + num_prompts > self._max_items or not in_time:
-            wait = min(60, max(1, math.ceil(before * self._seconds_per_item)))
-            raise OverloadedError(f"too many texts wait for the encoder; try again in {wait} s", wait)
+        if self._num_items + num_prompts > self._max_items:
+            waiting = self._num_items
+        elif before and (before + num_prompts) * self._seconds_per_item > self._timeout_seconds:
+            waiting = before
+        else:
+            return
+        wait = min(60, max(1, math.ceil(waiting * self._seconds_per_item)))
+        raise OverloadedError(f"too many texts wait for the encoder; try again in {wait} s", wait)
 
     def _count(self, change: int) -> None:
         self._num_items += change

@@ -4,11 +4,11 @@
 happened, and whoever opens the state folder next moves the files to where they belong.
 """
 
-import os
 import shutil
 from pathlib import Path
 
 from llmemb.errors import ConfigError
+from llmemb.files import sync_folder
 from service.storage.state_folder import CATALOGUE_FILE, SESSIONS_FILE
 
 BUILDING, RESTORED = "restore.tmp", "restored"
@@ -39,16 +39,3 @@ def finish_restore(folder: Path) -> None:
         restored.rmdir()
     except OSError as error:
         raise ConfigError(f"{folder}: the restored files cannot be put in place: {error.strerror}") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Put a folder's entries on disk.
-
-    Raises:
-        OSError: it cannot be read or written.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
