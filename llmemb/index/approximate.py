@@ -15,6 +15,7 @@ import numpy as np
 
 from llmemb.index.hits import Array, Hits, Rows
 from llmemb.index.row_filter import RowFilter
+from llmemb.index.spec import MEASURED_K
 
 _EXACT_SHARE = 1 / 16
 """Up to this share of passing rows they are compared exactly: deeper fetches lose recall, and soon cost as much."""
@@ -69,9 +70,10 @@ class ApproximateSearch(ABC):
 
     def _first_reach(self, k: int, passing: int, row_filter: RowFilter) -> int:
         # Half as many again as would hold k passing rows if these were spread evenly. The excluded are mostly a
-        # history, which stands among the best. Powers of two, so that queries of a batch are fetched together.
+        # history, which stands among the best. Powers of two, so that queries of a batch are fetched together. Who asks
+        # for fewer than the recall was measured with is not to get less of it: the fetch is as deep.
         excluded = min(len(row_filter.excluded), _LARGEST_REACH // 4)
-        needed = 1.5 * k * self._index.ntotal / passing + 8 + excluded
+        needed = 1.5 * max(k, MEASURED_K) * self._index.ntotal / passing + 8 + excluded
         return 1 << int(np.ceil(np.log2(needed)))
 
     def _is_exact(self, k: int, passing: int, reach: int) -> bool:

@@ -5,9 +5,8 @@ import numpy as np
 from llmemb.index.hits import Array
 from llmemb.index.item_index import ItemIndex
 from llmemb.index.row_filter import RowFilter
-from llmemb.index.spec import IndexSpec
+from llmemb.index.spec import MEASURED_K, IndexSpec
 
-_K = 10
 _AIM = 0.99
 _DOUBLINGS = 4
 
@@ -38,7 +37,7 @@ def tuned(index: ItemIndex, vectors: Array, queries: Array) -> ItemIndex:
 
 
 def _best_rows(index: ItemIndex, queries: Array) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    return [hits.rows for hits in index.search(queries, [_K] * len(queries), [RowFilter()] * len(queries))]
+    return [hits.rows for hits in index.search(queries, [MEASURED_K] * len(queries), [RowFilter()] * len(queries))]
 
 
 def _with_effort(spec: IndexSpec, factor: int) -> IndexSpec:

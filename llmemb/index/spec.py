@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 IndexKind = Literal["flat", "hnsw", "ivf"]
 
+MEASURED_K = 10
+"""The best items of a query by which recall is measured."""
 _FLAT_ITEMS = 200_000
 """Up to here an exact search costs no more than a few milliseconds."""
 

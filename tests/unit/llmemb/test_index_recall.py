@@ -38,10 +38,10 @@ def table() -> Array:
 
 
 @cache
-def sessions(seed: int) -> Array:
+def sessions(seed: int, number: int = 100) -> Array:
     """Queries like session vectors: sums of a few items."""
     random = np.random.default_rng(seed)
-    return np.stack([table()[random.integers(0, NUM_ITEMS, 3)].sum(axis=0) for _ in range(100)])
+    return np.stack([table()[random.integers(0, NUM_ITEMS, 3)].sum(axis=0) for _ in range(number)])
 
 
 @cache
@@ -87,7 +87,7 @@ MASKS = {"random": random_mask, "shortest": shortest_mask, "themes": themes_mask
 def test_a_filter_costs_no_recall(kind: IndexKind, share: float, of: str, k: int, num_excluded: int, seed: int) -> None:
     """With any filter: as many as there can be, all of them pass, and the recall is at least what is stated."""
     mask = MASKS[of](share, seed)
-    queries = sessions(2)
+    queries = sessions(2, max(100, 1000 // k))  # a thousand hits at least, or one more or less would decide
     exact_index, index = ItemIndex.build(table()), built(kind)
     # The best themselves are excluded, as a history would be.
     best = exact_index.search(queries, [200] * len(queries), [RowFilter()] * len(queries))
