@@ -95,7 +95,8 @@ class Load:
         for name in spared:
             assert not self.failed(name), name
         for name in hit:
-            assert {answer.kind for answer in self.failed(name)} == {kind}, name
+            kinds = {answer.kind for answer in self.failed(name)}
+            assert kinds == {kind}, f"{name}: {kinds}"
             assert all(began < answer.ended and answer.began < ended for answer in self.failed(name)), name
 
     def wait_for(self, name: str, *, good: bool, since: float, number: int = 1) -> Answer:
