@@ -123,12 +123,12 @@ class EncoderProcess:
         self._count(len(prompts))
         try:
             # What the socket does not take yet is kept here; `max_items` bounds it.
-            self._connection.writer.write(pack(job))
+            self._connection.send(pack(job))
             answer = await answered
         finally:
             self._count(-len(prompts))
             if self._jobs.pop(job.id, None) is not None and self._connection is not None:
-                self._connection.writer.write(pack(Cancel(id=job.id)))
+                self._connection.send(pack(Cancel(id=job.id)))
         server_timing.record("queue", answer.done.queue_seconds)
         server_timing.record("tokenise", answer.done.tokenise_seconds)
         server_timing.record("encode", answer.done.encode_seconds)
