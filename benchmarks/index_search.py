@@ -6,8 +6,9 @@ Writes `results/index_search.json` and `results/index_search.md`.
 """
 
 import argparse
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import faiss
@@ -31,6 +32,8 @@ NOTES = (
     "half to tune the index on and half to measure. Ten items asked for, one query at a time, one thread.",
     "Peer: FAISS `IndexFlatIP`, with `IDSelectorBitmap` where not all rows pass. Recall: share of its ten that ours "
     "found, beside its own 1.",
+    "IVF called directly: FAISS on the same cells, looking into as many as it takes to find as much as ours does: "
+    "{probes}.",
     "Index built and tuned in: {built}.",
 )
 
@@ -53,6 +56,7 @@ def main() -> None:
     masks = {share: random.random(options.items) < share for share in SHARES}
     rows: list[Row] = []
     built: dict[str, float] = {}
+    probes = 0
     for kind in KINDS:
         if kind == "hnsw" and options.items > HNSW_ITEMS:
             continue
@@ -61,13 +65,19 @@ def main() -> None:
         built[kind] = time.perf_counter() - started
         for share, mask in masks.items():
             rows += _compare(kind, index, exact, queries, share, mask, options.rounds)
+        if kind == "ivf":
+            row, probes = _beside_faiss(index, exact, queries, options.rounds)
+            rows.append(row)
     results = make_results(
         "index_search",
         f"The index beside plain FAISS, {options.items:,} items of width {vectors.shape[1]}",
         rows,
         settings={"queries": str(options.queries), "rounds": str(options.rounds), "seed": str(SEED)},
         peer_versions={"faiss": faiss.__version__},
-        notes=(*NOTES[:2], NOTES[2].format(built=", ".join(f"{kind} {spent:.0f} s" for kind, spent in built.items()))),
+        notes=[
+            note.format(built=", ".join(f"{kind} {spent:.0f} s" for kind, spent in built.items()), probes=probes)
+            for note in NOTES
+        ],
     )
     write_results(results)
 
@@ -103,7 +113,36 @@ def _compare(
     ]
 
 
-def _milliseconds(search: Callable[[Array], object], queries: Sequence[Array]) -> float:
+def _beside_faiss(index: ItemIndex, exact: faiss.IndexFlatIP, queries: Array, rounds: int) -> tuple[Row, int]:
+    """Compare with FAISS's own IVF at the same recall; the row, and the cells that FAISS looks into for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        index.write(Path(folder) / "index.faiss")
+        direct = faiss.read_index(str(Path(folder) / "index.faiss"))
+    wanted = exact.search(queries, K)[1]
+
+    def ours(query: Array) -> np.ndarray:
+        return index.search(query[None], [K], [RowFilter()])[0].rows
+
+    def peer(query: Array) -> np.ndarray:
+        return direct.search(query[None], K)[1][0]
+
+    found = _recall(ours, queries, wanted)
+    direct.nprobe = 1
+    while _recall(peer, queries, wanted) < found and direct.nprobe < direct.nlist:
+        direct.nprobe += 1
+    mine, theirs = [], []
+    for _ in range(rounds):
+        mine.append(1000 / _milliseconds(ours, queries))
+        theirs.append(1000 / _milliseconds(peer, queries))
+    name = f"ivf, recall@{K} {found:.3f}; IVF called directly"
+    return compare(name, "queries/s", mine, theirs, (">=", 0.9)), direct.nprobe
+
+
+def _recall(search: Callable[[Array], np.ndarray], queries: Array, wanted: np.ndarray) -> float:
+    return float(np.mean([np.isin(best, search(query)).mean() for query, best in zip(queries, wanted, strict=True)]))
+
+
+def _milliseconds(search: Callable[[Array], object], queries: Array) -> float:
     started = time.perf_counter()
     for query in queries:
         search(query)
