@@ -11,11 +11,10 @@ from service.sight.metrics import Metrics
 
 
 async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metrics) -> PromptEncoder:
-    """Start the bundle's LLM in a process of its own, or hold the server that has it against the bundle.
+    """Begin to start the bundle's LLM in a process of its own, or hold the server that has it against the bundle.
 
     Raises:
         ConfigError: the server has another model.
-        EncoderError: the LLM cannot be loaded, or not on the device.
         EncoderUnavailableError: the server does not answer.
         OverloadedError: the server has no room.
     """
@@ -33,7 +32,7 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
             timeout_seconds=settings.embed_timeout_seconds,
             metrics=metrics,
         )
-        await process.start()
+        process.begin()
         return process
     remote = RemoteEncoder(
         settings.encoder_url,
