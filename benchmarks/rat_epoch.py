@@ -1,8 +1,8 @@
-"""Time of a RAT epoch beside RecBole's SASRec: same data, sizes, loss, targets and threads, in alternation.
+"""Time of a RAT epoch beside the SASRec of RecBole and of RecTools: same data, sizes, loss, targets and threads.
 
     python -m benchmarks.rat_epoch [--data FOLDER ...] [--rounds 3] [--threads 2]
 
-Writes `results/rat_epoch.json` and `results/rat_epoch.md`.
+They take turns. Writes `results/rat_epoch.json` and `results/rat_epoch.md`.
 """
 
 import argparse
@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from benchmarks.recbole_environment import recbole_python
+import numpy as np
+
+from benchmarks.peer_environment import recbole_python, rectools_python
 from benchmarks.recbole_files import write_recbole_files
 from benchmarks.recbole_options import recbole_options
+from benchmarks.rectools_options import rectools_options
 from benchmarks.results import REPOSITORY, WORK, Row, compare, make_results, write_results
 from benchmarks.worker import Answer, Worker
+from training.batches import cut_windows
 from training.config import PrepareConfig, RatConfig
 from training.dataset import read_dataset
 from training.recommenders import LLMEMB, VANILLA
@@ -27,13 +31,15 @@ from training.steps import prepare
 SEED = 42
 SAME_STEPS, OWN_BATCH = "RecBole SASRec, as many steps", "RecBole SASRec, its own batch size"
 RECBOLE_BATCH = 2048
-AIM = 1.0
+RECTOOLS = "RecTools SASRec"
+AIM = 0.7
 NOTES = (
     "An epoch predicts each item of each training history but the first, once, over all items (full softmax): the same "
     "targets on both sides. Ours predicts all targets of a window in one pass; RecBole makes a sample of each target, "
     "with all items before it, padded to the longest history. Targets a second are these targets by the time.",
     f"`{SAME_STEPS}`: its batch has as many targets as ours on average, so both make as many optimiser steps. "
     f"`{OWN_BATCH}`: {RECBOLE_BATCH}, RecBole's default.",
+    f"`{RECTOOLS}` gets our windows, each as a user of its own, and as many in a batch; timed is Lightning's epoch.",
     "`vanilla` is SASRec on ids; `llmemb` is RAT: the adapted table with residual, and alignment. Timed are "
     "`training.fitting.train_epoch` and RecBole's `Trainer.fit` of one epoch; neither validates nor saves. "
     "`processor`: the time of all threads, which says more than the clock on a machine that others use too.",
@@ -80,6 +86,12 @@ def time_epochs(data: Path, config: RatConfig, rounds: int, threads: int) -> dic
             given = {"data": str(files), "config": recbole_options(config, batch)}
             options.write_text(json.dumps(given), encoding="utf-8")
             start(name, recbole_python(), "benchmarks.recbole_worker", "epochs", str(options))
+        options = folder / "rectools.json"
+        windows = cut_windows(read_dataset(dataset_folder).train, config.model.max_length, "next_item")
+        np.savez(folder / "windows.npz", rows=np.concatenate(windows), lengths=[len(window) for window in windows])
+        words = rectools_options(config)
+        options.write_text(json.dumps({"windows": str(folder / "windows.npz"), "model": words}), encoding="utf-8")
+        start(RECTOOLS, rectools_python(), "benchmarks.rectools_worker", str(options))
         timings = {name: Timing(worker.facts, []) for name, worker in workers.items()}
         for round_number in range(1, rounds + 1):
             for name, worker in workers.items():
@@ -90,13 +102,13 @@ def time_epochs(data: Path, config: RatConfig, rounds: int, threads: int) -> dic
 
 
 def make_rows(data: str, timings: Mapping[str, Timing]) -> list[Row]:
-    """Set our models beside RecBole's, in seconds, in seconds of the processor and in targets a second."""
+    """Set our models beside the peers', in seconds, in seconds of the processor and in targets a second."""
 
     def speed(timing: Timing) -> list[float]:
         return [float(timing.facts["targets"]) / seconds for seconds in timing.each("seconds")]
 
     rows = []
-    for peer, model in product((SAME_STEPS, OWN_BATCH), (LLMEMB, VANILLA)):
+    for peer, model in product((SAME_STEPS, OWN_BATCH, RECTOOLS), (LLMEMB, VANILLA)):
         ours, theirs = timings[model], timings[peer]
         assert ours.facts["targets"] == theirs.facts["targets"], f"{data}: not the same targets"
         name = f"{data}: epoch of {model}; {peer}"
@@ -122,11 +134,12 @@ def main() -> None:
         timings = time_epochs(data, config, given.rounds, given.threads)
         rows += make_rows(data.name, timings)
         settings |= {f"{data.name} {key}": str(timings[LLMEMB].facts[key]) for key in ("targets", "items", "steps")}
-        facts = timings[SAME_STEPS].facts
-        versions = {name.split()[1]: str(value) for name, value in facts.items() if name.startswith("version")}
+        for peer in (SAME_STEPS, RECTOOLS):
+            facts = timings[peer].facts
+            versions |= {name.split()[1]: str(value) for name, value in facts.items() if name.startswith("version")}
     settings |= {key: str(value) for key, value in config.model.model_dump().items()}
     settings |= {"loss": config.loss, "batch size of ours": f"{config.batch_size} windows"}
-    title = "A RAT epoch beside RecBole's SASRec epoch"
+    title = "A RAT epoch beside the epochs of other libraries' SASRec"
     write_results(make_results("rat_epoch", title, rows, settings=settings, peer_versions=versions, notes=NOTES))
 
 

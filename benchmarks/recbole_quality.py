@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.recbole_environment import recbole_python
+from benchmarks.peer_environment import recbole_python
 from benchmarks.recbole_files import write_recbole_files
 from benchmarks.recbole_options import recbole_options
 from benchmarks.results import WORK, compare, make_results, write_results
