@@ -77,7 +77,7 @@ test-rest: $(INSTALLED)  ## the other half
 
 demo: demo-bundle  ## train the demo bundle if need be, and serve it on http://127.0.0.1:8000
 	@cat docs/try.txt
-	$(BIN)/llmemb serve --bundle $(RUN)/bundle --host $(HOST) --port $(PORT)
+	$(BIN)/llmemb serve --bundle $(RUN)/bundle --report $(RUN)/report/index.html --host $(HOST) --port $(PORT)
 
 demo-bundle: $(INSTALLED) $(filter $(DEFAULT_MODEL),$(MODEL)) $(filter $(DEFAULT_DATA),$(DATA))  ## train the demo bundle and check it with real requests
 	$(TRAIN)
