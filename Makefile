@@ -50,7 +50,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak load load-open load-overload load-compose test-docker lock docs
+.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak load load-open load-overload load-compose test-docker lock docs
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -83,6 +83,8 @@ demo-bundle: $(INSTALLED) $(filter $(DEFAULT_MODEL),$(MODEL)) $(filter $(DEFAULT
 	$(TRAIN)
 	@cmp -s $(RUN)/bundle/manifest.json $(RUN)/checked.json || { \
 	  $(BIN)/llmemb check --bundle $(RUN)/bundle && cp $(RUN)/bundle/manifest.json $(RUN)/checked.json; }
+
+model: $(DEFAULT_MODEL)  ## the demo's small model alone, for catalogues of your own
 
 ablate: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## the demo with SCFT and alignment on and off, three seeds: docs/experiments.md
 	$(BIN)/llmemb ablate training/configs/demo.toml

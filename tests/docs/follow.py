@@ -166,7 +166,7 @@ class Reader:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait()
         for value in self._names.values():
-            if hasattr(value, "close"):
+            if hasattr(value, "close") and not isinstance(value, type):
                 value.close()
 
 
