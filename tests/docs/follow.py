@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ from typing import Any, Self
 
 from tests.docs.outputs import assert_json, assert_text, parse_expected
 from tests.docs.page import ROOT, Block
-from tests.support.waiting import wait_until
 from training.config import Config
 from training.config_sections import Section
 
@@ -25,7 +25,7 @@ ADDRESS = "127.0.0.1:8000"
 COMMAND_SECONDS = 900
 SHOWN = ("text", "json")
 """Languages of what is printed; everything else is a reader's to run or to write."""
-LINKED = ("docs", "training", "benchmarks", ".cache", "Makefile", "pyproject.toml", "constraints.txt")
+LINKED = ("docs", "training", "benchmarks", ".cache", ".venv", "Makefile", "pyproject.toml", "constraints.txt")
 
 
 def make_workplace(folder: Path) -> Path:
@@ -127,7 +127,10 @@ class Reader:
             )
         self._servers.append(server)
         words = block.runs_on or ""
-        wait_until(lambda: words in log.read_text() or server.poll() is not None, f"{block.place}: {words!r}")
+        deadline = time.monotonic() + COMMAND_SECONDS  # what it prints may come after a check of a whole run
+        while words not in log.read_text() and server.poll() is None:
+            assert time.monotonic() < deadline, f"{block.place}: it does not say {words!r}\n{log.read_text()}"
+            time.sleep(0.05)
         assert server.poll() is None, f"{block.place}: ended\n{log.read_text()}"
         return "".join(line for line in log.read_text().splitlines(keepends=True) if not line.startswith("{"))
 

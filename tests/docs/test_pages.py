@@ -40,7 +40,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceForks]:
 def bundles(tiny_bundle: Path, full_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as `runs/demo` is: with the bundle that is served, and another one, NAME, to swap to."""
     folder = tmp_path_factory.mktemp("bundles")
-    shutil.copytree(DEMO or tiny_bundle, folder / "bundle", copy_function=os.link if DEMO else shutil.copy2)
+    shutil.copytree(DEMO or tiny_bundle, folder / "bundle", copy_function=shutil.copy2)
     shutil.copytree(full_bundle, folder / "NAME")
     return folder
 
@@ -94,7 +94,7 @@ def test_every_fence_is_found() -> None:
 
 
 def outside_of_lists(text: str) -> str:
-    """A page without its fenced blocks and lists: an indented line of what is left is a block of code without a fence."""
+    """A page without its fenced blocks and lists: a line that is indented in what is left is code without a fence."""
     text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"^(?:[-*]|\d+\.) .*(?:\n(?:[ \t]+.*)?)*", "", text, flags=re.MULTILINE)
 
@@ -106,7 +106,7 @@ def not_run_lines() -> list[tuple[str, str]]:
 
 
 def test_commands_that_are_not_run_are_there() -> None:
-    """Targets of make, verbs of llmemb with their configuration and options, and scripts have the names they are given."""
+    """Targets of make, verbs of llmemb with their configurations, and scripts have the names that they are given."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
     seen = 0
     for place, line in not_run_lines():
