@@ -7,14 +7,18 @@ from service.http.lean_route import LeanMiddleware
 from service.http.middleware_stack import add_middleware
 from service.http.openapi import describe
 from service.http.problem_handlers import add_problem_handlers
-from service.http.routes import admin, documentation, embeddings, items, operations, recommend, sessions
+from service.http.routes import admin, documentation, embeddings, items, operations, recommend, report, sessions
 from service.lifespan import lifespan
 from service.settings import Settings
 from service.sight.metrics import Metrics
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Make the app; its lifespan loads the bundle."""
+    """Make the app; its lifespan loads the bundle.
+
+    Raises:
+        ConfigError: a file that the settings name cannot be used.
+    """
     app = FastAPI(
         title="LLMEmb",
         version=__version__,
@@ -30,6 +34,8 @@ def create_app(settings: Settings) -> FastAPI:
     # Routes are looked through in their order: the one that is asked most comes first.
     for routes in (recommend, items, sessions, embeddings, admin, operations, documentation):
         app.include_router(routes.router)
+    if settings.report is not None:
+        app.include_router(report.report_routes(settings.report))
     app.mount(documentation.ASSETS_PATH, documentation.swagger_assets())
     add_problem_handlers(app)
     # Innermost: all that stands around routes stands around these too.
