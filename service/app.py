@@ -7,7 +7,17 @@ from service.http.lean_route import LeanMiddleware
 from service.http.middleware_stack import add_middleware
 from service.http.openapi import describe
 from service.http.problem_handlers import add_problem_handlers
-from service.http.routes import admin, documentation, embeddings, items, operations, recommend, sessions
+from service.http.routes import (
+    admin,
+    documentation,
+    embeddings,
+    item_map,
+    items,
+    operations,
+    playground,
+    recommend,
+    sessions,
+)
 from service.lifespan import lifespan
 from service.settings import Settings
 from service.sight.metrics import Metrics
@@ -28,9 +38,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = Metrics()
     # Routes are looked through in their order: the one that is asked most comes first.
-    for routes in (recommend, items, sessions, embeddings, admin, operations, documentation):
+    for routes in (recommend, items, item_map, sessions, embeddings, admin, operations, documentation, playground):
         app.include_router(routes.router)
     app.mount(documentation.ASSETS_PATH, documentation.swagger_assets())
+    app.mount(playground.ASSETS_PATH, playground.playground_assets())
     add_problem_handlers(app)
     # Innermost: all that stands around routes stands around these too.
     app.add_middleware(LeanMiddleware, router=recommend.router)
