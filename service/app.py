@@ -41,7 +41,6 @@ def create_app(settings: Settings) -> FastAPI:
     for routes in (recommend, items, item_map, sessions, embeddings, admin, operations, documentation, playground):
         app.include_router(routes.router)
     app.mount(documentation.ASSETS_PATH, documentation.swagger_assets())
-    app.mount(playground.ASSETS_PATH, playground.playground_assets())
     add_problem_handlers(app)
     # Innermost: all that stands around routes stands around these too.
     app.add_middleware(LeanMiddleware, router=recommend.router)
