@@ -61,7 +61,8 @@ def test_clicks_are_taken_back(browser: Browser, url: str) -> None:
         ids = click_two(visit)
         visit.page.get_by_role("button", name="Take").first.click()
         expect(visit.page.locator(".clicks li .number")).to_have_count(1)
-        expect(visit.page.locator(f'#next .item[data-id="{ids[0]}"]')).to_have_count(1)
+        left = httpx2.post(f"{url}/recommend", json={"history": ids[1:], "k": 10}, timeout=60).json()["items"]
+        assert visit.next_ids() == [item["id"] for item in left]
         visit.page.get_by_role("button", name="Clear").click()
         expect(visit.page.get_by_text("Popular now")).to_be_visible()
 
@@ -223,4 +224,4 @@ def test_figures_follow_what_happens(browser: Browser, url: str) -> None:
         popular(url, 3)
         expect(row.get_by_role("cell").first).not_to_have_text(before, timeout=DEADLINE_MILLISECONDS)
         for kind in ("head", "tail", "cold", "added", "popular"):
-            expect(page.get_by_role("rowheader", name=kind)).to_be_visible()
+            expect(page.get_by_role("rowheader", name=kind, exact=True)).to_be_visible()
