@@ -34,7 +34,7 @@ export function attributeFields() {
         const value = attributes[attribute];
         if (Array.isArray(value)) listed.add(attribute);
         field.value = Array.isArray(value) ? value.join(", ") : (value ?? "");
-        if (attribute === nameAttribute()) field.value = `${name}: The Return`;
+        if (attribute === nameAttribute({ attributes })) field.value = `${name}: The Return`;
       }
     },
     read() {

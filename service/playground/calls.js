@@ -34,12 +34,21 @@ export const similar = (id, k) => ({
   python: pythonCall("similar_items", [id], { k }),
 });
 
-export const recommend = (history, options = {}) => ({
-  method: "POST",
-  path: "/recommend",
-  body: { history, ...options },
-  python: pythonCall("recommend", [history], options),
-});
+export const recommend = (history, options = {}) => {
+  const inline = history.some((entry) => entry.attributes);
+  const names = [...(options.filters ? ["Filters"] : []), ...(inline ? ["HistoryItem"] : [])];
+  return {
+    method: "POST",
+    path: "/recommend",
+    body: { history, ...options },
+    python: pythonCall(
+      "recommend",
+      [history.map((entry) => (entry.attributes ? new Raw("HistoryItem", entry) : entry))],
+      { ...options, filters: options.filters && new Raw("Filters", options.filters) },
+      names.length ? [`from llmemb.api.recommend import ${names.join(", ")}`] : [],
+    ),
+  };
+};
 
 export const recommendBatch = (requests) => ({
   method: "POST",

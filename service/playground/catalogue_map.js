@@ -32,17 +32,3 @@ export function placeOf(drawn, embedding) {
   );
   return { x: sums[0], y: sums[1] };
 }
-
-/** The numbers of the points nearest to a place on the map. */
-export function nearest(drawn, { x, y }, count, except) {
-  const distances = drawn.ids.map((id, number) => [
-    Math.hypot(drawn.x[number] - x, drawn.y[number] - y),
-    number,
-    id,
-  ]);
-  return distances
-    .filter(([, , id]) => id !== except)
-    .sort((one, other) => one[0] - other[0])
-    .slice(0, count)
-    .map(([, number]) => number);
-}

@@ -64,21 +64,21 @@ bundleId.watch((id) => {
   if (id && about.value && about.value.bundle_id !== id) begin();
 });
 
-/** The attribute that names an item: called title or name, else the first. */
-export function nameAttribute() {
-  const names = about.value?.attribute_names ?? [];
+/** The attribute that names an item: called title or name, else the first of the bundle's. */
+export function nameAttribute(item) {
+  const names = about.value?.attribute_names ?? Object.keys(item.attributes);
   return names.find((name) => /title|name/i.test(name)) ?? names[0];
 }
 
 export function nameOf(item) {
-  const name = item.attributes?.[nameAttribute()];
+  const name = item.attributes[nameAttribute(item)];
   return name ? text(name) : item.id;
 }
 
 /** All of an item but its name, in one line. */
 export function lineOf(item) {
-  return Object.entries(item.attributes ?? {})
-    .filter(([name]) => name !== nameAttribute())
+  return Object.entries(item.attributes)
+    .filter(([name]) => name !== nameAttribute(item))
     .map(([, value]) => text(value))
     .join(" · ");
 }

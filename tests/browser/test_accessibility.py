@@ -34,7 +34,7 @@ def prepare(visit: Visit, view: str) -> None:
     if view == "invent":
         page.get_by_role("button", name="Fill in an example").click()
         page.get_by_role("button", name="Look at it").click()
-        expect(page.get_by_role("list", name="Nearest to it on the map").locator(".item")).to_have_count(6)
+        expect(page.get_by_role("list", name="Its neighbours").locator(".item")).to_have_count(6)
     elif view == "map":
         expect(page.locator(".legend")).to_be_visible()
     elif view == "compare":
@@ -108,4 +108,4 @@ def draw(page: Page, name: str) -> None:
         PICTURES.mkdir(parents=True, exist_ok=True)
         page.evaluate("document.activeElement?.blur()")
         page.mouse.move(0, 0)
-        page.screenshot(path=PICTURES / f"{name}.jpg", type="jpeg", quality=72)
+        page.screenshot(path=PICTURES / f"{name}.jpg", type="jpeg", quality=62)

@@ -68,6 +68,9 @@ def test_calls_do_what_the_page_did(browser: Browser, url: str) -> None:
         check_last_call(visit, "/recommend/batch", '"strategy":"collaborative"')
         visit.go("invent")
         visit.page.get_by_role("button", name="Fill in an example").click()
+        visit.page.get_by_role("button", name="Look at it").click()
+        expect(visit.page.locator("#told")).to_contain_text("It is at the star")
+        check_last_call(visit, "/recommend", '"filters":{"deny":["invented')
         # What a shell and Python must both quote.
         visit.page.get_by_label(re.compile("title|name", re.IGNORECASE)).first.fill('It\'s "quoted" $HOME \\ é')
         visit.page.get_by_role("button", name="Put it in the catalogue").click()
@@ -75,6 +78,8 @@ def test_calls_do_what_the_page_did(browser: Browser, url: str) -> None:
         for action in ("POST /embed_items", "PUT /items/", "GET /items/invented"):
             choose(visit, action)
             check_last_call(visit)
+        choose(visit, "POST /recommend")
+        check_last_call(visit, '"k":20')
         choose(visit, "PUT /items/")
         attributes = json.loads(by_curl(visit.code("curl")))["attributes"]
         assert 'It\'s "quoted" $HOME \\ é' in attributes.values()

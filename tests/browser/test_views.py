@@ -112,7 +112,7 @@ def test_an_invented_item_goes_all_the_way(browser: Browser, url: str) -> None:
         page.get_by_role("button", name="Look at it").click()
         expect(told).to_contain_text("It is at the star, among")
         expect(page.locator(".plot")).to_have_attribute("data-star", re.compile(r"^-?\d\.\d+ -?\d\.\d+$"))
-        expect(page.get_by_role("list", name="Nearest to it on the map").locator(".item")).to_have_count(6)
+        expect(page.get_by_role("list", name="Its neighbours").locator(".item")).to_have_count(6)
         page.get_by_role("button", name="Put it in the catalogue").click()
         expect(told).to_contain_text("is in the catalogue, and comes as number")
         invented = page.locator(".item.invented").get_attribute("data-id") or ""

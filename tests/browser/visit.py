@@ -10,13 +10,13 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 
 VIEWS = {
     "session": "Session",
-    "invent": "Invent an item",
+    "invent": "Invent",
     "map": "Map",
     "compare": "Compare",
     "figures": "Figures",
 }
 Theme = Literal["light", "dark"]
-SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 DEADLINE_MILLISECONDS = 60_000
 """For a machine with other work; nothing is waited for longer than it takes."""
 

@@ -106,7 +106,8 @@ class Labels {
     context.textAlign = "left";
     context.textBaseline = "middle";
     const width = context.measureText(name).width;
-    const left = x + 18 + width > window.width ? x - 18 - width : x + 18;
+    const right = x + 18 + width < window.width;
+    const left = right ? x + 18 : Math.max(4, x - 18 - width);
     const box = { left, right: left + width, top: y - 9, bottom: y + 9 };
     const hidden = x < 0 || y < 0 || x > window.width || y > window.height;
     if (hidden || this.#taken.some((other) => cover(box, other))) return;

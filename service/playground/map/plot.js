@@ -94,9 +94,9 @@ export class Plot {
     this.#ask();
   }
 
-  /** Move to a place. */
-  centre(place, zoom = 3) {
-    this.#window.centre(place, zoom);
+  /** Move to where these places are seen, the first of them in the middle. */
+  frame(places) {
+    this.#window.frame(places);
     this.#ask();
   }
 

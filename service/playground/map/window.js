@@ -1,6 +1,7 @@
 /** Which part of the plane is seen: places to pixels and back, moved and zoomed. */
 
 const MOST_ZOOM = 400;
+const MOST_FRAMED = 8;
 const EDGE = 1.12;
 const OUTLIERS = 0.002;
 
@@ -51,9 +52,14 @@ export class PlaneWindow {
     this.y += before.y - after.y;
   }
 
-  /** Put a place into the middle. */
-  centre({ x, y }, zoom) {
-    Object.assign(this, { x, y, scale: this.#home.scale * zoom });
+  /** See these places, the first of them in the middle. */
+  frame(places) {
+    const [{ x, y }] = places;
+    const scales = places.map((place) =>
+      Math.min(this.width / Math.abs(place.x - x), this.height / Math.abs(place.y - y)),
+    );
+    const scale = Math.min(...scales, 2 * MOST_FRAMED * this.#home.scale) / 2 / EDGE;
+    Object.assign(this, { x, y, scale: Math.max(scale, this.#home.scale / 2) });
   }
 
   get zoomed() {

@@ -2,9 +2,9 @@
 
 import { el, number, say } from "../dom.js";
 import { embed, put, recommend, remove, similar } from "../calls.js";
-import { catalogueMap, forgetMap, nearest, placeOf } from "../catalogue_map.js";
+import { catalogueMap, forgetMap, placeOf } from "../catalogue_map.js";
 import { Problem, send } from "../http.js";
-import { forgetItem, itemById, nameById } from "../item_names.js";
+import { forgetItem, nameById } from "../item_names.js";
 import { itemRow, scoreSide } from "../item_list.js";
 import { attributeFields } from "../attribute_fields.js";
 import { Plot } from "../map/plot.js";
@@ -12,9 +12,9 @@ import { about, askNext, nameOf, next } from "../session.js";
 import { placeOfItem } from "./map.js";
 
 const NEIGHBOURS = 6;
+const NEIGHBOURS_TITLE = "Its neighbours: items that read like it";
 const FITTING = 5;
 const ASKED = 20;
-const ZOOM = 3;
 
 export function mount(root) {
   const ended = new AbortController();
@@ -91,20 +91,23 @@ export function mount(root) {
     const drawn = await catalogueMap(signal);
     if (drawn.bundle_id !== bundle) forgetMap();
     const star = { id, name: nameOf({ id, attributes }), ...placeOf(drawn, embeddings[0].embedding) };
-    const near = await Promise.all(
-      nearest(drawn, star, NEIGHBOURS, id).map((each) => itemById(drawn.ids[each])),
-    );
-    const neighbours = near.filter((item) => item !== null);
-    plot.light({ star, near: neighbours.map((item) => placeOfItem(drawn, item)).filter(Boolean) });
-    plot.centre(star, ZOOM);
+    const neighbours = await readingAlike(attributes);
+    const near = neighbours.map((item) => placeOfItem(drawn, item)).filter(Boolean);
+    plot.light({ star, near });
+    plot.frame([star, ...near]);
     plot.root.dataset.star = `${star.x.toFixed(4)} ${star.y.toFixed(4)}`;
-    result.replaceChildren(
-      section(
-        "Nearest to it on the map",
-        neighbours.map((item, place) => itemRow(item, { rank: place + 1 })),
-      ),
+    const rows = neighbours.map((item, place) =>
+      itemRow(item, { rank: place + 1, side: [number(item.score)] }),
     );
+    result.replaceChildren(section(NEIGHBOURS_TITLE, rows));
     tell(`It is at the star, among ${neighbours.slice(0, 3).map(nameOf).join(", ")}.`);
+  }
+
+  /** Return the items whose texts are most like it, where the bundle tells these apart, else what comes after it. */
+  async function readingAlike(attributes) {
+    const strategy = about.value?.semantic_term ? "semantic" : undefined;
+    const options = { k: NEIGHBOURS, strategy, filters: { deny: [id] } };
+    return (await send(recommend([{ attributes }], options), { signal })).items;
   }
 
   async function putIt() {
