@@ -27,6 +27,8 @@ URL ?=
 LOAD_SECONDS ?=
 # What `load-overload` asks for too often: recommend or embed_items.
 WORK ?= recommend
+# Of `test-browser`: 1 draws the pictures of the documentation anew.
+PICTURES ?=
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
@@ -50,7 +52,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak load load-open load-overload load-compose test-docker test-docs lock docs site
+.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak load load-open load-overload load-compose test-docker test-docs test-browser lock docs site
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -136,6 +138,9 @@ load-compose:  ## ten minutes of people against compose, report into runs/load
 
 test-docker: $(INSTALLED) demo-bundle  ## images, gateway, replicas and faults on a Docker engine; COMPOSE_OVERLAY names a second compose file
 	PATH="$(abspath $(BIN)):$$PATH" DOCKER_TESTS=1 $(BIN)/pytest -q tests/docker
+
+test-browser: $(INSTALLED) demo-bundle  ## the playground in a real Chromium: every view and action, axe, outages; PICTURES=1 draws docs/images/playground
+	BROWSER_TESTS=1 BROWSER_BUNDLE=$(RUN)/bundle PLAYGROUND_PICTURES=$(PICTURES) $(BIN)/pytest -q tests/browser
 
 lock: $(INSTALLED)  ## write docker/locks anew, after a change of dependencies
 	UV=$(BIN)/uv docker/lock.sh

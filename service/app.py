@@ -7,7 +7,18 @@ from service.http.lean_route import LeanMiddleware
 from service.http.middleware_stack import add_middleware
 from service.http.openapi import describe
 from service.http.problem_handlers import add_problem_handlers
-from service.http.routes import admin, documentation, embeddings, items, operations, recommend, report, sessions
+from service.http.routes import (
+    admin,
+    documentation,
+    embeddings,
+    item_map,
+    items,
+    operations,
+    playground,
+    recommend,
+    report,
+    sessions,
+)
 from service.lifespan import lifespan
 from service.settings import Settings
 from service.sight.metrics import Metrics
@@ -32,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = Metrics()
     # Routes are looked through in their order: the one that is asked most comes first.
-    for routes in (recommend, items, sessions, embeddings, admin, operations, documentation):
+    for routes in (recommend, items, item_map, sessions, embeddings, admin, operations, documentation, playground):
         app.include_router(routes.router)
     if settings.report is not None:
         app.include_router(report.report_routes(settings.report))

@@ -93,7 +93,7 @@ async def _serve(settings: Settings) -> None:
             listener.listen(_BACKLOG)  # so that whoever reads the line below can connect
             host, port = listener.getsockname()[:2]
             address = f"[{host}]" if ":" in host else host
-            print(f"serving on http://{address}:{port} (API at /docs)", flush=True)
+            print(f"serving on http://{address}:{port} (playground at /, API at /docs)", flush=True)
             sockets = [listener, *(listener.dup() for _ in range(_ACCEPTED_AT_ONCE - 1))]
             await _serve_if_all_starts(server, sockets, app.state.runtime.versions.started)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.errors import BundleError, LlmembError
 from service.catalogue.catalogue import Catalogue
+from service.catalogue.drawn_map import DrawnMap
 from service.catalogue.vector_store import open_vector_store
 from service.encoding.cache import VectorCache
 from service.encoding.embedder import ItemEmbedder
@@ -53,6 +54,7 @@ class Engine:
     encoder: PromptEncoder
     embedder: ItemEmbedder
     catalogue: Catalogue
+    drawn_map: DrawnMap
     recommender: Recommender
     attached: asyncio.Event
     """Set when the catalogue follows the item log."""
@@ -171,6 +173,7 @@ async def open_engine(folder: Path, shared: Shared) -> Engine:
             encoder=encoder,
             embedder=embedder,
             catalogue=catalogue,
+            drawn_map=DrawnMap(catalogue),
             recommender=Recommender(bundle, catalogue, embedder, shared.queue, settings, metrics),
             attached=asyncio.Event(),
             opened=stack,

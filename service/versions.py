@@ -82,6 +82,10 @@ class Versions:
             return self.experiment.engine
         return self.current
 
+    def find(self, bundle_id: str) -> Engine | None:
+        """Return the engine of a loaded bundle, None where it is not loaded."""
+        return next((each for each in self.loaded().values() if each.bundle.manifest.id == bundle_id), None)
+
     def loaded(self) -> dict[Role, Engine]:
         """Return the bundles in memory, by what they are for."""
         engines: dict[Role, Engine] = {"current": self.current}

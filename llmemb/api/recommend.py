@@ -6,6 +6,8 @@ from pydantic import Discriminator, Field, Tag
 
 from llmemb.api.base import INTEGRAL, AttributesBody, RequestBody, ResponseBody
 
+Strategy = Literal["all", "collaborative", "semantic", "popular"]
+"""What scores: see `RecommendRequest.strategy`."""
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:@=-]{1,128}$"
 
 
@@ -56,6 +58,12 @@ class RecommendRequest(RequestBody):
     """Recommend no item whose id is in the history."""
     explain: bool = False
     """Say of each item which entries of the history drew it."""
+    strategy: Strategy = "all"
+    """`all`: the whole score. Or a part of it alone, to see what it does: `collaborative`, what the sequence model
+    says; `semantic`, the likeness of the texts, where `/info` names a `semantic_term`; `popular`, interactions in
+    training."""
+    bundle_id: Annotated[str, Field(max_length=64)] | None = None
+    """One of the loaded bundles, see `/admin/bundles`; null: the one that answers the session."""
 
 
 class Reason(ResponseBody):
@@ -87,7 +95,7 @@ class RecommendResponse(ResponseBody):
     bundle_id: str
     items: list[RecommendedItem]
     fallback: Literal["popular"] | None
-    """`popular` where there was no history, else null."""
+    """`popular` where there was no history, or popularity was asked for; else null."""
 
 
 class RecommendBatchRequest(RequestBody):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from llmemb.bundle.manifest import Manifest
 from llmemb.index import ItemIndex
 from llmemb.item import Attributes, attributes_from_json
+from llmemb.item_map import fit_item_map
 from llmemb.item_space import ItemSpace, compose, join
 from llmemb.projection import Projection
 from llmemb.prompt import PromptSpec
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 ENCODER_FOLDER = "encoder"
 SEMANTIC_TERM_FILE = "semantic_term.safetensors"
+ITEM_MAP_FILE = "item_map.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,8 @@ class Bundle:
     """Semantic profile vectors `(N, q)` where there is a semantic term."""
     index: ItemIndex
     """Over `item_vectors`."""
+    stored_map: Projection | None
+    """The map of the catalogue `(d, 2)`; None in a bundle that was written before there was one."""
 
     @property
     def space(self) -> ItemSpace:
@@ -82,6 +86,14 @@ class Bundle:
     def item_vectors(self) -> Array:
         """Item embeddings, and beside them the profile vectors where there is a semantic term, `(N, D)`."""
         return join(self.item_embeddings, self.profile)
+
+    @cached_property
+    def item_map(self) -> Projection:
+        """Places item embeddings on the map of the catalogue, `(d, 2)`, see `llmemb/item_map.py`.
+
+        Fitted here where the bundle has none, which reads every item's embedding.
+        """
+        return fit_item_map(self.item_embeddings) if self.stored_map is None else self.stored_map
 
     @property
     def prompt(self) -> PromptSpec:

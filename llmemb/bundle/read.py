@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file as load_tensors
 
-from llmemb.bundle.bundle import SEMANTIC_TERM_FILE, Bundle, BundleItems
+from llmemb.bundle.bundle import ITEM_MAP_FILE, SEMANTIC_TERM_FILE, Bundle, BundleItems
 from llmemb.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, Manifest
 from llmemb.errors import BundleCorruptError, BundleVersionError
 from llmemb.files import sha256_of_file
 from llmemb.index import ItemIndex
+from llmemb.item_map import AXES
 from llmemb.projection import Projection
 from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import build_sequence_model
@@ -60,6 +61,7 @@ def read_bundle(folder: Path) -> Bundle:
         residual=tables.get("residual"),
         profile=tables.get("profile"),
         index=ItemIndex.read(folder / "index.faiss", manifest.index),
+        stored_map=_read_item_map(folder, manifest),
     )
     if (len(bundle.index), bundle.index.dim) != (manifest.num_items, bundle.space.width):
         raise BundleCorruptError(
@@ -81,6 +83,12 @@ def _read_semantic_term(folder: Path, manifest: Manifest) -> SemanticTerm | None
         raise BundleCorruptError(f"{SEMANTIC_TERM_FILE}: the file is missing, and the manifest has a semantic term")
     reduction = _read_affine(folder / SEMANTIC_TERM_FILE, (manifest.encoder.width, info.components))
     return SemanticTerm(reduction, info.gamma, info.history, info.decay)
+
+
+def _read_item_map(folder: Path, manifest: Manifest) -> Projection | None:
+    """Read the map; bundles of the same format have none that were written before there was one."""
+    there = ITEM_MAP_FILE in manifest.files
+    return _read_affine(folder / ITEM_MAP_FILE, (manifest.dim, AXES)) if there else None
 
 
 def _read_tables(path: Path, manifest: Manifest) -> dict[str, Array]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 from safetensors.torch import save_file as save_tensors
 
-from llmemb.bundle.bundle import ENCODER_FOLDER, SEMANTIC_TERM_FILE, BundleItems
+from llmemb.bundle.bundle import ENCODER_FOLDER, ITEM_MAP_FILE, SEMANTIC_TERM_FILE, BundleItems
 from llmemb.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST_FILE,
@@ -22,6 +22,7 @@ from llmemb.bundle.manifest import (
 from llmemb.errors import BundleError
 from llmemb.files import new_folder, save_arrays, sha256_of_file
 from llmemb.index import Array, IndexSpec, ItemIndex, tuned
+from llmemb.item_map import fit_item_map
 from llmemb.item_space import Scoring, compose, join
 from llmemb.projection import Projection
 from llmemb.prompt import PromptSpec
@@ -98,7 +99,9 @@ def write_bundle(
             {name: table for name, table in tables.items() if table is not None},
             folder / "item_embeddings.safetensors",
         )
-        built = _build_index(join(compose(semantic, residual, scoring), profile), index, recall_queries)
+        embeddings = compose(semantic, residual, scoring)
+        save_arrays(fit_item_map(embeddings).arrays(), folder / ITEM_MAP_FILE)
+        built = _build_index(join(embeddings, profile), index, recall_queries)
         built.write(folder / "index.faiss")
 
         manifest = Manifest(

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from llmemb.api.admin import BundlesResponse, ExperimentRequest, LoadBundleRequest, SwapResponse
 from llmemb.api.embeddings import EmbeddingsRequest, EmbeddingsResponse, ModelsResponse
+from llmemb.api.item_map import MapResponse
 from llmemb.api.items import (
     EmbedItemsRequest,
     EmbedItemsResponse,
@@ -23,6 +24,7 @@ from llmemb.api.recommend import (
     RecommendBatchResponse,
     RecommendRequest,
     RecommendResponse,
+    Strategy,
 )
 from llmemb.api.sessions import Event, EventsRequest, SessionResponse
 from llmemb.client.call import Call, Repeat, json_of, path_of
@@ -82,6 +84,11 @@ def similar_items(item_id: str, *, k: int | None = None) -> Call[SimilarItemsRes
     return Call(method="GET", path=path, params=_params(k=k), read=SimilarItemsResponse.model_validate_json)
 
 
+def item_map(*, limit: int | None = None) -> Call[MapResponse]:
+    """Give the catalogue as points on its map."""
+    return Call(method="GET", path="/map", params=_params(limit=limit), read=MapResponse.model_validate_json)
+
+
 def recommend(
     history: Sequence[str | HistoryItem] | None = None,
     *,
@@ -90,6 +97,8 @@ def recommend(
     filters: Filters | None = None,
     exclude_history: bool = True,
     explain: bool = False,
+    strategy: Strategy = "all",
+    bundle_id: str | None = None,
 ) -> Call[RecommendResponse]:
     """Recommend the next items after a history or a session's events; one of the two is given."""
     body = RecommendRequest(
@@ -99,6 +108,8 @@ def recommend(
         filters=filters or Filters(),
         exclude_history=exclude_history,
         explain=explain,
+        strategy=strategy,
+        bundle_id=bundle_id,
     )
     return Call(method="POST", path="/recommend", body=json_of(body), read=RecommendResponse.model_validate_json)
 

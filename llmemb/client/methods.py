@@ -63,6 +63,7 @@ class Methods:
     delete_item = Method(calls.delete_item)
     item_page = Method(calls.item_page)
     similar_items = Method(calls.similar_items)
+    item_map = Method(calls.item_map)
     recommend = Method(calls.recommend)
     recommend_batch = Method(calls.recommend_batch)
     add_events = Method(calls.add_events)

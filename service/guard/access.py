@@ -21,7 +21,7 @@ _READ = frozenset({"GET", "HEAD"})
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Holds for a path and all below it; `methods` None means every one."""
+    """Holds for a path and all below it, for `/` alone; `methods` None means every one."""
 
     path: str
     access: Access
@@ -31,7 +31,7 @@ class Rule:
         """Say whether the rule is about this request."""
         if self.methods is not None and method not in self.methods:
             return False
-        return path == self.path or path.startswith(f"{self.path}/")
+        return path == self.path or (self.path != "/" and path.startswith(f"{self.path}/"))
 
 
 RULES = (
@@ -39,10 +39,13 @@ RULES = (
     Rule("/readyz", Open.ANYONE),
     Rule("/metrics", Open.ANYONE),
     Rule("/docs", Open.ANYONE),
+    Rule("/playground", Open.ANYONE),
+    Rule("/", Open.ANYONE),
     Rule("/openapi.json", Open.ANYONE),
     Rule("/info", Open.ANY_KEY),
     Rule("/recommend", Role.RECOMMEND),
     Rule("/sessions", Role.RECOMMEND),
+    Rule("/map", Role.RECOMMEND),
     Rule("/items", Role.RECOMMEND, methods=_READ),
     Rule("/items", Role.EMBED),
     Rule("/embed_items", Role.EMBED),

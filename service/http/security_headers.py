@@ -11,7 +11,11 @@ Header = tuple[bytes, bytes]
 
 POLICY_HEADER = "Content-Security-Policy"
 
+_NO_STORE = "no-store"
+_ASK_AGAIN = "no-cache"
 _NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+FILES_POLICY = f"{_NOTHING}; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
+"""For a page that is made of files from here and asks nobody else."""
 _HEADERS = [
     (name.lower().encode(), value.encode())
     for name, value in {
@@ -20,7 +24,7 @@ _HEADERS = [
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Resource-Policy": "same-origin",
         POLICY_HEADER: _NOTHING,
-        "Cache-Control": "no-store",
+        "Cache-Control": _NO_STORE,
     }.items()
 ]
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -50,8 +54,10 @@ def with_security_headers(headers: Iterable[Header]) -> list[Header]:
     """Return an answer's headers, and ours that are not among them."""
     given = list(headers)
     there = {name.lower() for name, _ in given}
-    if b"etag" in there:
-        there.add(b"cache-control")  # a file, which may be kept; nothing else may
+    if b"etag" in there and b"cache-control" not in there:
+        # A file, which may be kept; nothing else may. Another version of the service may have another one.
+        there.add(b"cache-control")
+        given.append((b"cache-control", _ASK_AGAIN.encode()))
     return given + [header for header in _HEADERS if header[0] not in there]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmemb.api.recommend import Filters
+from llmemb.api.recommend import Filters, Strategy
 from llmemb.item import Attributes
 
 HistoryEntry = str | Attributes
@@ -22,6 +22,7 @@ class Query:
     exclude_history: bool = True
     """Recommend no item whose id is in the history, however old."""
     explain: bool = False
+    strategy: Strategy = "all"
     stored: bool = False
     """The history was kept for a while: ids that the catalogue no longer holds are passed over."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb.api.recommend import Filters
+from llmemb.api.recommend import Filters, Strategy
 from llmemb.attribution import contributions
 from llmemb.bundle import Bundle
 from llmemb.index import Hits
@@ -34,6 +34,17 @@ class RankRequest:
     excluded: Collection[int]
     """Rows that must not come."""
     explain: bool = False
+    strategy: Strategy = "all"
+
+    def scored_part(self, vectors: Array) -> Array:
+        """Return vectors `(..., D)` with 0 where the strategy does not look, so that it takes no part in a score."""
+        if self.strategy not in ("collaborative", "semantic"):
+            return vectors
+        dim = self.bundle.space.dim
+        part = np.zeros_like(vectors)
+        seen = slice(0, dim) if self.strategy == "collaborative" else slice(dim, None)
+        part[..., seen] = vectors[..., seen]
+        return part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +107,8 @@ def _queries(requests: Sequence[RankRequest], histories: Mapping[int, Array]) ->
     for places in _groups(histories, [id(request.bundle) for request in requests]):
         bundle = requests[places[0]].bundle
         vectors = session_vectors(bundle.sequence_model, [histories[place] for place in places], bundle.semantic_term)
-        queries.update(zip(places, vectors, strict=True))
+        parts = (requests[place].scored_part(vector) for place, vector in zip(places, vectors, strict=True))
+        queries.update(zip(places, parts, strict=True))
     return queries
 
 
@@ -117,4 +129,4 @@ def _contributions(request: RankRequest, history: Array, hits: Hits) -> Array | 
     if not request.explain or not len(hits.rows):
         return None
     model, semantic_term = request.bundle.sequence_model, request.bundle.semantic_term
-    return contributions(model, history, request.snapshot.vectors(hits.rows), semantic_term)
+    return contributions(model, history, request.scored_part(request.snapshot.vectors(hits.rows)), semantic_term)

@@ -30,7 +30,7 @@ def read_history(query: Query, snapshot: Snapshot, reach: int) -> tuple[HistoryR
     Args:
         query: its history may hold ids that are not known.
         snapshot: the catalogue.
-        reach: the most recent entries that are read.
+        reach: the most recent entries that are read; by popularity none is.
 
     Returns:
         What is read of it, and the ids that the catalogue does not hold, unless it may pass them over.
@@ -44,7 +44,8 @@ def read_history(query: Query, snapshot: Snapshot, reach: int) -> tuple[HistoryR
         unknown = [_id_of(query.history[position]) for position, entry in enumerate(looked_up) if entry is None]
     found = [entry for entry in looked_up if entry is not None]
     excluded = {entry for entry in found if isinstance(entry, int)} if query.exclude_history else frozenset()
-    history = HistoryRead(positions[-reach:], found[-reach:], excluded)
+    read = slice(len(found), None) if query.strategy == "popular" else slice(-reach, None)
+    history = HistoryRead(positions[read], found[read], excluded)
     return history, [] if query.stored else unknown
 
 

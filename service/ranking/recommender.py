@@ -53,7 +53,7 @@ class Recommender:
         self._reach = Reach(bundle.manifest.id, metrics)
         self._items_read = items_read(bundle.sequence_model, bundle.semantic_term)
         self.recent: deque[Query] = deque(maxlen=settings.replay_requests)
-        """The latest queries by ids alone, the oldest first: what a new bundle is tried with."""
+        """The latest queries by ids alone and by the whole score, the oldest first: what a new bundle is tried with."""
 
     async def recommend(self, query: Query) -> Recommendation:
         """Recommend items to a shopper.
@@ -76,7 +76,7 @@ class Recommender:
         recommendations = await self.rank(queries)
         for query, recommendation in zip(queries, recommendations, strict=True):
             self._reach.count(recommendation)
-            if not query.has_attributes:
+            if not query.has_attributes and query.strategy == "all":
                 self.recent.append(query)
             await _let_others_run(queries)
         return recommendations
@@ -115,6 +115,7 @@ class Recommender:
                 filters=query.filters,
                 excluded=history.excluded,
                 explain=query.explain,
+                strategy=query.strategy,
             )
             for query, history in zip(queries, histories, strict=True)
         ]

@@ -93,7 +93,9 @@ class Metrics:
         self.rank_max_waiting = self._gauge("rank_max_waiting", "How many of these there may be.")
         self.rank_batch = self._histogram("rank_batch", "Recommendations computed together.", _ITEMS)
         self.rank_seconds = self._histogram("rank_seconds", "Time for recommendations computed together.", _SECONDS)
-        self.fallbacks = self._counter("fallbacks", "Recommendations by popularity, for want of a history.")
+        self.fallbacks = self._counter(
+            "fallbacks", "Recommendations by popularity: for want of a history, or asked for."
+        )
         self.recommended_items = self._counter(
             "recommended_items",
             "Items recommended, by kind: head, tail, cold or added; fallback where popularity chose them.",

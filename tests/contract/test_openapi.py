@@ -124,6 +124,7 @@ def test_answers_have_the_members_that_openapi_says(client: TestClient) -> None:
         "ItemResponse": client.get("/items/50"),
         "ItemListResponse": client.get("/items"),
         "SimilarItemsResponse": client.get("/items/50/similar"),
+        "MapResponse": client.get("/map"),
         "EmbeddingsResponse": client.post("/v1/embeddings", json={"input": "x", "model": "llmemb-raw"}),
         "ModelsResponse": client.get("/v1/models"),
         "BundlesResponse": client.get("/admin/bundles"),

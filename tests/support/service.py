@@ -86,12 +86,12 @@ def serving(settings: Settings) -> Iterator[tuple[FastAPI, str]]:
 
 
 class ServeProcess:
-    """`llmemb serve` as a process of its own, on a free port."""
+    """`llmemb serve` as a process of its own, on a free port unless one is given."""
 
-    def __init__(self, bundle: Path, state_dir: Path, **variables: str) -> None:
+    def __init__(self, bundle: Path, state_dir: Path, *, port: int = 0, **variables: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")}
         environment |= {"LLMEMB_STATE_DIR": str(state_dir), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-        self._command = [sys.executable, "-m", "llmemb", "serve", "--bundle", str(bundle), "--port", "0"]
+        self._command = [sys.executable, "-m", "llmemb", "serve", "--bundle", str(bundle), "--port", str(port)]
         self._environment = environment | variables
         self._output: list[str] = []
         self.url = ""

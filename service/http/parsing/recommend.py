@@ -105,6 +105,7 @@ def _query(body: RecommendRequest, prompt: PromptSpec, settings: Settings, fault
         filters=body.filters,
         exclude_history=body.exclude_history,
         explain=body.explain,
+        strategy=body.strategy,
         stored=body.session_id is not None,
     )
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, Request, Response
 from llmemb.api.recommend import RecommendBatchRequest, RecommendBatchResponse, RecommendRequest, RecommendResponse
 from llmemb.errors import UnknownItemError
 from service.engine import Engine
-from service.errors import UnknownEntriesError
+from service.errors import Fault, InvalidRequestError, UnknownEntriesError
 from service.http.dependencies import runtime_of, settings_of
 from service.http.disconnect import unless_disconnected
 from service.http.examples import RECOMMEND_BATCH_EXAMPLES, RECOMMEND_EXAMPLES
@@ -22,6 +22,7 @@ from service.http.recommendation_json import batch_json, recommendation_json
 from service.ranking.query import Query
 from service.ranking.recommendation import Recommendation
 from service.storage.session_store import SessionStore
+from service.versions import Versions
 
 router = APIRouter(tags=["recommendations"])
 """Answered by `LeanMiddleware`; FastAPI describes it, and tells the faults of bodies."""
@@ -47,7 +48,7 @@ async def recommend(
     empty history is answered by popularity, and `fallback` says so.
     """
     runtime = runtime_of(request)
-    engine = runtime.versions.for_session(body.session_id)
+    engine = _engine(runtime.versions, body, "body")
     request.state.bundle_id = engine.bundle.manifest.id
     query = parse_query(body, engine.bundle.prompt, settings_of(request))
     if body.session_id is not None:
@@ -73,7 +74,7 @@ async def recommend_batch(
     """Answer several requests, all of them or, after an error, none; those of one bundle from one catalogue."""
     runtime, settings = runtime_of(request), settings_of(request)
     check_number_of_requests(body, settings)
-    engines = [runtime.versions.for_session(each.session_id) for each in body.requests]
+    engines = [_engine(runtime.versions, each, "body", "requests", i) for i, each in enumerate(body.requests)]
     request.state.bundle_id = engines[0].bundle.manifest.id
     queries = parse_queries(body, [engine.bundle.prompt for engine in engines], settings)
     for place, each in enumerate(body.requests):
@@ -92,6 +93,21 @@ async def recommend_batch(
         results.append(await _json(*answer))
         await asyncio.sleep(0)  # others run between two answers, since all of them may be large together
     return Response(batch_json(results), media_type=JSON)
+
+
+def _engine(versions: Versions, body: RecommendRequest, *place: str | int) -> Engine:
+    """Return the engine that answers a request.
+
+    Raises:
+        InvalidRequestError: it names a bundle that is not loaded, or a part of the score that the bundle has not.
+    """
+    wanted = body.bundle_id
+    engine = versions.for_session(body.session_id) if wanted is None else versions.find(wanted)
+    if engine is None:
+        raise InvalidRequestError([Fault((*place, "bundle_id"), "is none of the loaded bundles", "unknown_bundle")])
+    if body.strategy == "semantic" and engine.bundle.semantic_term is None:
+        raise InvalidRequestError([Fault((*place, "strategy"), "the bundle has no semantic term", "no_semantic_term")])
+    return engine
 
 
 async def _with_history(query: Query, session_id: str, sessions: SessionStore) -> Query:

@@ -25,6 +25,7 @@ FILES = [
     "encoder/tokenizer_config.json",
     "index.faiss",
     "item_embeddings.safetensors",
+    "item_map.safetensors",
     "items.parquet",
     "manifest.json",
     "projection.safetensors",
@@ -258,3 +259,13 @@ def test_place_that_is_no_bundle_is_refused_by_its_name(kind: str, tmp_path: Pat
 
     with pytest.raises(BundleCorruptError, match=rf"^{place} is no bundle: it has no manifest\.json$"):
         read_bundle(place)
+
+
+def test_a_bundle_of_before_there_was_a_map_is_read(copy: Path) -> None:
+    """The only file that may be missing: the map is fitted when it is asked for."""
+    (copy / "item_map.safetensors").unlink()
+    edit_manifest(copy, lambda content: content["files"].pop("item_map.safetensors"), sign=True)
+    bundle = read_bundle(copy)
+
+    assert bundle.stored_map is None
+    assert bundle.item_map.weight.shape == (bundle.manifest.dim, 2)

@@ -1,0 +1,85 @@
+/** Figures as tables and bars. */
+
+import { el, number, svg } from "./dom.js";
+import { quantile } from "./metrics_text.js";
+
+const KINDS = {
+  head: ["head", "of the fifth of items with the most clicks in training", "var(--accent)"],
+  tail: ["tail", "of the other items with clicks in training", "var(--lit)"],
+  cold: ["cold", "without any click in training", "var(--click)"],
+  added: ["added", "added since the training", "var(--added)"],
+  fallback: ["popular", "chosen by popularity, for want of a session", "var(--muted)"],
+};
+
+/** The share of each kind of items in what was recommended. */
+export function kindsBar(sample) {
+  const counts = sample.by("llmemb_recommended_items_total", "kind");
+  const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
+  if (!total) return el("p", { class: "empty" }, "Nothing was recommended yet.");
+  let left = 0;
+  const parts = Object.entries(KINDS).map(([kind, [, , colour]]) => {
+    const width = (100 * (counts.get(kind) ?? 0)) / total;
+    left += width;
+    return svg("rect", { x: left - width, y: 0, width, height: 10, fill: colour });
+  });
+  const rows = Object.entries(KINDS).map(([kind, [name, meaning, colour]]) => [
+    el("span", { title: meaning }, dot(colour), ` ${name}`),
+    number(counts.get(kind) ?? 0, 0),
+    `${number((100 * (counts.get(kind) ?? 0)) / total, 1)} %`,
+  ]);
+  return el(
+    "div",
+    {},
+    el(
+      "div",
+      { class: "bar" },
+      svg("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" }, ...parts),
+    ),
+    table(["items", "number", "share"], rows),
+  );
+}
+
+export function routesTable(sample) {
+  const counts = [...sample.by("llmemb_requests_total", "route")].filter(([, count]) => count);
+  const rows = counts
+    .sort((one, other) => other[1] - one[1])
+    .map(([route, count]) => {
+      const median = quantile(null, sample, "llmemb_request_seconds", 0.5, { route });
+      return [route, number(count, 0), median === null ? "–" : `${number(1000 * median, 1)} ms`];
+    });
+  return table(["route", "requests", "median"], rows);
+}
+
+/** One row for each model and group of test targets, one column for each figure. */
+export function evaluationTable(info) {
+  if (!info.metrics.length) return el("p", { class: "empty" }, "The bundle has none.");
+  const names = [...new Set(info.metrics.map((metric) => metric.name))].filter(
+    (name) => !/@(5|20)$/.test(name),
+  );
+  const keys = [...new Set(info.metrics.map((metric) => `${metric.model} ${metric.group}`))];
+  const rows = keys.map((key) => [
+    key,
+    ...names.map((name) => {
+      const found = info.metrics.find(
+        (metric) => `${metric.model} ${metric.group}` === key && metric.name === name,
+      );
+      return found ? number(found.value, 4) : "–";
+    }),
+  ]);
+  return table(["model and items", ...names], rows);
+}
+
+const dot = (colour) =>
+  svg(
+    "svg",
+    { viewBox: "0 0 10 10", width: 10, height: 10, "aria-hidden": "true" },
+    svg("circle", { cx: 5, cy: 5, r: 5, fill: colour }),
+  );
+
+function table(heads, rows) {
+  const head = el("tr", {}, ...heads.map((text) => el("th", { scope: "col" }, text)));
+  const body = rows.map(([first, ...rest]) =>
+    el("tr", {}, el("th", { scope: "row" }, first), ...rest.map((cell) => el("td", {}, cell))),
+  );
+  return el("table", {}, el("thead", {}, head), el("tbody", {}, ...body));
+}

@@ -1,0 +1,69 @@
+"""`GET /map`: every item at its place, the live ones too."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from llmemb.api.item_map import MapResponse
+from llmemb.bundle import read_bundle
+from tests.support.service import HEAT, make_settings, running
+
+
+@pytest.fixture(scope="module")
+def client(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with running(make_settings(tiny_bundle, tmp_path_factory.mktemp("map") / "state")) as client:
+        yield client
+
+
+def drawn(client: TestClient, **params: int) -> dict[str, Any]:
+    """The answer, which its model takes; columns by their names."""
+    response = client.get("/map", params=params)
+    return MapResponse.model_validate_json(response.content, strict=True).model_dump()
+
+
+def test_places_are_the_bundles_map_of_its_embeddings(client: TestClient, tiny_bundle: Path) -> None:
+    """In the order of the catalogue, with popularity and first category."""
+    bundle = read_bundle(tiny_bundle)
+    answer = drawn(client)
+    categories = [answer["categories"][number] for number in answer["category"]]
+
+    assert answer["ids"] == list(bundle.items.ids)
+    assert answer["popularity"] == bundle.items.popularity.tolist()
+    assert categories == [bundle.items.attributes(row)["genres"][0] for row in range(40)]
+    places = np.stack([answer["x"], answer["y"]], axis=1)
+    np.testing.assert_allclose(places, bundle.item_map.apply(bundle.item_embeddings), atol=1e-4)
+    by_hand = bundle.item_embeddings @ np.array(answer["weight"]) + answer["bias"]
+    np.testing.assert_allclose(places, by_hand, atol=1e-4)
+
+
+def test_map_follows_the_catalogue(client: TestClient) -> None:
+    """An item that is put is on it where its embedding says, one that is removed is not."""
+    embedded = client.post("/embed_items", json={"items": [{"id": "map/é", "attributes": HEAT}]}).json()
+    before = drawn(client)
+    client.put("/items/map%2F%C3%A9", json={"attributes": HEAT, "categories": []})
+    there = drawn(client)
+    client.delete("/items/map%2F%C3%A9")
+
+    place = np.array(embedded["embeddings"][0]["embedding"]) @ np.array(there["weight"]) + there["bias"]
+    assert there["total"] == 41
+    assert (there["ids"][-1], there["category"][-1], there["popularity"][-1]) == ("map/é", -1, 0)
+    np.testing.assert_allclose([there["x"][-1], there["y"][-1]], place, atol=1e-4)
+    assert drawn(client) == before
+
+
+def test_fewer_points_are_spread_over_the_catalogue(client: TestClient) -> None:
+    """`total` says how many there would be."""
+    answer = drawn(client, limit=4)
+
+    assert answer["ids"] == ["1", "14", "27", "40"]
+    assert answer["total"] == 40
+
+
+@pytest.mark.parametrize("limit", [0, 200_001])
+def test_number_of_points_is_bounded(client: TestClient, limit: int) -> None:
+    """More than the service is ready to draw is refused."""
+    assert client.get("/map", params={"limit": limit}).status_code == 422
