@@ -86,5 +86,7 @@ class Bundle:
         return self.manifest.prompt.spec()
 
     def load_encoder(self, device: str = "cpu") -> Encoder:
-        """Load the encoder of this bundle."""
-        return Encoder.load(self.folder / ENCODER_FOLDER, device)
+        """Load the encoder of this bundle, told how its prompts begin."""
+        encoder = Encoder.load(self.folder / ENCODER_FOLDER, device)
+        encoder.expect(self.prompt.beginning)
+        return encoder

@@ -25,6 +25,8 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
             WorkerOptions(
                 folder=bundle.folder / ENCODER_FOLDER,
                 device=settings.device,
+                engine=settings.encoder_engine,
+                beginning=bundle.prompt.beginning,
                 threads=settings.encoder_threads,
                 nice=settings.encoder_nice,
                 batch_tokens=settings.batch_tokens,
