@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 Pooling = Literal["mean", "last"]
 EngineName = Literal["auto", "packed", "packed-bfloat16", "transformers"]
 """`auto`: packed where it knows the architecture, else transformers. Both are exact; bfloat16 is not."""
+EXACT_ENGINES: frozenset[EngineName] = frozenset({"auto", "packed", "transformers"})
 TokenIds = Sequence[int]
 """The tokens of one prompt, end token included."""
 

@@ -1,7 +1,11 @@
 """The encoder that the settings ask for."""
 
+from collections.abc import Awaitable
+
 from llmemb.bundle import Bundle
 from llmemb.bundle.bundle import ENCODER_FOLDER
+from llmemb.encoder_engines.engine import EXACT_ENGINES
+from service.encoding.admission import require_admission
 from service.encoding.encoder_process import EncoderProcess
 from service.encoding.prompt_encoder import PromptEncoder
 from service.encoding.remote import RemoteEncoder
@@ -14,7 +18,7 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
     """Start the bundle's LLM in a process of its own, or hold the server that has it against the bundle.
 
     Raises:
-        ConfigError: the server has another model.
+        ConfigError: the server has another model, or the engine's vectors are too far from the bundle's.
         EncoderError: the LLM cannot be loaded, or not on the device.
         EncoderUnavailableError: the server does not answer.
         OverloadedError: the server has no room.
@@ -36,6 +40,10 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
             metrics=metrics,
         )
         await process.start()
+        if settings.encoder_engine not in EXACT_ENGINES:
+            await _close_if_it_fails(
+                process, require_admission(process, bundle, settings.encoder_engine, settings.queue_max_items)
+            )
         return process
     remote = RemoteEncoder(
         settings.encoder_url,
@@ -46,9 +54,13 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
         timeout_seconds=settings.embed_timeout_seconds,
         metrics=metrics,
     )
-    try:
-        await remote.check(bundle)
-    except BaseException:
-        await remote.close()
-        raise
+    await _close_if_it_fails(remote, remote.check(bundle))
     return remote
+
+
+async def _close_if_it_fails(encoder: PromptEncoder, check: Awaitable[None]) -> None:
+    try:
+        await check
+    except BaseException:
+        await encoder.close()
+        raise
