@@ -9,15 +9,12 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.http_load import Load, load, request_bytes
 from benchmarks.large_bundle import write_large_bundle
+from benchmarks.processes import constant_route, serving
 from benchmarks.recommend_requests import HISTORY_ITEMS, SEED, recommend_requests
 from benchmarks.results import WORK, Row, compare, make_results, write_results
 from llmemb.bundle import Bundle, read_bundle
@@ -63,7 +60,7 @@ def main() -> None:
 def _beside_constant(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
     ours: list[Load] = []
     peer: list[Load] = []
-    with _serving(bundle.folder) as url, _constant() as constant:
+    with serving(bundle.folder) as url, constant_route() as constant:
         for _ in range(options.rounds):
             ours.append(_load(url, bundle, options))
             peer.append(_load(constant, bundle, options))
@@ -79,7 +76,7 @@ def _busy_encoder(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
     idle: list[Load] = []
     # Few connections: the latency is to be that of the service, not of a queue of our own making.
     few = argparse.Namespace(**vars(options) | {"connections": 2})
-    with _serving(bundle.folder) as url:
+    with serving(bundle.folder) as url:
         for _ in range(options.rounds):
             idle.append(_load(url, bundle, few))
             busy.append(asyncio.run(_load_beside_flood(url, bundle, few)))
@@ -93,7 +90,7 @@ def _large_catalogue(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
     folder = write_large_bundle(bundle, WORK / "serving" / f"bundle-{options.items}", options.items, SEED)
     large: list[Load] = []
     small: list[Load] = []
-    with _serving(folder) as url, _serving(bundle.folder) as own:
+    with serving(folder) as url, serving(bundle.folder) as own:
         for _ in range(options.rounds):
             large.append(_load(url, bundle, options))
             small.append(_load(own, bundle, options))
@@ -156,32 +153,6 @@ def _flood_requests(url: str, bundle: Bundle) -> list[bytes]:
         )
         for batch in range(2000)
     ]
-
-
-@contextmanager
-def _serving(bundle: Path) -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as state:
-        variables = {"LLMEMB_STATE_DIR": state, "LLMEMB_LOG_LEVEL": "warning"}
-        command = [sys.executable, "-m", "llmemb", "serve", "--bundle", str(bundle), "--port", "0"]
-        with _process(command, variables) as url:
-            yield url
-
-
-@contextmanager
-def _constant() -> Iterator[str]:
-    with _process([sys.executable, "-m", "benchmarks.constant_app"], {}) as url:
-        yield url
-
-
-@contextmanager
-def _process(command: list[str], variables: dict[str, str]) -> Iterator[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")} | variables
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield next(line.split()[2] for line in process.stdout if line.startswith("serving on "))
-        finally:
-            process.terminate()
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ WAIT_SECONDS=${WAIT_SECONDS:-180}
 
 haproxy() { docker compose exec -T gateway socat -t 5 - UNIX-CONNECT:/tmp/haproxy.sock <<<"$1"; }
 
-# Of the replicas that the gateway knows, in each of its two backends: backend/name, address, and state (0 down, 2 up).
-known() { haproxy 'show servers state' | awk '$2 == "service" || $2 == "once" {print $2 "/" $4, $5, $6}'; }
+# Of the replicas that the gateway knows, in each of its backends: backend/name, address, and state (0 down, 2 up).
+backends=3
+known() { haproxy 'show servers state' | awk '$2 ~ /^(service|recommend|once)$/ {print $2 "/" $4, $5, $6}'; }
 running() { known | awk '$3 == 2' | wc -l; }
 state_of() { known | awk -v server="$1" '$1 == server {print $3}'; }
 requests_of() { haproxy 'show stat' | awk -F, -v server="$1" '$1 "/" $2 == server {print $5}'; }
@@ -35,7 +36,7 @@ replicas=${#old[@]}
 ((replicas)) || { echo "no replica runs: docker compose up -d --wait" >&2; exit 1; }
 for container in "${old[@]}"; do
     docker compose up --detach --no-deps --no-recreate --wait --scale "service=$((replicas + 1))" service
-    until_true 'the gateway sees the new replica' as_many_run $((2 * (replicas + 1)))
+    until_true 'the gateway sees the new replica' as_many_run $((backends * (replicas + 1)))
 
     address=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$container")
     mapfile -t servers < <(known | awk -v address="$address" '$2 == address {print $1}')

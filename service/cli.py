@@ -93,7 +93,21 @@ async def _serve(settings: Settings) -> None:
             host, port = listener.getsockname()[:2]
             address = f"[{host}]" if ":" in host else host
             print(f"serving on http://{address}:{port} (API at /docs)", flush=True)
-            await server.serve(sockets=[listener, *(listener.dup() for _ in range(_ACCEPTED_AT_ONCE - 1))])
+            sockets = [listener, *(listener.dup() for _ in range(_ACCEPTED_AT_ONCE - 1))]
+            await _serve_if_all_starts(server, sockets, app.state.runtime.versions.started)
+
+
+async def _serve_if_all_starts(
+    server: uvicorn.Server, sockets: list[socket.socket], started: asyncio.Future[None]
+) -> None:
+    """Serve, and end with the error of what starts meanwhile, if it cannot."""
+    serving = asyncio.create_task(server.serve(sockets=sockets))
+    await asyncio.wait([serving, started], return_when=asyncio.FIRST_COMPLETED)
+    failure = started.exception() if started.done() else None
+    server.should_exit = server.should_exit or failure is not None
+    await serving
+    if failure is not None:
+        raise failure
 
 
 def _bind(host: str, port: int) -> socket.socket:

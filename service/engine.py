@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.errors import BundleError, LlmembError
@@ -101,29 +103,48 @@ class Engine:
                 logger.warning("the catalogue waits for what was added: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def try_once(self) -> None:
-        """Ask every part for something, since a first call is slow, and what fails must fail now.
+    async def try_recommending(self) -> None:
+        """Ask for a recommendation, since a first call is slow, and what fails must fail now.
 
         Raises:
-            BundleError: a part does not answer as it should.
+            BundleError: there is none, or none that can be used.
         """
-        attributes = self.bundle.items.attributes(0)
-        try:
-            vector = (await self.embedder.embed([attributes]))[0].vector
+        with self._trying():
             recommendation = await self.recommender.recommend_after([self.bundle.items.ids[0]])
+        self._check_finite(recommendation.scores)
+
+    async def try_embedding(self) -> None:
+        """Wait for the encoder's start and ask for an embedding.
+
+        Raises:
+            BundleError: there is none, or none that can be used.
+            EncoderError: the encoder cannot be loaded, or not on the device.
+        """
+        await self.encoder.started()
+        with self._trying():
+            embedded = await self.embedder.embed([self.bundle.items.attributes(0)])
+        self._check_finite(embedded[0].vector)
+
+    @contextmanager
+    def _trying(self) -> Iterator[None]:
+        try:
+            yield
         except LlmembError as error:
             raise BundleError(f"{self.bundle.folder}: the bundle does not answer: {error}") from error
-        if not np.isfinite(vector).all() or not np.isfinite(recommendation.scores).all():
+
+    def _check_finite(self, answer: NDArray[np.float32]) -> None:
+        if not np.isfinite(answer).all():
             raise BundleError(f"{self.bundle.folder}: the bundle's answers are not finite")
 
 
 async def open_engine(folder: Path, shared: Shared) -> Engine:
-    """Load a bundle beside those that answer, and try it. It knows of no added item before it is attached.
+    """Load a bundle beside those that answer. It recommends; its encoder may still be starting.
+
+    It knows of no added item before it is attached.
 
     Raises:
         BundleError: the bundle cannot be read or does not answer.
         ConfigError: a setting cannot be used with it.
-        EncoderError: the encoder cannot be loaded.
         RetryLaterError: a server that it needs, of the encoder or of the vectors, does not answer now.
     """
     settings, metrics = shared.settings, shared.metrics
@@ -154,6 +175,6 @@ async def open_engine(folder: Path, shared: Shared) -> Engine:
             attached=asyncio.Event(),
             opened=stack,
         )
-        await engine.try_once()
+        await engine.try_recommending()
         # Kept open: the engine closes it.
         return replace(engine, opened=stack.pop_all())

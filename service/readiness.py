@@ -15,7 +15,9 @@ from service.versions import Versions
 
 OK = "ok"
 NEEDED = frozenset({"recommender", "catalogue"})
-"""Without these a replica should get no requests; without another part it still recommends, and is degraded."""
+"""Without another part a replica still recommends, and is degraded."""
+NEEDED_ONCE = frozenset({"encoder"})
+"""Needed until it has worked for the first time: what has never embedded takes nobody's place."""
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +27,13 @@ class Health:
     """What the checks found: each part and `ok`, or why it is not."""
 
     checks: Mapping[str, str]
+    needed: frozenset[str]
+    """Without one of these parts a replica should get no requests."""
 
     @property
-    def ready(self) -> bool:
-        """Whether recommendations by history are answered, from the whole catalogue."""
-        return all(self.checks[part] == OK for part in NEEDED)
+    def missing(self) -> list[str]:
+        """The parts that are needed and do not work."""
+        return sorted(part for part in self.needed if self.checks[part] != OK)
 
     @property
     def degraded(self) -> bool:
@@ -64,18 +68,21 @@ class Readiness:
     async def check(self) -> Health:
         """Return what the checks find, or have just found."""
         async with self._one_at_a_time:
-            if self._health is None or time.monotonic() - self._checked_at >= self._reuse_seconds:
+            starting = not self._versions.started.done()
+            needed = NEEDED | NEEDED_ONCE if starting else NEEDED
+            fresh = time.monotonic() - self._checked_at < self._reuse_seconds
+            if self._health is None or not fresh or self._health.needed != needed:
                 engine = self._versions.current
                 parts = {
                     "recommender": _recommender(engine),
                     "catalogue": self._catalogue(engine),
-                    "encoder": _fault(engine.encoder.fault()),
+                    "encoder": _starting() if starting else _fault(engine.encoder.fault()),
                     "cache": _fault(self._versions.cache_fault()),
                     "item_log": _fault(self._storage.items.fault()),
                     "sessions": _fault(self._storage.sessions.fault()),
                 }
                 results = await asyncio.gather(*(self._result(name, check) for name, check in parts.items()))
-                self._health = Health(dict(zip(parts, results, strict=True)))
+                self._health = Health(dict(zip(parts, results, strict=True)), needed)
                 for part, result in self._health.checks.items():
                     self._metrics.check_ok.labels(part).set(result == OK)
                 self._checked_at = time.monotonic()
@@ -103,6 +110,10 @@ class Readiness:
 async def _recommender(engine: Engine) -> str:
     recommendation = await engine.recommender.recommend_after([engine.bundle.items.ids[0]])
     return OK if np.isfinite(recommendation.scores).all() else "gives no finite score"
+
+
+async def _starting() -> str:
+    return "starts"
 
 
 async def _fault(fault: Awaitable[str | None]) -> str:

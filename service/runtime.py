@@ -30,7 +30,6 @@ async def open_runtime(settings: Settings, metrics: Metrics) -> AsyncIterator[Ru
     Raises:
         BundleError: the bundle cannot be read or does not answer.
         ConfigError: a setting cannot be used.
-        EncoderError: the encoder cannot be loaded.
     """
     folder = chosen_bundle(settings)
     manifest = await asyncio.to_thread(read_manifest, folder)

@@ -60,7 +60,7 @@ class Versions:
 
     Args:
         shared: what they share.
-        current: the bundle that answers.
+        current: the bundle that answers; its encoder may still be starting.
     """
 
     def __init__(self, shared: Shared, current: Engine) -> None:
@@ -69,6 +69,8 @@ class Versions:
         self.experiment: Experiment | None = None
         self.loading: str | None = None
         """Name of the bundle that is being loaded."""
+        self.started = asyncio.ensure_future(current.try_embedding())
+        """Done when the first bundle's encoder embeds; its error is why it never will."""
         self._shared = shared
         self._keeping_up: dict[str, asyncio.Task[None]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
@@ -137,7 +139,7 @@ class Versions:
 
     async def close(self) -> None:
         """Close every engine."""
-        tasks = [*self._keeping_up.values(), *self._retiring]
+        tasks = [self.started, *self._keeping_up.values(), *self._retiring]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -184,6 +186,7 @@ class Versions:
             logger.exception("the bundle %s cannot be loaded", name)
             raise SwapRefusedError(f"the bundle {name!r} cannot be loaded; the log says why") from error
         try:
+            await engine.try_embedding()
             await engine.attach(self._shared.storage)
         except BaseException:
             await engine.close()
@@ -263,12 +266,11 @@ class Versions:
 async def open_versions(
     folder: Path, settings: Settings, storage: Storage, metrics: Metrics
 ) -> AsyncIterator[Versions]:
-    """Load the bundle in `folder`, and let it answer.
+    """Load the bundle in `folder`, and let it answer; its encoder may still be starting, see `Versions.started`.
 
     Raises:
         BundleError: the bundle cannot be read or does not answer.
         ConfigError: a setting cannot be used.
-        EncoderError: the encoder cannot be loaded.
     """
     cache = open_cache(settings, metrics)
     queue = RankQueue(settings, metrics)

@@ -6,12 +6,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmemb.bundle.manifest import Manifest
-from llmemb.encoder import Encoder
 from llmemb.index import ItemIndex
 from llmemb.item import Attributes, attributes_from_json
 from llmemb.item_space import ItemSpace, compose, join
@@ -19,6 +19,9 @@ from llmemb.projection import Projection
 from llmemb.prompt import PromptSpec
 from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModel
+
+if TYPE_CHECKING:
+    from llmemb.encoder import Encoder
 
 Array = NDArray[np.float32]
 ENCODER_FOLDER = "encoder"
@@ -85,8 +88,11 @@ class Bundle:
         """How items become prompts."""
         return self.manifest.prompt.spec()
 
-    def load_encoder(self, device: str = "cpu") -> Encoder:
+    def load_encoder(self, device: str = "cpu") -> "Encoder":
         """Load the encoder of this bundle, told how its prompts begin."""
+        # With it comes transformers, which takes seconds; who only recommends never needs it.
+        from llmemb.encoder import Encoder
+
         encoder = Encoder.load(self.folder / ENCODER_FOLDER, device)
         encoder.expect(self.prompt.beginning)
         return encoder

@@ -69,11 +69,13 @@ class ApproximateSearch(ABC):
         return hits
 
     def _first_reach(self, k: int, passing: int, row_filter: RowFilter) -> int:
-        # Half as many again as would hold k passing rows if these were spread evenly. The excluded are mostly a
-        # history, which stands among the best. Powers of two, so that queries of a batch are fetched together. Who asks
-        # for fewer than the recall was measured with is not to get less of it: the fetch is as deep.
-        excluded = min(len(row_filter.excluded), _LARGEST_REACH // 4)
-        needed = 1.5 * max(k, MEASURED_K) * self._index.ntotal / passing + 8 + excluded
+        # With a mask half as many again as would hold k passing rows if these were spread evenly. The excluded are
+        # mostly a history, which stands among the best. Powers of two, so that queries of a batch are fetched together.
+        # Who asks for fewer than the recall was measured with is not to get less of it: the fetch is as deep.
+        needed = float(max(k, MEASURED_K))
+        if row_filter.mask is not None:
+            needed = 1.5 * needed * self._index.ntotal / passing + 8
+        needed += min(len(row_filter.excluded), _LARGEST_REACH // 4)
         return 1 << int(np.ceil(np.log2(needed)))
 
     def _is_exact(self, k: int, passing: int, reach: int) -> bool:

@@ -33,7 +33,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 RETRY_SECONDS = 2
 """When a caller who met no encoder should come again."""
 _PROBE = "ready?"
-_STARTING = "the encoder starts again; try again in a few seconds"
+_STARTING = "the encoder starts; try again in a few seconds"
 _UNAVAILABLE = (EOFError, OSError, ValueError, TimeoutError)
 """How a connection ends: closed, broken, no frame, or nothing in time."""
 
@@ -84,8 +84,19 @@ class EncoderProcess:
         self._seconds_per_item = 0.01
         self._progress_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+        self._first_start: asyncio.Task[None] | None = None
         self.pid: int | None = None
         """Of the worker that embeds, None while there is none."""
+
+    def begin(self) -> None:
+        """Start in the background; who asks meanwhile waits for it, within the bound on what may wait."""
+        self._first_start = asyncio.create_task(self.start())
+        self._first_start.add_done_callback(lambda start: start.cancelled() or start.exception())  # `started` tells it
+
+    async def started(self) -> None:
+        """See `PromptEncoder`."""
+        if self._first_start is not None:
+            await asyncio.shield(self._first_start)
 
     async def start(self) -> None:
         """Start the process and wait until the LLM is loaded.
@@ -111,33 +122,40 @@ class EncoderProcess:
         """
         if not prompts:
             return []
+        self._make_sure_of_room(len(prompts))
+        self._count(len(prompts))
+        try:
+            answer = await self._answer(prompts)
+        finally:
+            self._count(-len(prompts))
+        server_timing.record("queue", answer.done.queue_seconds)
+        server_timing.record("tokenise", answer.done.tokenise_seconds)
+        server_timing.record("encode", answer.done.encode_seconds)
+        return answer.embeddings()
+
+    async def _answer(self, prompts: Sequence[str]) -> _Answer:
+        if self._first_start is not None and not self._first_start.done():
+            await asyncio.wait([self._first_start])
         if self._connection is None:
             raise EncoderUnavailableError(_STARTING, RETRY_SECONDS)
-        self._make_sure_of_room(len(prompts))
         if not self._jobs:
             self._progress_at = time.monotonic()
         self._last_id += 1
         job = Job(id=self._last_id, prompts=list(prompts))
         answered: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._jobs[job.id] = _Waiting(len(prompts), answered)
-        self._count(len(prompts))
         try:
             # What the socket does not take yet is kept here; `max_items` bounds it.
-            self._connection.writer.write(pack(job))
-            answer = await answered
+            self._connection.send(pack(job))
+            return await answered
         finally:
-            self._count(-len(prompts))
             if self._jobs.pop(job.id, None) is not None and self._connection is not None:
-                self._connection.writer.write(pack(Cancel(id=job.id)))
-        server_timing.record("queue", answer.done.queue_seconds)
-        server_timing.record("tokenise", answer.done.tokenise_seconds)
-        server_timing.record("encode", answer.done.encode_seconds)
-        return answer.embeddings()
+                self._connection.send(pack(Cancel(id=job.id)))
 
     async def fault(self) -> str | None:
         """See `PromptEncoder`; embeds something, unless other work is the proof already."""
         if self._connection is None:
-            return "starts again"
+            return "starts again" if self._tasks else "starts"
         if self._jobs and time.monotonic() - self._progress_at < self._timeout_seconds:
             return None
         try:
@@ -148,6 +166,10 @@ class EncoderProcess:
 
     async def close(self) -> None:
         """See `PromptEncoder`."""
+        if self._first_start is not None:
+            # Alone, since it makes the others.
+            self._first_start.cancel()
+            await asyncio.wait([self._first_start])
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

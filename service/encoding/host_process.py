@@ -20,6 +20,14 @@ class Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
+    def send(self, data: bytes) -> None:
+        """Write, but nothing where the worker is gone: its reader is about to tell.
+
+        Of a connection that is lost uvloop raises RuntimeError, where asyncio writes nothing.
+        """
+        if not self.writer.is_closing():
+            self.writer.write(data)
+
 
 class HostProcess:
     """A process, started or forked from another.

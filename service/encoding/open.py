@@ -15,11 +15,11 @@ from service.sight.metrics import Metrics
 
 
 async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metrics) -> PromptEncoder:
-    """Start the bundle's LLM in a process of its own, or hold the server that has it against the bundle.
+    """Begin to start the bundle's LLM in a process of its own, or hold the server that has it against the bundle.
 
     Raises:
         ConfigError: the server has another model, or the engine's vectors are too far from the bundle's.
-        EncoderError: the LLM cannot be loaded, or not on the device.
+        EncoderError: the engine is not exact, and the LLM cannot be loaded.
         EncoderUnavailableError: the server does not answer.
         OverloadedError: the server has no room.
     """
@@ -39,11 +39,9 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
             timeout_seconds=settings.embed_timeout_seconds,
             metrics=metrics,
         )
-        await process.start()
+        process.begin()
         if settings.encoder_engine not in EXACT_ENGINES:
-            await _close_if_it_fails(
-                process, require_admission(process, bundle, settings.encoder_engine, settings.queue_max_items)
-            )
+            await _close_if_it_fails(process, _admit(process, bundle, settings))
         return process
     remote = RemoteEncoder(
         settings.encoder_url,
@@ -56,6 +54,11 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
     )
     await _close_if_it_fails(remote, remote.check(bundle))
     return remote
+
+
+async def _admit(process: EncoderProcess, bundle: Bundle, settings: Settings) -> None:
+    await process.started()
+    await require_admission(process, bundle, settings.encoder_engine, settings.queue_max_items)
 
 
 async def _close_if_it_fails(encoder: PromptEncoder, check: Awaitable[None]) -> None:

@@ -21,6 +21,14 @@ class RawEmbedding:
 class PromptEncoder(Protocol):
     """See the module. Its methods run on the event loop."""
 
+    async def started(self) -> None:
+        """Wait until it embeds for the first time.
+
+        Raises:
+            EncoderError: it never will.
+        """
+        ...
+
     async def encode(self, prompts: Sequence[str]) -> list[RawEmbedding]:
         """Embed prompts, in their order; when the caller is cancelled, what has not begun is dropped.
 

@@ -94,6 +94,9 @@ class RemoteEncoder:
                 f"{bundle.items.ids[0]!r} gets a vector of cosine {cosine:.4f} to the stored one, below {LEAST_COSINE}"
             )
 
+    async def started(self) -> None:
+        """See `PromptEncoder`; `check` has waited for it."""
+
     async def encode(self, prompts: Sequence[str]) -> list[RawEmbedding]:
         """See `PromptEncoder`.
 

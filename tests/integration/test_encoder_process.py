@@ -291,7 +291,8 @@ def test_a_hung_encoder_is_killed_and_replaced(tiny_bundle: Path) -> None:
         running.loop.run(check())
         last = running.loop.run(family_of(process))
 
-    assert all(is_gone(each.pid) for each in (last.worker, last.host, last.spare))
+    # The sockets of a process that is killed close before it has ended.
+    wait_until(lambda: all(is_gone(each.pid) for each in (last.worker, last.host, last.spare)), "all have ended")
 
 
 def test_an_encoder_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`llmemb serve` as users run it: a process that is stopped, killed, and told wrong things."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -70,6 +71,21 @@ def test_start_that_fails_says_why_in_a_sentence(
     assert ended.returncode == 3
     assert said in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_encoder_that_cannot_start_ends_the_service(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Also when it serves already: exit code 3, and a sentence with the setting that is at fault."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "llmemb", "serve", "--bundle", str(tiny_bundle), "--port", "0"],
+        env=os.environ | {"LLMEMB_STATE_DIR": str(tmp_path), "LLMEMB_DEVICE": "cuda:7"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 3
+    assert "LLMEMB_DEVICE: the encoder cannot run on cuda:7" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_openapi_is_printed_without_a_bundle(tmp_path: Path) -> None:

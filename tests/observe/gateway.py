@@ -1,9 +1,10 @@
 """The gateway without Docker: a real HAProxy with our configuration, and addresses where that has names."""
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,10 +33,12 @@ class Gateway:
     Args:
         folder: for its configuration.
         replicas: their addresses, `host:port`.
+        variables: of its configuration.
     """
 
-    def __init__(self, folder: Path, replicas: Sequence[str]) -> None:
+    def __init__(self, folder: Path, replicas: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
         self._program = haproxy_program()
+        self._environment = os.environ | (variables or {})
         ports = {name: free_port() for name in ("8080", "8081", "8405")}
         self.url = f"http://127.0.0.1:{ports['8080']}"
         self.metrics = f"127.0.0.1:{ports['8405']}"
@@ -52,7 +55,8 @@ class Gateway:
 
     def __enter__(self) -> Self:
         """Start it and wait until it answers."""
-        self._process = subprocess.Popen([self._program, "-db", "-f", str(self._config)], stderr=subprocess.DEVNULL)
+        command = [self._program, "-db", "-f", str(self._config)]
+        self._process = subprocess.Popen(command, env=self._environment, stderr=subprocess.DEVNULL)
         wait_until(lambda: bool(self.exposition()) or self._process.poll() is not None, "HAProxy answers")
         assert self._process.poll() is None, "HAProxy does not take its configuration"
         return self

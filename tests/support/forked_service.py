@@ -13,7 +13,7 @@ from typing import Self
 
 import psutil
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_for_encoder, wait_until
 
 _PARENT = """
 import json, os, signal, sys
@@ -81,7 +81,7 @@ class ServiceForks:
         return self
 
     def start(self, bundle: Path, variables: Mapping[str, str]) -> ForkedService:
-        """Start a service with these variables on a free port; returns when it says where it serves."""
+        """Start a service with these variables on a free port; returns when it serves, its encoder too."""
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
         log = self._folder / f"service-{self._started}.log"
@@ -97,7 +97,9 @@ class ServiceForks:
 
         wait_until(lambda: bool(line()) or not psutil.pid_exists(pid), "the service says where it serves")
         assert line(), log.read_text()
-        return ForkedService(pid, line().split()[2], log)
+        url = line().split()[2]
+        wait_for_encoder(url)
+        return ForkedService(pid, url, log)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """End all of them."""

@@ -26,7 +26,7 @@ from llmemb.bundle import MANIFEST_FILE
 from service.app import create_app
 from service.settings import Settings
 from tests.support.tiny import write_tiny_bundle, write_tiny_llm
-from tests.support.waiting import DEADLINE_SECONDS, wait_until
+from tests.support.waiting import DEADLINE_SECONDS, wait_for_encoder, wait_until
 
 HEAT = {"title": "Heat", "release_year": 1995, "genres": ["Action", "Crime"]}
 
@@ -97,7 +97,7 @@ class ServeProcess:
         self.url = ""
 
     def __enter__(self) -> Self:
-        """Start it and wait until it says where it serves."""
+        """Start it and wait until it serves, its encoder too."""
         self.process = subprocess.Popen(
             self._command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -106,6 +106,7 @@ class ServeProcess:
         self._reader.start()
         wait_until(lambda: bool(self.url) or self.process.poll() is not None, f"a URL in:\n{self.output}")
         assert self.url, self.output
+        wait_for_encoder(self.url)
         return self
 
     def _read(self) -> None:

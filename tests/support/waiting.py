@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+import httpx2
+
 DEADLINE_SECONDS = 60
 """How long a test waits for what must happen: long, since it only passes when the test fails."""
 
@@ -13,3 +15,8 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited {DEADLINE_SECONDS} s in vain: {what}"
         time.sleep(0.01)
+
+
+def wait_for_encoder(url: str) -> None:
+    """Wait until a service's encoder has started; what else may not work is nothing to this."""
+    wait_until(lambda: httpx2.get(f"{url}/readyz").json()["checks"]["encoder"] != "starts", "the encoder starts")

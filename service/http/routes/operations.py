@@ -10,7 +10,6 @@ from llmemb.api.operations import CatalogueCounts, HealthResponse, InfoResponse,
 from service.errors import NotReadyError
 from service.http.dependencies import EngineDep, MetricsDep, ReadinessDep, SettingsDep
 from service.http.openapi import problem_responses
-from service.readiness import NEEDED, OK
 from service.sight.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operations"])
@@ -32,12 +31,12 @@ async def readyz(engine: EngineDep, readiness: ReadinessDep) -> ReadyResponse:
     encoder, or Redis.
 
     Raises:
-        NotReadyError: no recommendations, or not from the whole catalogue yet; `checks` says why.
+        NotReadyError: no recommendations, or not from the whole catalogue yet, or the encoder has not started; `checks`
+            says why.
     """
     health = await readiness.check()
-    if not health.ready:
-        failed = ", ".join(part for part in sorted(NEEDED) if health.checks[part] != OK)
-        raise NotReadyError(f"not ready: {failed}", health.checks)
+    if health.missing:
+        raise NotReadyError(f"not ready: {', '.join(health.missing)}", health.checks)
     return ReadyResponse(
         status="degraded" if health.degraded else "ready",
         bundle_id=engine.bundle.manifest.id,
