@@ -1,13 +1,9 @@
-"""The encoder: prompts -> raw embeddings `(N, h)`, by an LLM cut to its first layers.
-
-`B` prompts of a batch, `T` tokens, `h` the LLM's width.
-"""
+"""The encoder: prompts -> raw embeddings `(N, h)`, by an LLM cut to its first layers; `h` is the LLM's width."""
 
 import logging
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +11,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from tokenizers.processors import Sequence as ProcessorSequence
 from tokenizers.processors import TemplateProcessing
-from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -26,10 +21,11 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from llmemb.encoder_engines.choose import ENGINES
+from llmemb.encoder_engines.engine import Engine, EngineName, Pooling
+from llmemb.encoder_engines.token_tree import shared_length
 from llmemb.encoder_folder import read_encoder_settings, write_encoder_settings
 from llmemb.errors import EncoderError
-
-Pooling = Literal["mean", "last"]
 
 # What the libraries raise for a source that is missing, foreign, cut off, or at odds with its own config.
 _LOADING_ERRORS = (OSError, ValueError, ImportError, LookupError, RuntimeError, struct.error, SafetensorError)
@@ -38,25 +34,33 @@ logger = logging.getLogger(__name__)
 
 
 class Encoder:
-    """An LLM, its tokenizer and a pooling; not thread-safe, float32, without gradients.
+    """An LLM, its tokenizer and a pooling; not thread-safe, without gradients.
 
     The text is closed by an end token, which the tokenizer adds itself. Prompts over `max_tokens` lose their end,
-    the end token stays. Padding stands on the right, so that no token of a causal LLM sees it.
+    the end token stays. How the LLM runs is the engine's; it is made ready when it is first needed.
 
     Args:
         model: the LLM without its head.
         tokenizer: ends every text with the end token; see `add_end_token`.
         pooling: `mean` over the tokens of the last hidden state, or its `last` token.
         max_tokens: the longest prompt, end token included.
+        engine: what runs the LLM, see `EngineName`.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pooling: Pooling, max_tokens: int
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        pooling: Pooling,
+        max_tokens: int,
+        engine: EngineName = "auto",
     ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.max_tokens = max_tokens
+        self._engine_name = engine
+        self._made_engine: Engine | None = None
 
     @property
     def width(self) -> int:
@@ -74,11 +78,11 @@ class Encoder:
         batch_tokens: int = 2048,
         on_batch: Callable[[int], object] | None = None,
     ) -> NDArray[np.float32]:
-        """Embed prompts in batches sorted by length, so that little is spent on padding.
+        """Embed prompts in batches.
 
         Args:
             prompts: any number of texts.
-            batch_tokens: bound on the tokens of a batch, padding included; a single longer prompt goes alone.
+            batch_tokens: bound on the tokens of a batch, as the engine counts them; a single longer prompt goes alone.
             on_batch: called after each batch with the number of prompts in it.
 
         Returns:
@@ -86,8 +90,9 @@ class Encoder:
         """
         token_ids = self.tokenize(prompts)
         raw = np.empty((len(prompts), self.width), dtype=np.float32)
-        for batch in batches_by_tokens([len(ids) for ids in token_ids], batch_tokens):
-            raw[batch] = self._forward([token_ids[i] for i in batch])
+        engine = self._engine()
+        for batch in engine.batches(token_ids, batch_tokens):
+            raw[batch] = engine.embed([token_ids[i] for i in batch])
             if on_batch is not None:
                 on_batch(len(batch))
         return raw
@@ -99,18 +104,20 @@ class Encoder:
         encoded = self.tokenizer(list(prompts), truncation=True, max_length=self.max_tokens)
         return [list(ids) for ids in encoded["input_ids"]]
 
-    @torch.inference_mode()
-    def _forward(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        lengths = torch.tensor([len(ids) for ids in token_ids])
-        tokens = torch.full((len(token_ids), int(lengths.max())), int(self.tokenizer.pad_token_id or 0))  # (B, T)
-        for row, ids in enumerate(token_ids):
-            tokens[row, : len(ids)] = torch.tensor(ids)
-        present = torch.arange(tokens.shape[1]) < lengths[:, None]  # (B, T)
-        device = self.model.device
-        hidden = self.model(
-            input_ids=tokens.to(device), attention_mask=present.to(device), use_cache=False
-        ).last_hidden_state  # (B, T, h)
-        return pool(hidden, present.to(device), self.pooling).float().cpu().numpy()
+    def expect(self, beginning: str) -> None:
+        """Make the engine ready, and say with which text most prompts begin: it may compute that once.
+
+        Raises:
+            EncoderError: the engine does not know this LLM.
+        """
+        # The tokens that stay the same however the text goes on, as far as two tries tell.
+        one, other = self.tokenize([f"{beginning}{rest}" for rest in ("a", "1")])
+        self._engine().expect(one[: shared_length(one, other)])
+
+    def _engine(self) -> Engine:
+        if self._made_engine is None:
+            self._made_engine = ENGINES[self._engine_name](self.model, self.pooling)
+        return self._made_engine
 
     def save(self, folder: Path) -> None:
         """Write a folder that sentence-transformers, and any server that reads its format, loads."""
@@ -121,35 +128,16 @@ class Encoder:
         write_encoder_settings(folder, width=self.width, pooling=self.pooling, max_tokens=self.max_tokens)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> "Encoder":
+    def load(cls, folder: Path, device: str = "cpu", engine: EngineName = "auto") -> "Encoder":
         """Read what `save` wrote.
 
         Raises:
             EncoderError: the folder lacks a file or names a pooling that is not ours.
         """
         pooling, max_tokens = read_encoder_settings(folder)
-        encoder = load_llm(str(folder), pooling=pooling, max_tokens=max_tokens)
-        encoder.model.to(device)
-        return encoder
-
-
-def pool(hidden: Tensor, present: Tensor, pooling: Pooling) -> Tensor:
-    """Pool the last hidden state `(B, T, h)` over the present tokens `(B, T)` into `(B, h)`, in float32."""
-    if pooling == "last":
-        last = present.sum(dim=1) - 1
-        return hidden[torch.arange(len(hidden), device=hidden.device), last].float()
-    weights = present.unsqueeze(-1).float()
-    return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
-
-
-def batches_by_tokens(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield indices in batches, the longest first, of at most `batch_tokens` tokens, padding included."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    start = 0
-    while start < len(order):
-        size = max(1, batch_tokens // max(1, lengths[order[start]]))
-        yield order[start : start + size]
-        start += size
+        loaded = load_llm(str(folder), pooling=pooling, max_tokens=max_tokens)
+        loaded.model.to(device)
+        return cls(loaded.model, loaded.tokenizer, pooling, max_tokens, engine)
 
 
 def load_llm(source: str, *, depth: int | None = None, pooling: Pooling = "mean", max_tokens: int = 256) -> Encoder:

@@ -34,6 +34,11 @@ class PromptSpec:
                     f"attributes.{name}", f"unknown attribute; this catalogue knows {', '.join(self.attribute_names)}"
                 )
 
+    @property
+    def beginning(self) -> str:
+        """The text that every item with the first attribute has before that attribute's value."""
+        return self.render_in_order({name: "" for name in self.attribute_names[:1]}, self.attribute_names[:1])
+
     def render(self, attributes: Attributes) -> str:
         """Make the prompt of an item, its attributes in the catalogue's order, whatever order they came in."""
         return self.render_in_order(attributes, [name for name in self.attribute_names if name in attributes])

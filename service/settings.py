@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from llmemb.encoder_engines.engine import EngineName
 from llmemb.errors import ConfigError
 
 PREFIX = "LLMEMB_"
@@ -42,6 +43,10 @@ class Settings(BaseSettings):
 
     device: str = Field(default="cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$")
     """Where the encoder runs: cpu, mps, cuda or cuda:N."""
+    encoder_engine: EngineName = "auto"
+    """How the encoder computes. packed: each token once for all prompts of a batch that begin alike, for plain Llamas;
+    transformers: any LLM; auto: packed where it can. packed-bfloat16, for GPUs, is not exact, and held against the
+    bundle's own vectors at the start."""
     encoder_threads: int | None = Field(default=None, ge=1)
     """Threads of the encoder's process; unset, one for each core."""
     encoder_nice: int = Field(default=10, ge=0, le=19)

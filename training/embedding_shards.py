@@ -48,7 +48,9 @@ class ShardedEmbedding:
 
     def load_encoder(self) -> Encoder:
         """Load the encoder, on a GPU where there is one."""
-        return Encoder.load(self.encoder_folder, device="cuda" if torch.cuda.is_available() else "cpu")
+        encoder = Encoder.load(self.encoder_folder, device="cuda" if torch.cuda.is_available() else "cpu")
+        encoder.expect(self._prompt().beginning)
+        return encoder
 
     def embed(self, encoder: Encoder, start: int, on_batch: Callable[[int], object] | None = None) -> int:
         """Write a shard's file, whole or not at all; return the number of its items.
@@ -60,10 +62,13 @@ class ShardedEmbedding:
         return len(prompts)
 
     def _prompts(self, start: int) -> list[str]:
-        info = DatasetInfo.model_validate_json((self.dataset_folder / "dataset.json").read_text(encoding="utf-8"))
-        prompt = PromptSpec(info.domain, info.attribute_names, self.max_value_characters)
+        prompt = self._prompt()
         texts = self._items().select("attributes").slice(start, self.shard_items).collect()["attributes"]
         return [prompt.render(attributes_from_json(text)) for text in texts]
+
+    def _prompt(self) -> PromptSpec:
+        info = DatasetInfo.model_validate_json((self.dataset_folder / "dataset.json").read_text(encoding="utf-8"))
+        return PromptSpec(info.domain, info.attribute_names, self.max_value_characters)
 
     def _items(self) -> pl.LazyFrame:
         return pl.scan_parquet(self.dataset_folder / "items.parquet")

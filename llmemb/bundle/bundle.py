@@ -101,8 +101,10 @@ class Bundle:
         return self.manifest.prompt.spec()
 
     def load_encoder(self, device: str = "cpu") -> "Encoder":
-        """Load the encoder of this bundle."""
+        """Load the encoder of this bundle, told how its prompts begin."""
         # With it comes transformers, which takes seconds; who only recommends never needs it.
         from llmemb.encoder import Encoder
 
-        return Encoder.load(self.folder / ENCODER_FOLDER, device)
+        encoder = Encoder.load(self.folder / ENCODER_FOLDER, device)
+        encoder.expect(self.prompt.beginning)
+        return encoder

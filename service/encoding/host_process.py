@@ -125,6 +125,7 @@ class HostProcess:
 def _command(options: WorkerOptions) -> list[str]:
     command = [sys.executable, "-m", "service.encoding.worker", "--folder", str(options.folder)]
     command += ["--device", options.device, "--nice", str(options.nice), "--batch-tokens", str(options.batch_tokens)]
+    command += ["--engine", options.engine, f"--beginning={options.beginning}"]
     return command if options.threads is None else [*command, "--threads", str(options.threads)]
 
 

@@ -1,7 +1,11 @@
 """The encoder that the settings ask for."""
 
+from collections.abc import Awaitable
+
 from llmemb.bundle import Bundle
 from llmemb.bundle.bundle import ENCODER_FOLDER
+from llmemb.encoder_engines.engine import EXACT_ENGINES
+from service.encoding.admission import require_admission
 from service.encoding.encoder_process import EncoderProcess
 from service.encoding.prompt_encoder import PromptEncoder
 from service.encoding.remote import RemoteEncoder
@@ -14,7 +18,8 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
     """Begin to start the bundle's LLM in a process of its own, or hold the server that has it against the bundle.
 
     Raises:
-        ConfigError: the server has another model.
+        ConfigError: the server has another model, or the engine's vectors are too far from the bundle's.
+        EncoderError: the engine is not exact, and the LLM cannot be loaded.
         EncoderUnavailableError: the server does not answer.
         OverloadedError: the server has no room.
     """
@@ -24,6 +29,8 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
             WorkerOptions(
                 folder=bundle.folder / ENCODER_FOLDER,
                 device=settings.device,
+                engine=settings.encoder_engine,
+                beginning=bundle.prompt.beginning,
                 threads=settings.encoder_threads,
                 nice=settings.encoder_nice,
                 batch_tokens=settings.batch_tokens,
@@ -33,6 +40,8 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
             metrics=metrics,
         )
         process.begin()
+        if settings.encoder_engine not in EXACT_ENGINES:
+            await _close_if_it_fails(process, _admit(process, bundle, settings))
         return process
     remote = RemoteEncoder(
         settings.encoder_url,
@@ -43,9 +52,18 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
         timeout_seconds=settings.embed_timeout_seconds,
         metrics=metrics,
     )
-    try:
-        await remote.check(bundle)
-    except BaseException:
-        await remote.close()
-        raise
+    await _close_if_it_fails(remote, remote.check(bundle))
     return remote
+
+
+async def _admit(process: EncoderProcess, bundle: Bundle, settings: Settings) -> None:
+    await process.started()
+    await require_admission(process, bundle, settings.encoder_engine, settings.queue_max_items)
+
+
+async def _close_if_it_fails(encoder: PromptEncoder, check: Awaitable[None]) -> None:
+    try:
+        await check
+    except BaseException:
+        await encoder.close()
+        raise

@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmemb.encoder_engines.engine import EngineName
 from llmemb.errors import EncoderError
 from service.encoding.batching import Batcher, LanguageModel
 from service.encoding.frames import FromEncoder, Job, Ready, Refused, pack, read_to_encoder
@@ -38,10 +39,12 @@ logger = logging.getLogger("encoder")
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How a worker runs. `threads` None: one for each core."""
+    """How a worker runs. `threads` None: one for each core; `beginning`: the text that most prompts begin with."""
 
     folder: Path
     device: str
+    engine: EngineName
+    beginning: str
     threads: int | None
     nice: int
     batch_tokens: int
@@ -83,6 +86,8 @@ def _parse(arguments: list[str]) -> WorkerOptions:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--device", required=True)
+    parser.add_argument("--engine", required=True)
+    parser.add_argument("--beginning", required=True)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--nice", type=int, required=True)
     parser.add_argument("--batch-tokens", type=int, required=True)
@@ -167,7 +172,8 @@ def _load(options: WorkerOptions, send: Callable[[FromEncoder, bytes], None]) ->
     # it is lowered after loading, so that a new worker is there quickly.
     torch.set_num_threads(1)
     try:
-        encoder = Encoder.load(options.folder, options.device)
+        encoder = Encoder.load(options.folder, options.device, options.engine)
+        encoder.expect(options.beginning)
     except EncoderError as error:
         send(Refused(reason=str(error)), b"")
         return None

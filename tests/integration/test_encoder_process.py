@@ -135,7 +135,7 @@ def test_encoder_process_is_bounded_and_a_caller_who_leaves_frees_his_places(run
     async def check() -> list[RawEmbedding]:
         os.kill(pid_of(process), signal.SIGSTOP)  # nothing is finished meanwhile
         try:
-            staying = asyncio.create_task(process.encode(["stays"] * 4))
+            staying = asyncio.create_task(process.encode([f"{i} stays" * 100 for i in range(4)]))  # long enough
             leaving = asyncio.create_task(process.encode([f"leaves {i}" for i in range(60)]))
             await asyncio.sleep(0)
             with pytest.raises(OverloadedError) as refused:

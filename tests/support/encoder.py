@@ -11,6 +11,7 @@ import psutil
 from service.encoding.encoder_process import EncoderProcess
 from service.encoding.worker import WorkerOptions
 from service.sight.metrics import Metrics
+from tests.support.tiny import TINY_PROMPT
 from tests.support.waiting import wait_until
 
 
@@ -25,7 +26,15 @@ class RunningEncoder:
 
 def encoder_options(bundle: Path, device: str = "cpu") -> WorkerOptions:
     """Make the options of a tiny bundle's encoder."""
-    return WorkerOptions(folder=bundle / "encoder", device=device, threads=1, nice=5, batch_tokens=512)
+    return WorkerOptions(
+        folder=bundle / "encoder",
+        device=device,
+        engine="auto",
+        beginning=TINY_PROMPT.beginning,
+        threads=1,
+        nice=5,
+        batch_tokens=512,
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from llmemb.encoder import Encoder, Pooling, add_end_token, batches_by_tokens, load_llm, pool
+from llmemb.encoder import Encoder, add_end_token, load_llm
+from llmemb.encoder_engines.engine import Pooling
+from llmemb.encoder_engines.padded import batches_by_tokens, pool
 from llmemb.errors import EncoderError
 from tests.support.tiny import tiny_prompts, tiny_tokenizer, write_tiny_llm
 

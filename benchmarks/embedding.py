@@ -1,0 +1,171 @@
+"""Embedding in bulk beside sentence-transformers: the same encoder, the same prompts, in alternation in one process.
+
+    python -m benchmarks.embedding --bundle runs/demo/bundle [--base MODEL.gguf] [--tokens 6000] [--rounds 5]
+
+Writes `results/embedding.json` and `results/embedding.md`.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from benchmarks.embedding_texts import CONFIGS, read_prompts
+from benchmarks.matmul_rate import RateMeter
+from benchmarks.results import REPOSITORY, WORK, Row, compare, make_results, write_results
+from llmemb.bundle import read_bundle
+from llmemb.bundle.bundle import ENCODER_FOLDER
+from llmemb.encoder import Encoder, load_llm
+from llmemb.encoder_engines.admission import agreement
+
+Array = NDArray[np.float32]
+PEER = "sentence-transformers"
+AIMS = {"MovieLens": 1.4, "Beauty": None, "Scientific": 1.15}
+NOTES = (
+    "Ours: `Encoder.encode`, told how the prompts begin, as the step `embed` is. Theirs: `encode` with batches of 32, "
+    "which it sorts by length. The same float32 weights, threads, process and prompts, from texts to vectors, round by "
+    "round in alternation. By processor time: the time of all threads, which other work on the machine changes less.",
+    "Cosines and the overlap of the ten nearest are to transformers' float32 vectors of the same encoder.",
+    "Full depth: the same base model with all its layers in sentence-transformers; ours has the bundle's layers. It is "
+    "another encoder, so no cosine is stated: what the depth costs in quality is in docs/experiments.md.",
+    "Matmul rate: products of layers' weights and of nothing else, by the processor time of whole batches, tokens to "
+    "vectors; beside it the best product of two 2048-wide matrices, by MKL or oneDNN, between the batches.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Prompts of one source, and their vectors by transformers."""
+
+    name: str
+    beginning: str
+    prompts: list[str]
+    tokens: float
+    """Of a prompt, mean."""
+    exact: Array
+
+
+def main() -> None:
+    """Measure all of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--base", type=Path, default=REPOSITORY / ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    parser.add_argument("--data", type=Path, help="folder with the two Amazon sources; else as configured")
+    parser.add_argument("--tokens", type=int, default=6000, help="of the prompts of a source, about")
+    parser.add_argument("--full-depth-items", type=int, default=48, help="prompts beside the full depth")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    folder = read_bundle(options.bundle).folder / ENCODER_FOLDER
+    ours, theirs = Encoder.load(folder), SentenceTransformer(str(folder), device="cpu")
+    works = [_work(name, options, Encoder.load(folder, engine="transformers")) for name in CONFIGS]
+    rows, notes = [], list(NOTES)
+    for work in works:
+        compared, said = _bulk(work, ours, theirs, options.rounds)
+        rows += compared
+        notes.append(said)
+    rows += _beside_full_depth(works[0], ours, options)
+    rows.append(_matmul_rate(works[-1], ours, options.rounds))
+    results = make_results(
+        "embedding",
+        "Embedding in bulk beside sentence-transformers",
+        rows,
+        settings={name: str(getattr(options, name)) for name in ("tokens", "rounds", "threads")}
+        | {"layers": str(ours.depth), "width": str(ours.width)},
+        peer_versions={name: version(name) for name in ("sentence-transformers", "transformers")},
+        notes=notes,
+    )
+    write_results(results)
+
+
+def _work(name: str, options: argparse.Namespace, reference: Encoder) -> Work:
+    data = None
+    if options.data is not None and name != "MovieLens":
+        data = options.data / {"Beauty": "amazon_beauty_2014", "Scientific": "amazon_scientific_2018"}[name]
+    beginning, prompts = read_prompts(name, options.tokens, data)
+    lengths = np.array([len(ids) for ids in reference.tokenize(prompts)])
+    prompts = prompts[: int(np.searchsorted(lengths.cumsum(), options.tokens))]
+    mean = float(lengths[: len(prompts)].mean())
+    return Work(name, beginning, prompts, mean, reference.encode(prompts))
+
+
+def _bulk(work: Work, ours: Encoder, theirs: SentenceTransformer, rounds: int) -> tuple[list[Row], str]:
+    ours.expect(work.beginning)
+    work_of: dict[str, Callable[[], Array]] = {
+        "ours": lambda: ours.encode(work.prompts),
+        PEER: lambda: np.asarray(theirs.encode(work.prompts, batch_size=32)),
+    }
+    vectors = {side: embed() for side, embed in work_of.items()}
+    speeds = _alternate(work_of, len(work.prompts), rounds)
+    aim = AIMS[work.name]
+    rows = _rows(f"{work.name}, {work.tokens:.0f} tokens; {PEER}", speeds, aim)
+    said = "; ".join(f"{side} {agreement(given, work.exact).describe()}" for side, given in vectors.items())
+    return rows, f"{work.name}, {len(work.prompts)} items: {said}."
+
+
+def _beside_full_depth(work: Work, ours: Encoder, options: argparse.Namespace) -> list[Row]:
+    folder = WORK / "embedding" / "full-depth"
+    if not (folder / "modules.json").is_file():
+        load_llm(str(options.base), max_tokens=ours.max_tokens).save(folder)
+    full = SentenceTransformer(str(folder), device="cpu")
+    prompts = work.prompts[: options.full_depth_items]
+    ours.expect(work.beginning)
+    speeds = _alternate(
+        {
+            "ours": lambda: ours.encode(prompts),
+            PEER: lambda: np.asarray(full.encode(prompts, batch_size=32)),
+        },
+        len(prompts),
+        options.rounds,
+    )
+    layers = full[0].auto_model.config.num_hidden_layers
+    name = f"{work.name}, {ours.depth} layers, exact; {PEER}, all {layers} layers"
+    return _rows(name, speeds, 6)
+
+
+def _matmul_rate(work: Work, ours: Encoder, rounds: int) -> Row:
+    meter = RateMeter(ours.model)
+    ours.expect("")
+    prompts = work.prompts
+    embedding, peak = meter.measure(ours, prompts, rounds)
+    return compare(f"matmul rate of a core, {work.name}; its best", "GFLOP/s", embedding, peak, (">=", 0.85))
+
+
+def _alternate(
+    work_of: dict[str, Callable[[], Array]], items: int, rounds: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Return items a second by the clock, and a second of the processor, of each round."""
+    speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in work_of}
+    for number in range(rounds):
+        for name, work in _turned(list(work_of.items()), number):
+            start, cpu = time.perf_counter(), time.process_time()
+            work()
+            speeds[name].append((items / (time.perf_counter() - start), items / (time.process_time() - cpu)))
+            print(f"round {number + 1}: {name}: {speeds[name][-1][0]:.1f} items/s", flush=True)
+    return speeds
+
+
+def _rows(name: str, speeds: dict[str, list[tuple[float, float]]], aim: float | None) -> list[Row]:
+    ours, peer = ([clock for clock, _ in speeds[side]] for side in ("ours", PEER))
+    ours_cpu, peer_cpu = ([cpu for _, cpu in speeds[side]] for side in ("ours", PEER))
+    return [
+        compare(name, "items/s", ours, peer, None if aim is None else (">=", aim)),
+        compare(f"{name}, by processor time", "items/s", ours_cpu, peer_cpu),
+    ]
+
+
+def _turned(entries: Sequence[tuple[str, Callable[[], Array]]], number: int) -> list[tuple[str, Callable[[], Array]]]:
+    """Let each go first in turn."""
+    return list(entries) if number % 2 == 0 else list(entries)[::-1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""One item and 16 clients over HTTP, `/v1/embeddings` beside Infinity: the same encoder, in alternation.
+
+    python -m benchmarks.embedding_http --bundle runs/demo/bundle [--rounds 5] [--seconds 4]
+
+Writes `results/embedding_http.json` and `results/embedding_http.md`.
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.http_load import Load, load, request_bytes
+from benchmarks.infinity_environment import INFINITY, folder_for_infinity, infinity_python
+from benchmarks.results import WORK, Row, compare, make_results, write_results
+from benchmarks.worker import worker_environment
+from llmemb.bundle import Bundle, read_bundle
+from llmemb.bundle.bundle import ENCODER_FOLDER
+from llmemb.encoder_engines.admission import agreement
+from tests.support.ports import free_port
+
+CLIENTS = 16
+START_SECONDS = 180.0
+NOTES = (
+    "One text a request, HTTP/1.1 over connections kept open, a closed loop; the client runs on the same cores. Each "
+    "text is asked for once, so no cache answers. Texts are prompts of the bundle's items with their attributes mixed.",
+    "Ours: the service with its defaults but LLMEMB_ENCODER_NICE=0, so that its encoder does not step back behind what "
+    "else runs. Infinity: torch engine, float32, its own batching; its lengths are not limited to the encoder's, which "
+    "no prompt reaches. Infinity scales vectors to unit length.",
+    "Infinity reads a copy of the encoder folder in which two keys have the names that its transformers 4 knows.",
+)
+
+
+def main() -> None:
+    """Measure both."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a side in a round")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    bundle = read_bundle(options.bundle)
+    loads: dict[tuple[str, int], list[Load]] = {}
+    with _ours(bundle, options.threads) as ours, _infinity(bundle, options.threads) as infinity:
+        sides = {"ours": f"{ours}/v1/embeddings", "infinity": f"{infinity}/embeddings"}
+        same = agreement(*(_vectors(url, _texts(bundle, 64, "same")) for url in sides.values()))
+        for number in range(options.rounds):
+            for clients in (1, CLIENTS):
+                for side in sorted(sides, reverse=number % 2 == 1):
+                    requests = _requests(sides[side], bundle, f"{side} {number} {clients}")
+                    taken = asyncio.run(load(sides[side], requests, connections=clients, seconds=options.seconds))
+                    loads.setdefault((side, clients), []).append(taken)
+                    print(f"round {number + 1}: {side}, {clients}: {taken.percentile_ms(50):.1f} ms", flush=True)
+    rows = [
+        _row("one item, idle, p50; Infinity", "ms", loads, 1, ("<=", 0.7)),
+        _row("one item, idle, p99; Infinity", "ms", loads, 1, None),
+        _row(f"{CLIENTS} clients; Infinity", "items/s", loads, CLIENTS, (">=", 1.5)),
+        _row(f"{CLIENTS} clients, p50; Infinity", "ms", loads, CLIENTS, None),
+    ]
+    results = make_results(
+        "embedding_http",
+        "Embedding over HTTP beside Infinity",
+        rows,
+        settings={name: str(getattr(options, name)) for name in ("rounds", "seconds", "threads")},
+        peer_versions={"infinity-emb": INFINITY, "transformers": _peer_version("transformers")},
+        notes=(*NOTES, f"Our vectors beside Infinity's: {same.describe()}."),
+    )
+    write_results(results)
+
+
+def _row(
+    name: str, unit: str, loads: dict[tuple[str, int], list[Load]], clients: int, aim: tuple[str, float] | None
+) -> Row:
+    percent = 99 if "p99" in name else 50
+
+    def each(side: str) -> list[float]:
+        for one in loads[side, clients]:
+            if set(one.statuses) != {200}:
+                raise RuntimeError(f"{name}: {side} answered {dict(one.statuses)}")
+        return [one.percentile_ms(percent) if unit == "ms" else one.per_second for one in loads[side, clients]]
+
+    return compare(name, unit, each("ours"), each("infinity"), aim)  # type: ignore[arg-type]  # one of its two signs
+
+
+def _texts(bundle: Bundle, number: int, mark: str) -> list[str]:
+    """Make prompts that no one has asked for: each item's first attribute beside other items' others."""
+    drawn = random.Random(f"{mark} {os.urandom(8).hex()}" if mark != "same" else mark)
+    rows = range(len(bundle.items.ids))
+    texts = []
+    for _ in range(number):
+        one, other = (bundle.items.attributes(row) for row in drawn.sample(rows, 2))
+        first = bundle.prompt.attribute_names[0]
+        texts.append(bundle.prompt.render(other | {first: f"{one.get(first, '')} {drawn.randrange(1000)}"}))
+    return texts
+
+
+def _requests(url: str, bundle: Bundle, mark: str) -> list[bytes]:
+    path = "/" + url.split("/", 3)[3]
+    bodies = ({"model": "llmemb-raw", "input": text} for text in _texts(bundle, 2000, mark))
+    return [request_bytes(url, path, json.dumps(body).encode()) for body in bodies]
+
+
+def _vectors(url: str, texts: Sequence[str]) -> np.ndarray:
+    body = json.dumps({"model": "llmemb-raw", "input": list(texts), "encoding_format": "base64"}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=START_SECONDS) as response:
+        data = json.load(response)["data"]
+    rows = [np.frombuffer(base64.b64decode(entry["embedding"]), "<f4") for entry in data]
+    return np.stack(rows)
+
+
+@contextmanager
+def _ours(bundle: Bundle, threads: int) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as state:
+        own = {
+            "LLMEMB_STATE_DIR": state,
+            "LLMEMB_LOG_LEVEL": "warning",
+            "LLMEMB_ENCODER_NICE": "0",
+            "LLMEMB_ENCODER_THREADS": str(threads),
+        }
+        port = free_port()
+        command = [sys.executable, "-m", "llmemb", "serve", "--bundle", str(bundle.folder), "--port", str(port)]
+        with _process(command, own, "ours") as process:
+            yield _wait(process, f"http://127.0.0.1:{port}", "/readyz")
+
+
+@contextmanager
+def _infinity(bundle: Bundle, threads: int) -> Iterator[str]:
+    python = infinity_python()
+    folder = folder_for_infinity(bundle.folder / ENCODER_FOLDER, WORK / "embedding_http" / "encoder")
+    port = free_port()
+    command = [str(python.parent / "infinity_emb"), "v2", "--model-id", str(folder), "--served-model-name"]
+    command += ["llmemb-raw", "--engine", "torch", "--device", "cpu", "--dtype", "float32", "--no-bettertransformer"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    offline = dict(worker_environment(threads)) | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    with _process(command, offline, "infinity") as process:
+        yield _wait(process, f"http://127.0.0.1:{port}", "/health")
+
+
+@contextmanager
+def _process(command: list[str], variables: dict[str, str], name: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LLMEMB_")} | variables
+    log = WORK / "embedding_http" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, path: str) -> str:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        with suppress(OSError), urllib.request.urlopen(url + path, timeout=1):
+            return url
+        time.sleep(0.2)
+    raise RuntimeError(f"{process.args!r} does not answer; its log is in {WORK / 'embedding_http'}")
+
+
+def _peer_version(package: str) -> str:
+    command = [str(infinity_python()), "-c", f"from importlib.metadata import version; print(version({package!r}))"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

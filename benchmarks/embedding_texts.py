@@ -1,0 +1,33 @@
+"""Real prompts of three lengths, as the configurations of the runs make them."""
+
+from itertools import islice
+from pathlib import Path
+
+from benchmarks.results import REPOSITORY, WORK
+from llmemb.item import attributes_from_json
+from training.config import load_config
+from training.dataset import read_dataset
+from training.steps import prepare
+
+CONFIGS = {"MovieLens": "demo", "Beauty": "beauty", "Scientific": "scientific"}
+"""Name of the texts -> its configuration; prompts of about 32, 45 and 90 tokens."""
+
+
+def read_prompts(name: str, number: int, data: Path | None = None) -> tuple[str, list[str]]:
+    """Return how all prompts of a source begin, and its first ones, in the order of its catalogue.
+
+    Args:
+        name: one of `CONFIGS`.
+        number: of prompts.
+        data: the source's folder, where it is not the one that the configuration names.
+    """
+    config = load_config(REPOSITORY / "training" / "configs" / f"{CONFIGS[name]}.toml")
+    path = data or REPOSITORY / config.prepare.path
+    folder = WORK / "embedding" / name
+    if not (folder / "dataset.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        prepare.run(config.prepare.model_copy(update={"path": str(path)}), config.seed, folder)
+    dataset = read_dataset(folder)
+    spec = dataset.prompt(config.encoder.max_value_characters)
+    texts = islice(dataset.items["attributes"], number)
+    return spec.beginning, [spec.render(attributes_from_json(text)) for text in texts]

@@ -1,0 +1,68 @@
+"""How near the engine comes to what the machine can multiply: flops of the layers' matrices, beside its best."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from llmemb.encoder import Encoder
+from llmemb.encoder_engines.packed import PackedEngine
+from llmemb.encoder_engines.token_tree import build_tree
+
+SIDE = 2048
+BATCH_TOKENS = 2048
+
+
+class RateMeter:
+    """Counts the work of an LLM's layers.
+
+    Args:
+        model: the LLM.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        matrices = [weight for name, weight in model.state_dict().items() if name.startswith("layers.")]
+        self._per_token = 2 * sum(weight.numel() for weight in matrices if weight.dim() == 2)
+
+    def measure(self, encoder: Encoder, prompts: Sequence[str], rounds: int) -> tuple[list[float], list[float]]:
+        """Return the rates while embedding and the machine's best, in GFLOP a second of one core, a round each.
+
+        Args:
+            encoder: tokenises the prompts.
+            prompts: go through the packed engine in its own batches.
+            rounds: in each, every batch is computed once and followed by the products that are compared.
+        """
+        engine = PackedEngine(self._model, "mean")
+        token_ids = encoder.tokenize(prompts)
+        batches = [[token_ids[i] for i in batch] for batch in engine.batches(token_ids, BATCH_TOKENS)]
+        batches = [batch for batch in batches if len(build_tree(batch).tokens) > BATCH_TOKENS // 2]
+        nodes = sum(len(build_tree(batch).tokens) for batch in batches)
+        engine.embed(batches[0])
+        rates, best = [], []
+        for _ in range(rounds):
+            seconds, fastest = 0.0, float("inf")
+            for batch in batches:
+                seconds += _seconds(lambda batch=batch: engine.embed(batch))
+                fastest = min(fastest, *(_seconds(product) for product in _products()))
+            rates.append(self._per_token * nodes / seconds / 1e9)
+            best.append(2 * SIDE**3 / fastest / 1e9)
+        return rates, best
+
+
+def _products() -> list[Callable[[], object]]:
+    a, b = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
+    packed = torch.ops.mkldnn._reorder_linear_weight(b, SIDE)
+    return [
+        lambda: torch.mm(a, b),
+        lambda: torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], ""),
+    ]
+
+
+@torch.inference_mode()
+def _seconds(work: Callable[[], object]) -> float:
+    # Of the processor: by the clock, what else runs on the machine would count, and not for both alike.
+    start = time.process_time()
+    work()
+    return time.process_time() - start

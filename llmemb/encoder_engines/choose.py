@@ -1,0 +1,41 @@
+"""The engines by name."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+from transformers import PreTrainedModel
+
+from llmemb.encoder_engines.engine import Engine, EngineName, Pooling
+from llmemb.encoder_engines.llama_weights import is_plain_llama
+from llmemb.encoder_engines.packed import PackedEngine
+from llmemb.encoder_engines.padded import PaddedEngine
+from llmemb.errors import EncoderError
+
+
+def _packed(model: PreTrainedModel, pooling: Pooling) -> Engine:
+    return PackedEngine(_known(model), pooling)
+
+
+def _packed_bfloat16(model: PreTrainedModel, pooling: Pooling) -> Engine:
+    return PackedEngine(_known(model), pooling, torch.bfloat16)
+
+
+def _auto(model: PreTrainedModel, pooling: Pooling) -> Engine:
+    packed = is_plain_llama(model) and model.device.type in _PACKED_DEVICES
+    return PackedEngine(model, pooling) if packed else PaddedEngine(model, pooling)
+
+
+_PACKED_DEVICES = ("cpu", "cuda")
+"""Where complex numbers, which turn positions, are sure to be had."""
+ENGINES: Mapping[EngineName, Callable[[PreTrainedModel, Pooling], Engine]] = MappingProxyType(
+    {"auto": _auto, "packed": _packed, "packed-bfloat16": _packed_bfloat16, "transformers": PaddedEngine}
+)
+
+
+def _known(model: PreTrainedModel) -> PreTrainedModel:
+    if not is_plain_llama(model):
+        raise EncoderError(
+            f"the packed engines know plain Llamas, not this {type(model).__name__}: take the engine 'auto'"
+        )
+    return model
