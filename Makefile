@@ -52,7 +52,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak load load-open load-overload load-compose test-docker test-docs test-browser lock docs site
+.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-embedding bench-quality fuzz soak load load-open load-overload load-compose test-docker test-docs test-browser lock docs site
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -103,12 +103,17 @@ eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Scientific over SEEDS, mean
 	$(BIN)/llmemb ablate training/configs/scientific.toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
 	  --set prepare.path=$(EVAL_DATA)/amazon_scientific_2018
 
-bench: demo-bundle  ## a RAT epoch beside RecBole's, `/recommend` and the index beside peers, sizes, backups: benchmarks/results
+bench: demo-bundle bench-embedding  ## a RAT epoch beside RecBole's, `/recommend` and the index beside peers, sizes, backups: benchmarks/results
 	$(BIN)/python -m benchmarks.rat_epoch --data $(DATA)
 	$(BIN)/python -m benchmarks.serving --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.index_search --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.sizing --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.backup
+
+bench-embedding: demo-bundle  ## embedding beside sentence-transformers and Infinity, and what else was tried
+	$(BIN)/python -m benchmarks.embedding --bundle $(RUN)/bundle --base $(DEFAULT_MODEL) --data $(EVAL_DATA)
+	$(BIN)/python -m benchmarks.embedding_http --bundle $(RUN)/bundle
+	$(BIN)/python -m benchmarks.embedding_candidates --bundle $(RUN)/bundle
 
 bench-quality: $(INSTALLED)  ## our vanilla SASRec beside RecBole's, on the split of RUN
 	$(BIN)/python -m benchmarks.recbole_quality --run $(RUN)

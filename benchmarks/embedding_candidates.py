@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.candidates_environment import NEEDS, candidates_python
-from benchmarks.embedding_texts import read_prompts
+from benchmarks.embedding_texts import read_prompts, source_folder
 from benchmarks.exported_encoder import exported_encoders
+from benchmarks.peer_environment import CANDIDATES, candidates_python
 from benchmarks.results import compare, make_results, write_results
 from llmemb.bundle.bundle import ENCODER_FOLDER
 from llmemb.encoder import Encoder
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    beginning, prompts = read_prompts("MovieLens", options.items)
+    beginning, prompts = read_prompts("MovieLens", options.items, source_folder("MovieLens", None))
     candidates = _candidates(options.bundle / ENCODER_FOLDER, beginning, options.threads)
     exact = candidates[BASE](prompts)
     notes = list(NOTES)
@@ -71,7 +71,7 @@ def main() -> None:
         "What was tried to embed faster",
         rows,
         settings={name: str(getattr(options, name)) for name in ("items", "rounds", "threads")},
-        peer_versions=dict(need.split("==") for need in NEEDS),
+        peer_versions=dict(need.split("==") for need in CANDIDATES),
         notes=notes,
     )
     write_results(results)

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.http_load import Load, load, request_bytes
-from benchmarks.infinity_environment import INFINITY, folder_for_infinity, infinity_python
+from benchmarks.infinity_folder import folder_for_infinity
+from benchmarks.peer_environment import INFINITY, infinity_python
 from benchmarks.results import WORK, Row, compare, make_results, write_results
 from benchmarks.worker import worker_environment
 from llmemb.bundle import Bundle, read_bundle

@@ -12,6 +12,7 @@ from llmemb.encoder_engines.token_tree import build_tree
 
 SIDE = 2048
 BATCH_TOKENS = 2048
+SHOWN_OPERATIONS = 10
 
 
 class RateMeter:
@@ -34,11 +35,8 @@ class RateMeter:
             prompts: go through the packed engine in its own batches.
             rounds: in each, every batch is computed once and followed by the products that are compared.
         """
-        engine = PackedEngine(self._model, "mean")
-        token_ids = encoder.tokenize(prompts)
-        batches = [[token_ids[i] for i in batch] for batch in engine.batches(token_ids, BATCH_TOKENS)]
-        batches = [batch for batch in batches if len(build_tree(batch).tokens) > BATCH_TOKENS // 2]
-        nodes = sum(len(build_tree(batch).tokens) for batch in batches)
+        engine, batches = self._batches(encoder, prompts)
+        nodes = sum(map(_nodes, batches))
         engine.embed(batches[0])
         rates, best = [], []
         for _ in range(rounds):
@@ -49,6 +47,29 @@ class RateMeter:
             rates.append(self._per_token * nodes / seconds / 1e9)
             best.append(2 * SIDE**3 / fastest / 1e9)
         return rates, best
+
+    def shares(self, encoder: Encoder, prompts: Sequence[str]) -> str:
+        """Say which operations the time of embedding goes to, the greatest first."""
+        engine, batches = self._batches(encoder, prompts)
+        engine.embed(batches[0])
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            for batch in batches:
+                engine.embed(batch)
+        times = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+        whole = sum(times.values())
+        greatest = sorted(times.items(), key=lambda entry: -entry[1])[:SHOWN_OPERATIONS]
+        return ", ".join(f"{name.split('::')[-1]} {100 * time / whole:.1f} %" for name, time in greatest)
+
+    def _batches(self, encoder: Encoder, prompts: Sequence[str]) -> tuple[PackedEngine, list[list[list[int]]]]:
+        """Return an engine and its batches, but for a last one that is small."""
+        engine = PackedEngine(self._model, "mean")
+        token_ids = encoder.tokenize(prompts)
+        batches = [[token_ids[i] for i in batch] for batch in engine.batches(token_ids, BATCH_TOKENS)]
+        return engine, [batch for batch in batches if batch is batches[0] or _nodes(batch) > BATCH_TOKENS // 2]
+
+
+def _nodes(batch: Sequence[Sequence[int]]) -> int:
+    return len(build_tree(batch).tokens)
 
 
 def _products() -> list[Callable[[], object]]:

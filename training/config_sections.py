@@ -121,7 +121,7 @@ class EmbedConfig(Section):
     """Embedding every item once."""
 
     batch_tokens: int = Field(default=2048, ge=1)
-    """Bound on the tokens of a batch, padding included."""
+    """Bound on the tokens of a batch, as the encoder's engine counts them."""
     engine: Literal["local", "ray"] = "local"
     """`ray` spreads the shards over a Ray cluster: the one that `RAY_ADDRESS` names, else one of this machine. Every
     worker must see the run folder at the same path."""

@@ -21,6 +21,13 @@ def test_prompt_is_the_template_of_the_paper() -> None:
     )
 
 
+def test_prompts_begin_as_announced() -> None:
+    """Up to the first attribute's value, for every item that has that attribute."""
+    assert MOVIE.beginning == HEAD + "title is "
+    assert MOVIE.render({"title": "Heat", "genres": ("Action",)}).startswith(MOVIE.beginning)
+    assert PromptSpec("movie", ()).beginning == HEAD
+
+
 def test_missing_attribute_leaves_no_trace() -> None:
     """An item that lacks an attribute has a prompt without it."""
     assert MOVIE.render({"genres": ("Action",)}) == HEAD + "genres is Action"
