@@ -103,12 +103,14 @@ eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Scientific over SEEDS, mean
 	$(BIN)/llmemb ablate training/configs/scientific.toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
 	  --set prepare.path=$(EVAL_DATA)/amazon_scientific_2018
 
-bench: demo-bundle bench-embedding  ## a RAT epoch beside RecBole's, `/recommend` and the index beside peers, sizes, backups: benchmarks/results
+bench: demo-bundle bench-embedding  ## embedding, RAT epochs, `/recommend`, index and cold start beside peers, sizes, backups; prints every aim
 	$(BIN)/python -m benchmarks.rat_epoch --data $(DATA)
 	$(BIN)/python -m benchmarks.serving --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.index_search --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.sizing --bundle $(RUN)/bundle
+	$(BIN)/python -m benchmarks.cold_start --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.backup
+	$(BIN)/python -m benchmarks.aims
 
 bench-embedding: demo-bundle  ## embedding beside sentence-transformers and Infinity, and what else was tried
 	$(BIN)/python -m benchmarks.embedding --bundle $(RUN)/bundle --base $(DEFAULT_MODEL) --data $(EVAL_DATA)

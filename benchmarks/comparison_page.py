@@ -1,11 +1,9 @@
 """Makes `docs/comparison.md` of the results: `python -m benchmarks.comparison_page > docs/comparison.md`."""
 
-import json
 import re
 import sys
-from pathlib import Path
 
-from benchmarks.results import REPOSITORY, RESULTS, Results, render
+from benchmarks.results import REPOSITORY, aims, read_all, render
 
 EXPERIMENTS = REPOSITORY / "docs" / "experiments.md"
 TABLES = {
@@ -34,7 +32,7 @@ def comparison_page() -> str:
     experiments = EXPERIMENTS.read_text(encoding="utf-8")
     tables = (f"### {title}\n\n{table_under(heading, experiments)}" for title, heading in TABLES.items())
     benchmarks = (render(results).replace("# ", "## ", 1) for results in read_all())
-    return "\n".join([_HEAD, *tables, *benchmarks])
+    return "\n".join([_HEAD, *tables, "## What was aimed at\n", *aims(read_all()), "", *benchmarks])
 
 
 def table_under(heading: str, page: str) -> str:
@@ -47,12 +45,6 @@ def table_under(heading: str, page: str) -> str:
     if found is None:
         raise ValueError(f"no table under {heading!r}")
     return found[1]
-
-
-def read_all(folder: Path = RESULTS) -> list[Results]:
-    """Read the results that have rows of ours and a peer, by name."""
-    contents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    return [Results.model_validate(content) for content in contents if "rows" in content]
 
 
 if __name__ == "__main__":

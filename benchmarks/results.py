@@ -1,6 +1,7 @@
 """What a benchmark writes: rows of ours beside a peer, on which machine, with which versions, from which commit."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import statistics
@@ -131,14 +132,7 @@ def render(results: Results) -> str:
         "",
         f"{results.measured} UTC, commit {results.commit}; median of the rounds, and their range.",
         "",
-        "| work | ours | peer | ratio | aim | met |",
-        "|---|---|---|---|---|---|",
-    ]
-    met = {True: "yes", False: "no", None: ""}
-    lines += [
-        f"| {row.name} | {_figure(row.ours, row.ours_rounds, row.unit)} "
-        f"| {_figure(row.peer, row.peer_rounds, row.unit)} | {row.ratio:.3g} | {row.aim or ''} | {met[row.met]} |"
-        for row in results.rows
+        *table(results.rows),
     ]
     lines += ["", *(f"- {note}" for note in results.notes), ""]
     for title, facts in (
@@ -149,6 +143,31 @@ def render(results: Results) -> str:
         lines.append(f"{title}: " + ", ".join(f"{name} {value}" for name, value in facts.items()) + ".")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def read_all(folder: Path = RESULTS) -> list[Results]:
+    """Read the results that have rows of ours and a peer, by name."""
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return [Results.model_validate(content) for content in contents if "rows" in content]
+
+
+def aims(measured: Sequence[Results]) -> list[str]:
+    """Return the rows that have an aim, as lines of a table."""
+    return table([row for results in measured for row in results.rows if row.aim is not None])
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Return rows as lines of a Markdown table."""
+    met = {True: "yes", False: "no", None: ""}
+    return [
+        "| work | ours | peer | ratio | aim | met |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {row.name} | {_figure(row.ours, row.ours_rounds, row.unit)} "
+            f"| {_figure(row.peer, row.peer_rounds, row.unit)} | {row.ratio:.3g} | {row.aim or ''} | {met[row.met]} |"
+            for row in rows
+        ),
+    ]
 
 
 def _figure(median: float, rounds: Sequence[float], unit: str) -> str:

@@ -85,6 +85,8 @@ async def _serve(settings: Settings) -> None:
                     log_config=None,
                     access_log=False,
                     server_header=False,
+                    # Nothing here asks for a client's address, and to find it would cost each request something.
+                    proxy_headers=False,
                     timeout_graceful_shutdown=settings.shutdown_seconds,
                 )
             )

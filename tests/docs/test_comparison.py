@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.comparison_page import EXPERIMENTS, TABLES, comparison_page, read_all, table_under
-from benchmarks.results import RESULTS
+from benchmarks.comparison_page import EXPERIMENTS, TABLES, comparison_page, table_under
+from benchmarks.results import RESULTS, read_all
 
 PAGE = Path(__file__).parents[2] / "docs" / "comparison.md"
 

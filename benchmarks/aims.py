@@ -1,0 +1,6 @@
+"""Prints every aim beside what was measured last: `python -m benchmarks.aims`."""
+
+from benchmarks.results import aims, read_all
+
+if __name__ == "__main__":
+    print("\n".join(aims(read_all())))
