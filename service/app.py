@@ -16,6 +16,7 @@ from service.http.routes import (
     operations,
     playground,
     recommend,
+    report,
     sessions,
 )
 from service.lifespan import lifespan
@@ -24,7 +25,11 @@ from service.sight.metrics import Metrics
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Make the app; its lifespan loads the bundle."""
+    """Make the app; its lifespan loads the bundle.
+
+    Raises:
+        ConfigError: a file that the settings name cannot be used.
+    """
     app = FastAPI(
         title="LLMEmb",
         version=__version__,
@@ -40,6 +45,8 @@ def create_app(settings: Settings) -> FastAPI:
     # Routes are looked through in their order: the one that is asked most comes first.
     for routes in (recommend, items, item_map, sessions, embeddings, admin, operations, documentation, playground):
         app.include_router(routes.router)
+    if settings.report is not None:
+        app.include_router(report.report_routes(settings.report))
     app.mount(documentation.ASSETS_PATH, documentation.swagger_assets())
     add_problem_handlers(app)
     # Innermost: all that stands around routes stands around these too.

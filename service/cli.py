@@ -34,6 +34,7 @@ def serve(arguments: list[str]) -> None:
         "these options win over theirs.",
     )
     parser.add_argument("--bundle", type=Path, help="the bundle's folder")
+    parser.add_argument("--report", type=Path, help="the trainer's report on it, shown at /report")
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
     settings = load_settings(vars(parser.parse_args(arguments)))

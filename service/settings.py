@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     bundles_dir: Path | None = None
     """Folder whose bundles `/admin/bundles` may load, by the names of their folders; unset, the one that holds
     `bundle`."""
+    report: Path | None = None
+    """The trainer's report on the bundle, `report/index.html` of its run, shown at `/report`; unset, there is none.
+    Where there are API keys it is for admins: it has histories of people in it."""
     state_dir: Path = Path("state")
     """Folder of what the service writes: added items and sessions, unless Redis has them. One process at a time uses
     it."""

@@ -14,8 +14,8 @@ _HEAD = """# Settings of the service
 
 Made by `python -m service.settings_page` from `service/settings.py`; do not edit.
 
-`llmemb serve` reads these environment variables once, when it starts; `--bundle`, `--host` and `--port` win over
-theirs. A variable that starts with `LLMEMB_` and is not in this table stops the start.
+`llmemb serve` reads these environment variables once, when it starts; `--bundle`, `--report`, `--host` and `--port`
+win over theirs. A variable that starts with `LLMEMB_` and is not in this table stops the start.
 
 | variable | type | default | meaning |
 |---|---|---|---|

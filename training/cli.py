@@ -96,6 +96,24 @@ def ablate(arguments: list[str]) -> None:
     print(table.read_text(encoding="utf-8"))
 
 
+def runs(arguments: list[str]) -> None:
+    """`llmemb runs [FOLDER]`: what runs came to; `llmemb runs RUN RUN`: where they differ."""
+    parser = argparse.ArgumentParser(
+        prog="llmemb runs",
+        description="List the runs at and below a folder, or compare two and more of them.",
+    )
+    parser.add_argument("folders", type=Path, nargs="*", default=[Path("runs")], metavar="FOLDER")
+    folders: list[Path] = parser.parse_args(arguments).folders
+    from training.run_summary import find_runs, read_run
+    from training.run_tables import compare_runs, list_runs
+
+    if len(folders) > 1:
+        print(compare_runs([read_run(folder) for folder in folders]), end="")
+        return
+    found = [read_run(path) for path in find_runs(folders[0])]
+    print(list_runs(found) if found else f"no runs in {folders[0]}\n", end="")
+
+
 def _run_verb(verb: str, arguments: list[str]) -> Path:
     config, folder = _parse(verb, arguments)
     from training import pipeline

@@ -204,7 +204,7 @@ class _Bar(TrainerCallback):
         self._bar.update(state.global_step - self._bar.n)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        self._bar.set_postfix(loss=state.log_history[-1].get("loss"))
+        self._bar.set_figures(loss=state.log_history[-1].get("loss"))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object

@@ -129,7 +129,7 @@ def fit(
             save_checkpoint(checkpoint, recommender, best, optimizer, progress)
             log.add_scalar("loss/train", loss, progress.epoch)
             log.add_scalar("ndcg@10/validation", score, progress.epoch)
-            epochs.set_postfix(loss=f"{loss:.3f}", ndcg=f"{score:.4f}", best=f"{progress.best_score:.4f}")
+            epochs.set_figures(loss=loss, ndcg=score)
             epochs.update()
     recommender.load_state_dict(best)
     recommender.eval()

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -11,7 +12,7 @@ from llmemb import __version__
 from llmemb.errors import RunError
 from llmemb.files import sha256_of_file, write_text_atomically
 from training.config import Config, dump_config
-from training.progress import say
+from training.progress import View, watching
 from training.run_folder import RunFolder, fingerprint_of
 from training.selection import open_options, read_selections, with_choices
 from training.sources import source_files
@@ -30,7 +31,7 @@ def train(config: Config, folder: Path, last: str = "bundle", shared: Sequence[R
         shared: other run folders; a step that is done there by the same inputs is taken over.
     """
     run = RunFolder(folder)
-    with run.locked():
+    with run.locked(), _watching(run, list(STEPS)) as view:
         _write_config(config, folder)
         described = _describe_inputs(config)
         given = config
@@ -40,7 +41,7 @@ def train(config: Config, folder: Path, last: str = "bundle", shared: Sequence[R
             fingerprints = step_fingerprints(config, described, given)
             for other in shared:
                 run.adopt(name, fingerprints[name], other)
-            _run_step(name, config, run, fingerprints)
+            _run_step(name, config, run, fingerprints, view)
             if name == last:
                 break
 
@@ -52,7 +53,7 @@ def run_verb(verb: str, config: Config, folder: Path) -> None:
         RunError: a step before it is not up to date.
     """
     run = RunFolder(folder)
-    with run.locked():
+    with run.locked(), _watching(run, VERBS[verb]) as view:
         _write_config(config, folder)
         described = _describe_inputs(config)
         fingerprints = step_fingerprints(config, described)
@@ -63,7 +64,7 @@ def run_verb(verb: str, config: Config, folder: Path) -> None:
         for name in VERBS[verb]:
             for needed in STEPS[name].inputs:
                 _require(needed, run, fingerprints)
-            _run_step(name, config, run, fingerprints)
+            _run_step(name, config, run, fingerprints, view)
 
 
 def step_fingerprints(
@@ -110,19 +111,25 @@ def _require(name: str, run: RunFolder, fingerprints: Mapping[str, str]) -> None
         raise RunError(f"{run.path}: {name} is not up to date; run its verb or `llmemb train` first")
 
 
-def _run_step(name: str, config: Config, run: RunFolder, fingerprints: dict[str, str]) -> None:
+def _watching(run: RunFolder, steps: Sequence[str]) -> AbstractContextManager[View]:
+    records = {name: record for name in steps if (record := run.record(name)) is not None}
+    return watching(str(run.path), steps, {name: record.seconds for name, record in records.items()})
+
+
+def _run_step(name: str, config: Config, run: RunFolder, fingerprints: dict[str, str], view: View) -> None:
     fingerprint = fingerprints[name]
-    if run.is_done(name, fingerprint):
+    why = run.why_not_done(name, fingerprint)
+    if why is None:
         record = run.record(name)
-        say(name, f"up to date: {record.summary if record else ''}")
+        view.skip(name, f"up to date: {record.summary if record else ''}")
         return
-    if run.begin(name, fingerprint):
-        say(name, "going on where it was cut off")
+    view.begin(name, why or None)
+    run.begin(name, fingerprint)
     start = time.monotonic()
     summary = STEPS[name].run(config, run)
     seconds = time.monotonic() - start
     run.finish(name, fingerprint, seconds, summary)
-    say(name, f"{summary} ({seconds:.1f} s)")
+    view.end(name, summary, seconds)
 
 
 def _section(dumped: JsonValue, path: str) -> JsonValue:

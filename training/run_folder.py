@@ -61,13 +61,19 @@ class RunFolder:
 
     def is_done(self, name: str, fingerprint: str) -> bool:
         """Whether a step is done by these inputs, with all its files of the recorded size."""
+        return self.why_not_done(name, fingerprint) is None
+
+    def why_not_done(self, name: str, fingerprint: str) -> str | None:
+        """Say why a step is not done by these inputs: an empty text where it never ran, None where it is done."""
         record = self.record(name)
-        return (
-            record is not None
-            and record.status == "done"
-            and record.fingerprint == fingerprint
-            and all(_size(self.step(name) / file) == size for file, size in record.files.items())
-        )
+        if record is None:
+            return ""
+        if record.fingerprint != fingerprint:
+            return "anew: its configuration or an input has changed"
+        if record.status != "done":
+            return "going on where it was cut off"
+        changed = [file for file, size in record.files.items() if _size(self.step(name) / file) != size]
+        return f"anew: {changed[0]} is missing or has changed" if changed else None
 
     def begin(self, name: str, fingerprint: str) -> bool:
         """Make the step's folder ready; return whether a run by the same inputs was cut off there.

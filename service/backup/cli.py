@@ -5,6 +5,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from llmemb.errors import ConfigError
 from service.backup.backup import write_backup
 from service.backup.progress import Progress
 from service.backup.restore import restore_backup
@@ -24,8 +25,12 @@ def backup(arguments: list[str]) -> None:
         prog="llmemb backup",
         description=f"Write added items and sessions to one file, while the service runs. {_STATE}",
     )
-    parser.add_argument("--out", type=Path, required=True, help="the file, or a folder for a file named after the time")
-    out = parser.parse_args(arguments).out
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="the file, or a folder for a file named after the time; with a slash at its end it is made",
+    )
+    out = _target(parser.parse_args(arguments).out)
     written = asyncio.run(write_backup(_settings(), out, Progress()))
     manifest, size = written.manifest, written.path.stat().st_size
     sys.stdout.write(
@@ -55,6 +60,16 @@ def restore(arguments: list[str]) -> None:
         f"restored {manifest.items} items, {manifest.removed} removed, and {restored.sessions} sessions "
         f"({ended} had ended since) from the backup of {manifest.created}\n"
     )
+
+
+def _target(out: str) -> Path:
+    path = Path(out)
+    if out.endswith("/"):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--out {out}: {error.strerror}") from error
+    return path
 
 
 def _settings() -> Settings:

@@ -51,6 +51,7 @@ RULES = (
     Rule("/embed_items", Role.EMBED),
     Rule("/v1", Role.EMBED),
     Rule("/admin", Role.ADMIN),
+    Rule("/report", Role.ADMIN),
 )
 """The first that matches decides. What is not in the table is for admins: a route that was forgotten stays shut."""
 

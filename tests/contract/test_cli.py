@@ -22,6 +22,7 @@ VERBS = [
     "report",
     "bundle",
     "ablate",
+    "runs",
     "serve",
     "check",
     "key",

@@ -1,8 +1,7 @@
-"""The client has a method for every route of the description, and its page tells the truth."""
+"""The client has a method for every route of the description; tests/docs/test_pages.py runs its page."""
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from llmemb.client import Client
 from llmemb.client.call import Call
 from llmemb.client.methods import Method, Methods
 from service.http.examples import HEAT
-from tests.support.service import make_settings, serving
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "client.md"
@@ -90,30 +88,6 @@ def test_docstring_says_what_the_call_does(name: str) -> None:
     with Client("http://llmemb.test") as client:
         assert getattr(client, name).__doc__
         assert getattr(client, name).__name__ == name
-
-
-@pytest.fixture(scope="module")
-def url(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service that holds the films of MovieLens which the page names."""
-    settings = make_settings(tiny_bundle, tmp_path_factory.mktemp("client") / "state")
-    with serving(settings) as (_, url), Client(url) as client:
-        client.embed_items([ItemBody(id=film, attributes=HEAT) for film in ("50", "172")], index=True)
-        yield url
-
-
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the page leaves clients to the reader
-def test_page_runs_as_it_stands(url: str) -> None:
-    """Every block of code, one after the other, as one program."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    program = "\n".join(blocks).replace("http://127.0.0.1:8000", url)
-    names: dict[str, Any] = {}
-    exec(compile(program, str(PAGE), "exec"), names)
-    for name in ("client", "patient", "hasty"):
-        names[name].close()
-
-    assert len(blocks) == 6
-    assert {"films/heat", "heat-2"} <= set(names["ids"])
-    assert [len(answer.items) for answer in names["answers"]] == [3, 3]
 
 
 def test_page_names_every_method_and_error() -> None:

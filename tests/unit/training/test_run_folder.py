@@ -50,6 +50,19 @@ def test_step_of_other_inputs_is_not_done(run: RunFolder) -> None:
     assert run.record("rat") is None
 
 
+def test_step_that_runs_says_why(run: RunFolder) -> None:
+    """The first time it needs no reason."""
+    assert run.why_not_done("rat", "a") == ""
+    assert run.why_not_done(STEP, "a") is None
+    assert run.why_not_done(STEP, "b") == "anew: its configuration or an input has changed"
+
+    (run.step(STEP) / "deep" / "two.txt").unlink()
+    assert run.why_not_done(STEP, "a") == "anew: deep/two.txt is missing or has changed"
+
+    run.begin(STEP, "b")
+    assert run.why_not_done(STEP, "b") == "going on where it was cut off"
+
+
 @pytest.mark.parametrize(
     "damage",
     [

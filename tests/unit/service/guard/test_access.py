@@ -56,6 +56,7 @@ def test_every_route_is_in_the_table() -> None:
         ("POST", "/v1/embeddings", Role.EMBED),
         ("POST", "/admin/bundles", Role.ADMIN),
         ("POST", "/admin/rollback", Role.ADMIN),
+        ("GET", "/report", Role.ADMIN),
         ("GET", "/nowhere", Role.ADMIN),
         ("GET", "/healthzz", Role.ADMIN),
         ("GET", "/recommendations", Role.ADMIN),

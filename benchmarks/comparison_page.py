@@ -1,0 +1,59 @@
+"""Makes `docs/comparison.md` of the results: `python -m benchmarks.comparison_page > docs/comparison.md`."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from benchmarks.results import REPOSITORY, RESULTS, Results, render
+
+EXPERIMENTS = REPOSITORY / "docs" / "experiments.md"
+TABLES = {
+    "Amazon Scientific, three seeds": "### Scientific, `make eval-seeds`",
+    "Amazon Beauty, one seed": "### Beauty, `make eval-beauty`, seed 42",
+}
+"""A title here -> the heading in the experiments whose first table it is."""
+
+_HEAD = """# Beside others
+
+Made by `python -m benchmarks.comparison_page` from `benchmarks/results/` and the experiments; do not edit.
+
+All figures are our own measurements, ours and the peer in turns in one run on one machine. What is behind is here as
+well as what is ahead. A ratio is ours by the peer's; whether more or less is better, its aim says.
+
+## What is recommended
+
+The last item of each history, ranked among all items; [Experiments](experiments.md) has how it was measured, and what
+was missed. `vanilla` is SASRec on ids with full softmax, `vanilla_bce` the same with one negative, as the paper's is;
+`llm_init` begins with the LLM's vectors; `semantic_knn` goes by text alone.
+"""
+
+
+def comparison_page() -> str:
+    """Return the whole page."""
+    experiments = EXPERIMENTS.read_text(encoding="utf-8")
+    tables = (f"### {title}\n\n{table_under(heading, experiments)}" for title, heading in TABLES.items())
+    benchmarks = (render(results).replace("# ", "## ", 1) for results in read_all())
+    return "\n".join([_HEAD, *tables, *benchmarks])
+
+
+def table_under(heading: str, page: str) -> str:
+    """Return the first table of a page's part, as it stands there.
+
+    Raises:
+        ValueError: there is no such heading, or no table under it.
+    """
+    found = re.search(rf"^{re.escape(heading)}$(?s:.*?)\n\n((?:\|.*\n)+)", page, flags=re.MULTILINE)
+    if found is None:
+        raise ValueError(f"no table under {heading!r}")
+    return found[1]
+
+
+def read_all(folder: Path = RESULTS) -> list[Results]:
+    """Read the results that have rows of ours and a peer, by name."""
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return [Results.model_validate(content) for content in contents if "rows" in content]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(comparison_page())
