@@ -69,4 +69,6 @@ class InfoResponse(ResponseBody):
     """What was chosen on validation, with the figures behind it."""
     catalogue: CatalogueCounts
     limits: dict[str, int]
+    report: bool
+    """Whether `/report` shows the trainer's report."""
     versions: dict[str, str]

@@ -94,6 +94,8 @@ theme.addEventListener("click", () => {
 about.watch((info) => {
   if (!info) return;
   const items = info.catalogue.items.toLocaleString("en");
+  // A link brings no key, and the report wants an admin's.
+  document.getElementById("report").hidden = !info.report || Boolean(apiKey.get());
   document.getElementById("bundle").textContent =
     `Bundle ${info.bundle_id}: ${items} items, ${info.dimension} dimensions.`;
 });

@@ -46,3 +46,15 @@ def test_an_invented_item_is_recommended_and_removed(browser: Browser, tiny_url:
         expect(visit.page.locator("#told")).to_contain_text("Harbour of Glass is in the catalogue")
         visit.page.get_by_role("button", name="Remove it").click()
         expect(visit.page.locator("#told")).to_have_text("It is removed.")
+
+
+def test_trainers_report_is_linked(browser: Browser, full_bundle: Path, tmp_path: Path) -> None:
+    """Where the settings name one; it keeps to its own policy."""
+    report = tmp_path / "index.html"
+    icon = '<link rel="icon" href="data:,">'
+    report.write_text(f"<!doctype html><html lang='en'><title>Report</title>{icon}<h1>What came out</h1></html>")
+    settings = make_settings(full_bundle, tmp_path / "state", report=report)
+    with serving(settings) as (_, url), visiting(browser, url) as visit:
+        visit.open()
+        visit.page.get_by_role("link", name="The trainer's report").click()
+        expect(visit.page.get_by_role("heading", name="What came out")).to_be_visible()

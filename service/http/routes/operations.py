@@ -78,6 +78,7 @@ async def info(engine: EngineDep, settings: SettingsDep) -> InfoResponse:
                 "max_filter_values", "max_added_items", "queue_max_items", "rank_max_waiting",
             )
         },
+        report=settings.report is not None,
         versions={"llmemb": __version__, "python": platform.python_version()}
         | {library: version(library) for library in _LIBRARIES},
     )  # fmt: skip

@@ -5,8 +5,7 @@ import { themeChanges } from "../theme.js";
 import { PointGrid } from "./grid.js";
 import { drawOverlay } from "./overlay.js";
 import { pointColours } from "./palette.js";
-import { canvasPoints } from "./points_canvas.js";
-import { webglPoints } from "./points_webgl.js";
+import { Points } from "./points.js";
 import { PlaneWindow } from "./window.js";
 
 const REACH_PIXELS = 12;
@@ -22,6 +21,7 @@ export class Plot {
   #asked = 0;
   #pointers = new Map();
   #colours = {};
+  #back = [255, 255, 255];
 
   /**
    * @param small whether it shares its view.
@@ -51,7 +51,7 @@ export class Plot {
     this.nameOf = nameOf;
     this.onpick = onpick;
     this.back = back;
-    this.points = webglPoints(back) ?? canvasPoints(back);
+    this.points = new Points(back);
     this.context = this.over.getContext("2d");
     this.#listen();
     this.resizing = new ResizeObserver(() => this.#resize());
@@ -64,7 +64,6 @@ export class Plot {
     this.resizing.disconnect();
     this.unwatch();
     cancelAnimationFrame(this.#asked);
-    this.points.close();
   }
 
   /** Show a catalogue's map. */
@@ -114,8 +113,10 @@ export class Plot {
   }
 
   #recolour() {
-    this.#colours = overlayColours(this.root);
     if (!this.#drawn) return;
+    this.#colours = overlayColours(this.root);
+    const { backgroundColor } = getComputedStyle(this.root);
+    this.#back = backgroundColor.match(/\d+/g).slice(0, 3).map(Number);
     this.points.setColours(pointColours(this.#drawn, this.#colouredBy));
     this.#ask();
   }
@@ -143,7 +144,12 @@ export class Plot {
     if (!this.#drawn) return;
     const dense = Math.sqrt(this.#drawn.ids.length / 1500);
     const size = Math.min(Math.max((7 * Math.sqrt(this.#window.zoomed)) / Math.max(1, dense), 2), 10);
-    this.points.draw({ ...this.#window.transform, size: size * devicePixelRatio, opacity: 0.8 });
+    this.points.draw({
+      ...this.#window.transform,
+      size: size * devicePixelRatio,
+      opacity: 0.8,
+      back: this.#back,
+    });
     drawOverlay(this.context, this.#window, this.#lit, this.#colours);
   }
 
