@@ -39,7 +39,7 @@ def exported_encoders(encoder: Encoder, threads: int) -> dict[str, Callable[[Seq
     dynamic = {0: torch.export.Dim("batch", min=2, max=4096), 1: torch.export.Dim("tokens", min=2, max=512)}
     # Exported and quantised anew each time: what lies there may be another bundle's.
     torch.onnx.export(
-        _Graph(encoder.model),
+        _Graph(encoder.model).eval(),
         (torch.ones(3, 7, dtype=torch.int64),),
         graph,
         dynamo=True,
