@@ -47,7 +47,8 @@ def endpoints_page(described: Schema) -> str:
     for method, path, operation in _operations(described):
         parts.append(f"## {method} {path}\n")
         parts.append(f"{operation['summary']}. {_needs(needed_access(method, path))}\n")
-        parts.append(f"{operation['description']}\n")
+        # What a function raises is for who reads the code; what a caller gets for it stands below.
+        parts.append(f"{str(operation['description']).partition('Raises:')[0].rstrip()}\n")
         parts += _tables(operation)
         codes = ", ".join(f"[`{code}`](errors.md)" for code in _codes(operation))
         parts.append(f"Errors: {codes or 'none of its own'}.\n")

@@ -55,10 +55,10 @@ def test_blocks_of_a_page_work(page: str, forks: ServiceForks, bundles: Path, tm
     (workplace / "runs" / "demo").parent.mkdir()
     (workplace / "runs" / "demo").symlink_to(bundles)
     variables = {"BUNDLE": "runs/demo/bundle", "LLMEMB_STATE_DIR": str(workplace / "state")}
-    if not DEMO:
-        variables["LLMEMB_ENCODER_URL"] = shared_encoder_url()
     address = ADDRESS
     if any(asks(block) for block in blocks):
+        if not DEMO:
+            variables["LLMEMB_ENCODER_URL"] = shared_encoder_url()
         url = forks.start(bundles / "bundle", {name: variables[name] for name in variables if name != "BUNDLE"}).url
         address = url.removeprefix("http://")
         variables["URL"] = url
