@@ -51,10 +51,13 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--leave-out", action="append", default=[], help="a candidate, by its name in the results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     beginning, prompts = read_prompts("MovieLens", options.items, source_folder("MovieLens", None))
     candidates = _candidates(options.bundle / ENCODER_FOLDER, beginning, options.threads)
+    for name in options.leave_out:
+        del candidates[name]
     exact = candidates[BASE](prompts)
     notes = list(NOTES)
     for name, embed in candidates.items():
