@@ -64,14 +64,16 @@ def shared_encoder_url() -> str:
 
 @contextmanager
 def running(settings: Settings) -> Iterator[TestClient]:
-    """Run an app in this process, its whole lifespan included."""
-    with TestClient(create_app(settings)) as client:
+    """Run an app in this process, its whole lifespan included; its encoder has started."""
+    app = create_app(settings)
+    with TestClient(app) as client:
+        wait_until(lambda: app.state.runtime.versions.started.done(), "the encoder starts")
         yield client
 
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[tuple[FastAPI, str]]:
-    """Run an app in a thread, on a real socket; yields the app and its URL."""
+    """Run an app in a thread, on a real socket, its encoder started; yields the app and its URL."""
     app = create_app(settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
@@ -79,7 +81,10 @@ def serving(settings: Settings) -> Iterator[tuple[FastAPI, str]]:
         thread.start()
         try:
             wait_until(lambda: server.started or not thread.is_alive(), "the server starts")
-            yield app, f"http://127.0.0.1:{listener.getsockname()[1]}"
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            if server.started:
+                wait_for_encoder(url)
+            yield app, url
         finally:
             server.should_exit = True
             thread.join()
