@@ -123,7 +123,7 @@ bench-quality: $(INSTALLED)  ## our vanilla SASRec beside RecBole's, on the spli
 fuzz: $(INSTALLED)  ## Schemathesis over every route, a longer run with other requests: EXAMPLES for each route, SEED
 	SCHEMATHESIS_EXAMPLES=$(EXAMPLES) SCHEMATHESIS_SEED=$(SEED) $(BIN)/pytest -q tests/contract/test_schemathesis.py
 
-test-docs: demo-bundle  ## the tutorial literally, and every page's code on the demo's bundle instead of the tiny one
+test-docs: demo-bundle  ## the tutorial and your own catalogue literally, and all code of the pages on the demo's bundle
 	DOCS_BUNDLE=$(abspath $(RUN)/bundle) $(BIN)/pytest -q tests/docs
 
 soak: $(INSTALLED)  ## an hour's requests in SOAK_SECONDS, 50 starts and stops, 20 kills: nothing may grow or be lost

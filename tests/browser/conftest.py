@@ -1,4 +1,7 @@
-"""Tests of the playground in a real Chromium: a short one always, all of them by `make test-browser`."""
+"""Tests of the playground in a real Chromium, run by `make test-browser`.
+
+In a run of their own: Playwright keeps an event loop in the thread of the tests, where no other test could have one.
+"""
 
 import os
 from collections.abc import Iterator

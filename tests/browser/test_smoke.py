@@ -1,4 +1,4 @@
-"""The playground comes up in a real browser, and every view does its work. `make test-browser` looks closer."""
+"""The playground comes up in a real browser, and every view does its work. The other modules look closer."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.visit import VIEWS, visiting
 from tests.support.service import make_settings, serving
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
-"""docs/own-catalogue.md, followed literally: from two CSV files to a served bundle that recommends a new item."""
+"""docs/own-catalogue.md, followed literally: from two CSV files to a served bundle, by `make test-docs`."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ MODEL = ROOT / ".cache" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("DOCS_BUNDLE" not in os.environ, reason="it takes minutes: make test-docs")
 def test_page_leads_to_a_served_bundle(tmp_path: Path) -> None:
     """Every command works, and prints what the page says."""
     if not has_curl() or not MODEL.is_file():
