@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.processes import serving
+from benchmarks.processes import starting
 from benchmarks.results import compare, make_results, write_results
 from llmemb.bundle import read_bundle
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 def _first_recommendation(bundle: Path, body: str) -> float:
     started = time.perf_counter()
-    with serving(bundle) as url:
+    with starting(bundle) as (url, _):
         connection = http.client.HTTPConnection(urlsplit(url).netloc)
         connection.request("POST", "/recommend", body, {"Content-Type": "application/json"})
         status = connection.getresponse().status

@@ -12,12 +12,9 @@ import json
 import os
 import random
 import subprocess
-import sys
-import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +22,7 @@ import numpy as np
 from benchmarks.http_load import Load, load, request_bytes
 from benchmarks.infinity_folder import folder_for_infinity
 from benchmarks.peer_environment import INFINITY, infinity_python
+from benchmarks.processes import READY_SECONDS, serving, wait_for_answer
 from benchmarks.results import WORK, Row, compare, make_results, write_results
 from benchmarks.worker import worker_environment
 from llmemb.bundle import Bundle, read_bundle
@@ -33,7 +31,6 @@ from llmemb.encoder_engines.admission import agreement
 from tests.support.ports import free_port
 
 CLIENTS = 16
-START_SECONDS = 180.0
 NOTES = (
     "One text a request, HTTP/1.1 over connections kept open, a closed loop; the client runs on the same cores. Each "
     "text is asked for once, so no cache answers. Texts are prompts of the bundle's items with their attributes mixed.",
@@ -54,7 +51,8 @@ def main() -> None:
     options = parser.parse_args()
     bundle = read_bundle(options.bundle)
     loads: dict[tuple[str, int], list[Load]] = {}
-    with _ours(bundle, options.threads) as ours, _infinity(bundle, options.threads) as infinity:
+    own = {"LLMEMB_ENCODER_NICE": "0", "LLMEMB_ENCODER_THREADS": str(options.threads)}
+    with serving(bundle.folder, own) as (ours, _), _infinity(bundle, options.threads) as infinity:
         sides = {"ours": f"{ours}/v1/embeddings", "infinity": f"{infinity}/embeddings"}
         same = agreement(*(_vectors(url, _texts(bundle, 64, "same")) for url in sides.values()))
         for number in range(options.rounds):
@@ -116,25 +114,10 @@ def _requests(url: str, bundle: Bundle, mark: str) -> list[bytes]:
 def _vectors(url: str, texts: Sequence[str]) -> np.ndarray:
     body = json.dumps({"model": "llmemb-raw", "input": list(texts), "encoding_format": "base64"}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=START_SECONDS) as response:
+    with urllib.request.urlopen(request, timeout=READY_SECONDS) as response:
         data = json.load(response)["data"]
     rows = [np.frombuffer(base64.b64decode(entry["embedding"]), "<f4") for entry in data]
     return np.stack(rows)
-
-
-@contextmanager
-def _ours(bundle: Bundle, threads: int) -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as state:
-        own = {
-            "LLMEMB_STATE_DIR": state,
-            "LLMEMB_LOG_LEVEL": "warning",
-            "LLMEMB_ENCODER_NICE": "0",
-            "LLMEMB_ENCODER_THREADS": str(threads),
-        }
-        port = free_port()
-        command = [sys.executable, "-m", "llmemb", "serve", "--bundle", str(bundle.folder), "--port", str(port)]
-        with _process(command, own, "ours") as process:
-            yield _wait(process, f"http://127.0.0.1:{port}", "/readyz")
 
 
 @contextmanager
@@ -146,29 +129,14 @@ def _infinity(bundle: Bundle, threads: int) -> Iterator[str]:
     command += ["llmemb-raw", "--engine", "torch", "--device", "cpu", "--dtype", "float32", "--no-bettertransformer"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     offline = dict(worker_environment(threads)) | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
-    with _process(command, offline, "infinity") as process:
-        yield _wait(process, f"http://127.0.0.1:{port}", "/health")
-
-
-@contextmanager
-def _process(command: list[str], variables: dict[str, str], name: str) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("LLMEMB_")} | variables
-    log = WORK / "embedding_http" / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process:
+    log = WORK / "embedding_http" / "infinity.log"
+    with log.open("wb") as output, subprocess.Popen(command, env=offline, stdout=output, stderr=output) as process:
         try:
-            yield process
+            url = f"http://127.0.0.1:{port}"
+            wait_for_answer(f"{url}/health")
+            yield url
         finally:
             process.terminate()
-
-
-def _wait(process: subprocess.Popen[bytes], url: str, path: str) -> str:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        with suppress(OSError), urllib.request.urlopen(url + path, timeout=1):
-            return url
-        time.sleep(0.2)
-    raise RuntimeError(f"{process.args!r} does not answer; its log is in {WORK / 'embedding_http'}")
 
 
 def _peer_version(package: str) -> str:

@@ -60,7 +60,7 @@ def main() -> None:
 def _beside_constant(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
     ours: list[Load] = []
     peer: list[Load] = []
-    with serving(bundle.folder) as url, constant_route() as constant:
+    with serving(bundle.folder) as (url, _), constant_route() as constant:
         for _ in range(options.rounds):
             ours.append(_load(url, bundle, options))
             peer.append(_load(constant, bundle, options))
@@ -76,7 +76,7 @@ def _busy_encoder(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
     idle: list[Load] = []
     # Few connections: the latency is to be that of the service, not of a queue of our own making.
     few = argparse.Namespace(**vars(options) | {"connections": 2})
-    with serving(bundle.folder) as url:
+    with serving(bundle.folder) as (url, _):
         for _ in range(options.rounds):
             idle.append(_load(url, bundle, few))
             busy.append(asyncio.run(_load_beside_flood(url, bundle, few)))
@@ -88,11 +88,12 @@ def _busy_encoder(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
 
 def _large_catalogue(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
     folder = write_large_bundle(bundle, WORK / "serving" / f"bundle-{options.items}", options.items, SEED)
+    many = read_bundle(folder)
     large: list[Load] = []
     small: list[Load] = []
-    with serving(folder) as url, serving(bundle.folder) as own:
+    with serving(folder) as (url, _), serving(bundle.folder) as (own, _):
         for _ in range(options.rounds):
-            large.append(_load(url, bundle, options))
+            large.append(_load(url, many, options))
             small.append(_load(own, bundle, options))
     name = f"recommend of {options.items:,} items; of {len(bundle.items.ids):,}"
     return [

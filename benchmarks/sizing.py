@@ -10,12 +10,8 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -23,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.http_load import load
 from benchmarks.large_bundle import write_large_bundle
+from benchmarks.processes import serving
 from benchmarks.recommend_requests import HISTORY_ITEMS, SEED, recommend_requests
 from benchmarks.results import RESULTS, WORK, Results, make_results
 from llmemb.bundle import read_bundle
@@ -58,6 +55,10 @@ class Size(BaseModel):
     load_average: float
 
 
+ONE_THREAD = {"LLMEMB_ENCODER_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""For each library: what a core does is to be told."""
+
+
 def main() -> None:
     """Measure each size, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -89,8 +90,9 @@ def measure(folder: Path, seconds: float) -> Size:
     """Serve a bundle, ask it for recommendations for so long, and see what that took."""
     bundle = read_bundle(folder)
     began = time.perf_counter()
-    with serving(folder) as (url, process):
+    with serving(folder, ONE_THREAD) as (url, pid):
         start = time.perf_counter() - began
+        process = psutil.Process(pid)
         requests = recommend_requests(url, bundle)
         asyncio.run(load(url, requests, connections=CONNECTIONS, seconds=2.0))  # what is slow once is over
         before = processor_seconds(process)
@@ -147,28 +149,6 @@ def most_megabytes(process: psutil.Process) -> float:
     """The greatest resident memory since the start."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / MEGABYTE
-
-
-@contextmanager
-def serving(bundle: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Serve a bundle with one thread for each library; yields the URL and the process."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")}
-    command = [sys.executable, "-m", "llmemb", "serve", "--bundle", str(bundle), "--port", "0"]
-    with tempfile.TemporaryDirectory() as state:
-        environment |= {
-            "LLMEMB_STATE_DIR": state,
-            "LLMEMB_LOG_LEVEL": "warning",
-            "LLMEMB_ENCODER_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            try:
-                url = next(line.split()[2] for line in process.stdout if line.startswith("serving on "))
-                yield url, psutil.Process(process.pid)
-            finally:
-                process.terminate()
 
 
 if __name__ == "__main__":

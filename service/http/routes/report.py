@@ -19,12 +19,13 @@ def report_routes(path: Path) -> APIRouter:
         ConfigError: the file cannot be read, is none of text, or is too large.
     """
     html = _read(path)
+    headers = {POLICY_HEADER: page_policy(html)}  # once: it looks through the whole page
     router = APIRouter(include_in_schema=False)
 
     @router.api_route("/report", methods=["GET", "HEAD"])
     async def report() -> HTMLResponse:
         """Show the report; `HEAD` tells whether there is one."""
-        return HTMLResponse(html, headers={POLICY_HEADER: page_policy(html)})
+        return HTMLResponse(html, headers=headers)
 
     return router
 
