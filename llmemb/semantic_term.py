@@ -57,7 +57,7 @@ class SemanticTerm:
 
 @cache
 def recency_weights(length: int, decay: float) -> Array:
-    """Return the weights of a history's items, `(length,)`, the oldest first; their sum is 1. They are not to be changed."""
+    """Return the weights of a history's items, `(length,)`, the oldest first and their sum 1; not to be written to."""
     weights = decay ** np.arange(length - 1, -1, -1, dtype=np.float64)
     shares = np.asarray(weights / weights.sum(), dtype=np.float32)
     shares.flags.writeable = False

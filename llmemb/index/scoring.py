@@ -1,7 +1,7 @@
 """Exact scores of some rows of a table, always by the same arithmetic.
 
-`B` queries, `N` rows, `D` width. A matrix product rounds an entry by where it stands and what else is in the batch; these scores
-depend on nothing but the query and the row, so equal vectors get equal scores and tie.
+A matrix product rounds an entry by where it stands and what else is in the batch; these scores depend on nothing but
+the query and the row, so equal vectors get equal scores and tie. `B` queries, `N` rows, `D` width.
 """
 
 from typing import Any
@@ -29,7 +29,8 @@ def score_rows(table: Array, query: Array, rows: Rows) -> Array:
         query: contiguous.
         rows: contiguous, each below N.
     """
-    return score_candidates(table, query[None], rows[None])[0]
+    scores: Array = score_candidates(table, query[None], rows[None])[0]
+    return scores
 
 
 def score_candidates(table: Array, queries: Array, rows: Rows) -> Array:
@@ -42,7 +43,9 @@ def score_candidates(table: Array, queries: Array, rows: Rows) -> Array:
     """
     scores = np.empty(rows.shape, dtype=np.float32)
     if rows.size:
-        faiss.fvec_inner_products_by_idx(*map(faiss.swig_ptr, (scores, queries, table, rows)), table.shape[1], *rows.shape)
+        faiss.fvec_inner_products_by_idx(
+            *map(faiss.swig_ptr, (scores, queries, table, rows)), table.shape[1], *rows.shape
+        )
     return scores
 
 
