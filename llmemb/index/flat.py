@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from llmemb.index.hits import Array, Hits, best_hits
+from llmemb.index.hits import Array, Hits, Rows, best_hits
 from llmemb.index.library import faiss
 from llmemb.index.row_filter import RowFilter
-from llmemb.index.scoring import rough_products, score_candidates, score_rows, table_of, worst_of_best
+from llmemb.index.scoring import best_of_each, rough_products, score_candidates, score_rows, table_of
 
 _PRODUCT_SHARE = 0.25
 """From this share of passing rows on a query takes part in the batch's matrix product; below, its rows are scored one
 by one. Measured by `benchmarks/index_search.py`."""
 _PRODUCT_SCORES = 2**23
 """Scores of one matrix product, at most: 32 MiB."""
+_MARGIN = 6
+"""Rows that are looked at past the k best, for those of nearly the same score."""
 _ROUNDING = 1e-5
 """A bound on how far a matrix product's entry is from the exact score, over the product of the two lengths."""
 
@@ -55,16 +57,31 @@ class FlatSearch:
             if row_filter.mask is not None:
                 row_scores[~row_filter.mask] = -np.inf
             row_scores[row_filter.excluded] = -np.inf
-        worst = worst_of_best(scores, max(ks)) - _ROUNDING * np.linalg.norm(queries, axis=1) * self._longest
-        near, rows = np.nonzero((scores >= worst[:, None]) & (scores > -np.inf))
-        counts = np.bincount(near, minlength=len(queries))
-        candidates = np.full((len(queries), counts.max()), -1, dtype=np.int64)  # (B, n)
-        candidates[near, np.arange(len(near)) - np.repeat(np.cumsum(counts) - counts, counts)] = rows
-        exact = score_candidates(self._table, queries, candidates)
-        order = np.lexsort((candidates, -exact))[:, : max(ks)]
-        candidates, exact = np.take_along_axis(candidates, order, 1), np.take_along_axis(exact, order, 1)
-        lengths = np.minimum(counts, ks).tolist()
-        return [Hits(candidates[i, :length], exact[i, :length]) for i, length in enumerate(lengths)]
+        rows = self._first_look(queries, scores, max(ks))
+        exact = score_candidates(self._table, queries, rows)
+        order = np.lexsort((rows, -exact))[:, : max(ks)]
+        rows, exact = np.take_along_axis(rows, order, 1), np.take_along_axis(exact, order, 1)
+        lengths = np.minimum(np.count_nonzero(rows >= 0, axis=1), ks).tolist()
+        return [Hits(rows[i, :length], exact[i, :length]) for i, length in enumerate(lengths)]
+
+    def _first_look(self, queries: Array, scores: Array, k: int) -> Rows:
+        """Return all rows that may be among the k best by their exact scores, `(B, n)`; -1 where there are no more.
+
+        Args:
+            queries: `(B, D)`.
+            scores: `(B, N)`, as a matrix product rounds them; minus infinity where a row does not pass.
+            k: at least 1.
+        """
+        k, width = min(k, scores.shape[1]), min(k + _MARGIN, scores.shape[1])
+        slack = _ROUNDING * np.linalg.norm(queries, axis=1) * self._longest
+        while True:
+            found, rows = best_of_each(scores, width)
+            least = found[:, k - 1] - slack
+            # Where the last that was found is near the k-th, more of them may be; where it does not pass, none is left.
+            if width == scores.shape[1] or not np.any((found[:, -1] >= least) & (found[:, -1] > -np.inf)):
+                rows[(found < least[:, None]) | (found == -np.inf)] = -1
+                return rows
+            width = min(4 * width, scores.shape[1])
 
     @cached_property
     def _longest(self) -> float:

@@ -58,8 +58,7 @@ def rough_products(queries: Array, table: Array) -> Array:
     return products
 
 
-def worst_of_best(scores: Array, k: int) -> Array:
-    """Return the k-th greatest score of each row of `(B, N)`, the least where there are fewer; `(B,)`, N at least 1."""
-    best = torch.from_numpy(scores).topk(min(k, scores.shape[1]), sorted=False).values
-    worst: Array = best.amin(dim=1).numpy()
-    return worst
+def best_of_each(scores: Array, k: int) -> tuple[Array, Rows]:
+    """Return the k greatest of each row of `(B, N)`, descending, and where they stand; each `(B, k)`, k at most N."""
+    best = torch.from_numpy(scores).topk(k)
+    return best.values.numpy(), best.indices.numpy()
