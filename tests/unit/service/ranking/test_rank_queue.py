@@ -90,6 +90,20 @@ def test_what_waits_goes_together(tiny_bundle: Path) -> None:
     asyncio.run(run())
 
 
+def test_what_comes_in_one_turn_of_the_loop_is_one_batch(tiny_bundle: Path) -> None:
+    """The thread does not begin with the first of several that come together."""
+    bundle, gate = gated(read_bundle(tiny_bundle))
+    gate.open.set()
+
+    async def run() -> None:
+        async with recommending(bundle) as parts:
+            for _ in range(5):
+                await asyncio.gather(*(parts.queue.rank([request(parts, row)]) for row in range(1, 9)))
+
+    asyncio.run(run())
+    assert gate.batches == [8] * 5
+
+
 def test_what_nobody_waits_for_is_not_computed(tiny_bundle: Path) -> None:
     """A cancelled request leaves the queue, and its place."""
     bundle, gate = gated(read_bundle(tiny_bundle))
