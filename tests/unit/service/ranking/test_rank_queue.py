@@ -224,7 +224,8 @@ def test_a_closed_queue_fails_what_waits(tiny_bundle: Path) -> None:
             second = asyncio.ensure_future(queue.rank([request(parts, 2)]))
             await asyncio.sleep(0)
             closing = asyncio.ensure_future(asyncio.to_thread(queue.close))
-            await asyncio.sleep(0)
+            while not queue._closed:
+                await asyncio.sleep(0.001)
             gate.open.set()
             await closing
 
