@@ -14,7 +14,7 @@ from service.errors import DeadlineError, NotReadyError, OverloadedError
 from service.ranking.rank_job import Ranking, RankRequest, rank_together
 from service.ranking.rank_queue import RankQueue
 from tests.support.recommending import Gate, Recommending, gated, recommending
-from tests.support.service import DEADLINE_SECONDS
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 
 def request(parts: Recommending, *rows: int, **others: Any) -> RankRequest:
@@ -224,8 +224,7 @@ def test_a_closed_queue_fails_what_waits(tiny_bundle: Path) -> None:
             second = asyncio.ensure_future(queue.rank([request(parts, 2)]))
             await asyncio.sleep(0)
             closing = asyncio.ensure_future(asyncio.to_thread(queue.close))
-            while not queue._closed:
-                await asyncio.sleep(0.001)
+            await asyncio.to_thread(wait_until, lambda: queue._closed, "the queue is closing")
             gate.open.set()
             await closing
 
