@@ -5,6 +5,7 @@ alike. `N` items, `h` the LLM's width, `q` the width of the whitened space.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,10 @@ class SemanticTerm:
         return mean
 
 
+@cache
 def recency_weights(length: int, decay: float) -> Array:
-    """Return the weights of a history's items, `(length,)`, the oldest first; their sum is 1."""
+    """Return the weights of a history's items, `(length,)`, the oldest first and their sum 1; not to be written to."""
     weights = decay ** np.arange(length - 1, -1, -1, dtype=np.float64)
-    return np.asarray(weights / weights.sum(), dtype=np.float32)
+    shares = np.asarray(weights / weights.sum(), dtype=np.float32)
+    shares.flags.writeable = False
+    return shares

@@ -38,6 +38,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # `service/sight/` tells what is to be told; FastAPI's own asks the environment three times a request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings

@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from llmemb.index.hits import Array, Hits, best_hits
+from llmemb.index.hits import Array, Hits, Rows, best_hits
 from llmemb.index.library import faiss
 from llmemb.index.row_filter import RowFilter
-from llmemb.index.scoring import rough_products, score_rows, table_of
+from llmemb.index.scoring import best_of_each, rough_products, score_candidates, score_rows, table_of
 
 _PRODUCT_SHARE = 0.25
 """From this share of passing rows on a query takes part in the batch's matrix product; below, its rows are scored one
 by one. Measured by `benchmarks/index_search.py`."""
-_PRODUCT_SCORES = 2**24
-"""Scores of one matrix product, at most: 64 MiB."""
+_PRODUCT_SCORES = 2**23
+"""Scores of one matrix product, at most: 32 MiB."""
+_MARGIN = 6
+"""Rows that are looked at past the k best, for those of nearly the same score."""
 _ROUNDING = 1e-5
 """A bound on how far a matrix product's entry is from the exact score, over the product of the two lengths."""
 
@@ -31,6 +33,8 @@ class FlatSearch:
         """Answer as `ItemIndex.search` says."""
         num_rows = len(self._table)
         hits = [Hits.none()] * len(queries)
+        if not num_rows:
+            return hits
         together = []
         for i, row_filter in enumerate(filters):
             if row_filter.mask is None or row_filter.count(num_rows) >= _PRODUCT_SHARE * num_rows:
@@ -38,27 +42,46 @@ class FlatSearch:
             else:
                 rows = row_filter.passing(num_rows)
                 hits[i] = best_hits(rows, score_rows(self._table, queries[i], rows), ks[i])
-        step = max(1, _PRODUCT_SCORES // max(1, num_rows))
+        step = max(1, _PRODUCT_SCORES // num_rows)
         for start in range(0, len(together), step):
             part = together[start : start + step]
-            scores = rough_products(queries[part], self._table)
-            for i, row_scores in zip(part, scores, strict=True):
-                hits[i] = self._best(queries[i], row_scores, ks[i], filters[i])
+            found = self._best(queries[part], [ks[i] for i in part], [filters[i] for i in part])
+            for i, each in zip(part, found, strict=True):
+                hits[i] = each
         return hits
 
-    def _best(self, query: Array, scores: Array, k: int, row_filter: RowFilter) -> Hits:
-        """Return the k best that pass, by a first look `scores` `(N,)`, which is overwritten."""
-        scores[row_filter.excluded] = -np.inf
-        passing = None if row_filter.mask is None else np.flatnonzero(row_filter.mask)
-        if passing is not None:
-            scores = scores[passing]
-        k = min(k, row_filter.count(len(self._table)))
-        if k == 0:
-            return Hits.none()
-        worst = np.partition(scores, len(scores) - k)[len(scores) - k]
-        near = np.flatnonzero(scores >= worst - _ROUNDING * np.linalg.norm(query) * self._longest)
-        rows = near if passing is None else passing[near]
-        return best_hits(rows, score_rows(self._table, query, rows), k)
+    def _best(self, queries: Array, ks: Sequence[int], filters: Sequence[RowFilter]) -> list[Hits]:
+        """Return the k best that pass, for each of B queries, which are compared with every row together."""
+        scores = rough_products(queries, self._table)  # (B, N)
+        for row_scores, row_filter in zip(scores, filters, strict=True):
+            if row_filter.mask is not None:
+                row_scores[~row_filter.mask] = -np.inf
+            row_scores[row_filter.excluded] = -np.inf
+        rows = self._first_look(queries, scores, max(ks))
+        exact = score_candidates(self._table, queries, rows)
+        order = np.lexsort((rows, -exact))[:, : max(ks)]
+        rows, exact = np.take_along_axis(rows, order, 1), np.take_along_axis(exact, order, 1)
+        lengths = np.minimum(np.count_nonzero(rows >= 0, axis=1), ks).tolist()
+        return [Hits(rows[i, :length], exact[i, :length]) for i, length in enumerate(lengths)]
+
+    def _first_look(self, queries: Array, scores: Array, k: int) -> Rows:
+        """Return all rows that may be among the k best by their exact scores, `(B, n)`; -1 where there are no more.
+
+        Args:
+            queries: `(B, D)`.
+            scores: `(B, N)`, as a matrix product rounds them; minus infinity where a row does not pass.
+            k: at least 1.
+        """
+        k, width = min(k, scores.shape[1]), min(k + _MARGIN, scores.shape[1])
+        slack = _ROUNDING * np.linalg.norm(queries, axis=1) * self._longest
+        while True:
+            found, rows = best_of_each(scores, width)
+            least = found[:, k - 1] - slack
+            # Where the last that was found is near the k-th, more of them may be; where it does not pass, none is left.
+            if width == scores.shape[1] or not np.any((found[:, -1] >= least) & (found[:, -1] > -np.inf)):
+                rows[(found < least[:, None]) | (found == -np.inf)] = -1
+                return rows
+            width = min(4 * width, scores.shape[1])
 
     @cached_property
     def _longest(self) -> float:

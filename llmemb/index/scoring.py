@@ -1,7 +1,7 @@
 """Exact scores of some rows of a table, always by the same arithmetic.
 
-`N` rows, `D` width. A matrix product rounds an entry by where it stands and what else is in the batch; these scores
-depend on nothing but the query and the row, so equal vectors get equal scores and tie.
+A matrix product rounds an entry by where it stands and what else is in the batch; these scores depend on nothing but
+the query and the row, so equal vectors get equal scores and tie. `B` queries, `N` rows, `D` width.
 """
 
 from typing import Any
@@ -29,10 +29,22 @@ def score_rows(table: Array, query: Array, rows: Rows) -> Array:
         query: contiguous.
         rows: contiguous, each below N.
     """
-    scores = np.empty(len(rows), dtype=np.float32)
-    if len(rows):
+    scores: Array = score_candidates(table, query[None], rows[None])[0]
+    return scores
+
+
+def score_candidates(table: Array, queries: Array, rows: Rows) -> Array:
+    """Return the inner products `(B, n)` of each query with its own n rows of a table.
+
+    Args:
+        table: `(N, D)`, contiguous.
+        queries: `(B, D)`, contiguous.
+        rows: `(B, n)`, contiguous, each below N; -1 is no row, and its score is minus infinity.
+    """
+    scores = np.empty(rows.shape, dtype=np.float32)
+    if rows.size:
         faiss.fvec_inner_products_by_idx(
-            *map(faiss.swig_ptr, (scores, query, table, rows)), table.shape[1], 1, len(rows)
+            *map(faiss.swig_ptr, (scores, queries, table, rows)), table.shape[1], *rows.shape
         )
     return scores
 
@@ -44,3 +56,9 @@ def rough_products(queries: Array, table: Array) -> Array:
     """
     products: Array = (torch.from_numpy(queries) @ torch.from_numpy(table).T).numpy()
     return products
+
+
+def best_of_each(scores: Array, k: int) -> tuple[Array, Rows]:
+    """Return the k greatest of each row of `(B, N)`, descending, and where they stand; each `(B, k)`, k at most N."""
+    best = torch.from_numpy(scores).topk(k)
+    return best.values.numpy(), best.indices.numpy()

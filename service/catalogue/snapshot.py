@@ -91,6 +91,19 @@ class Snapshot:
             row = self.table.rows.get(item_id)
         return None if row is None or row in self.visibility.hidden else row
 
+    def rows(self, item_ids: Sequence[str]) -> list[int | None]:
+        """Return the row of each item, None where the catalogue does not hold it."""
+        if self.delta_rows or self.visibility.hidden:
+            return list(map(self.row, item_ids))
+        return list(map(self.table.rows.get, item_ids))
+
+    def texts(self, rows: Sequence[int]) -> list[tuple[str, str]]:
+        """Return ids and attributes of rows' items, see `item_id` and `attributes_json`."""
+        if self.delta:
+            return [(self.item_id(row), self.attributes_json(row)) for row in rows]
+        ids, attributes_json = self.table.ids, self.table.attributes_json
+        return [(ids[row], attributes_json[row]) for row in rows]
+
     def item_id(self, row: int) -> str:
         """Return the id of a row's item."""
         place = row - len(self.table)

@@ -8,10 +8,10 @@ was let in waits for few others.
 import logging
 import time
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import OverloadedError
+from service.http.headers import header
 from service.http.problem_handlers import error_response
 from service.http.request_middleware import REQUEST_ID_HEADER, request_id_for
 from service.http.security_headers import with_security_headers
@@ -19,6 +19,7 @@ from service.sight.metrics import Metrics
 
 PATHS = frozenset({"/recommend", "/recommend/batch"})
 _LOG_SECONDS = 1.0
+_REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 
 logger = logging.getLogger(__name__)
@@ -91,8 +92,8 @@ class Refusal:
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI has it."""
-        request_id = request_id_for(Headers(scope=scope).get(REQUEST_ID_HEADER)).encode()
-        headers = [*self._headers, (REQUEST_ID_HEADER.lower().encode(), request_id)]
+        request_id = request_id_for(header(scope, _REQUEST_ID)).encode()
+        headers = [*self._headers, (_REQUEST_ID, request_id)]
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         await send({"type": "http.response.body", "body": self._before + request_id + self._after})
         self._requests[scope["path"]].inc()

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http.headers import header
 from service.http.problems import problem_response
 
 _CLOSE = {"Connection": "close"}
@@ -28,7 +28,7 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        stated = Headers(scope=scope).get("content-length", "")
+        stated = header(scope, b"content-length") or ""
         if stated.isdecimal() and int(stated[:20]) > self.max_body_bytes:
             detail = f"the body has {stated[:20]} bytes, the service takes {self.max_body_bytes}"
             response = problem_response("body_too_large", detail, scope["state"]["request_id"], headers=_CLOSE)

@@ -1,5 +1,7 @@
 """One client's connection: what it sends comes in time and in bounded size, and what it is sent is taken in time.
 
+An answer is sent whole, by one call of the system where uvicorn makes two: the first wakes the client for a head alone.
+
 uvicorn waits for ever for the head of a request, for a body whose request is answered already, and for a client that
 does not read its answer; and it keeps every connection that it is offered.
 """
@@ -9,8 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.http.deadline import Deadline
+from service.http.whole_answer import WholeAnswer
 from service.settings import Settings
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -47,7 +52,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(**uvicorns)
         self._bounds = bounds
         self._head_bytes = 0
-        self._late: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(self.loop, self._close)
         self._stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -61,7 +66,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place up."""
-        self._expect(None)
+        self._deadline.end()
         self._bounds.waiting.pop(self, None)
         super().connection_lost(exc)
 
@@ -75,12 +80,12 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins to come."""
         super().on_message_begin()
-        self._expect(self._bounds.head_seconds)
+        self._deadline.set(self._bounds.head_seconds)
 
     def on_headers_complete(self) -> None:
         """The head is there; the app waits for the body as long as it sees fit."""
         self._head_bytes = 0
-        self._expect(None)
+        self._deadline.set(None)
         self._bounds.waiting.pop(self, None)
         super().on_headers_complete()
         if self._stopping:
@@ -101,12 +106,12 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if not self._answering():
             self._wait_for_head()
-            self._expect(self._bounds.body_seconds)
+            self._deadline.set(self._bounds.body_seconds)
 
     def pause_writing(self) -> None:
         """The client does not take its answer as quickly as it is made."""
         super().pause_writing()
-        self._expect(self._bounds.body_seconds)
+        self._deadline.set(self._bounds.body_seconds)
 
     def shutdown(self) -> None:
         """Close after the request that is being answered, or after one that is on its way."""
@@ -116,21 +121,20 @@ class Connection(HttpToolsProtocol):
         else:
             self.loop.call_later(LAST_REQUEST_SECONDS, super().shutdown)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if cycle.scope["method"] != "HEAD":  # whose answers have no body that the head could wait for
+            cycle.transport = cast("asyncio.Transport", WholeAnswer(self.transport))
+        super()._start_asgi_task(cycle, app)
+
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _wait_for_head(self) -> None:
         self._bounds.waiting[self] = None
-        self._expect(self._bounds.head_seconds)
-
-    def _expect(self, seconds: float | None) -> None:
-        """Close the connection after so long, unless something else is expected by then; None expects nothing."""
-        if self._late is not None:
-            self._late.cancel()
-        self._late = None if seconds is None else self.loop.call_later(seconds, self._close, seconds)
+        self._deadline.set(self._bounds.head_seconds)
 
     def _close(self, seconds: float) -> None:
         if self._answering() and not self.flow.write_paused:
-            self._expect(seconds)
+            self._deadline.set(seconds)
         else:
             self.transport.abort()

@@ -6,14 +6,14 @@ from typing import Any, get_args
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llmemb.errors import LlmembError
+from service.http.headers import header
+from service.http.json_response import JSON
 from service.http.problem_handlers import problem_of
-
-JSON = "application/json"
 
 
 class LeanMiddleware:
@@ -35,12 +35,12 @@ class LeanMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI has it."""
         route = self._routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if route is None or Headers(scope=scope).get("content-type") != JSON:
+        if route is None or header(scope, b"content-type") != JSON:
             await self.app(scope, receive, send)
             return
         request = Request(scope, receive)
         try:
-            content = await request.body()
+            content = await _body(receive)
             try:
                 body = route.model.model_validate_json(content)
             except ValidationError:
@@ -61,6 +61,20 @@ class _Lean:
         self.endpoint: Callable[..., Coroutine[Any, Any, Response]] = route.endpoint
         annotation = route.endpoint.__annotations__["body"]
         self.model: type[BaseModel] = next(iter(get_args(annotation)), annotation)
+
+
+async def _body(receive: Receive) -> bytes:
+    """Read a body to its end.
+
+    Raises:
+        ClientDisconnect: the client has gone before.
+    """
+    parts: list[bytes] = []
+    while (message := await receive())["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+    raise ClientDisconnect
 
 
 def _again(content: bytes, receive: Receive) -> Receive:

@@ -2,20 +2,22 @@
 
 From the outside in:
 
-1. security headers: on every answer, whoever made it.
-2. CORS, where origins are set: answers a browser's preflight, which brings no key, and lets pages read every answer,
+1. CORS, where origins are set: answers a browser's preflight, which brings no key, and lets pages read every answer,
    errors too.
-3. the request: id, time, log, metrics, traces, and the 500 for what nobody caught. All below is seen by it.
-4. API keys: who is not allowed costs no more than this, and nothing of the body is read.
-5. rate limit: it counts by the key that was found.
-6. body: its length and its time.
-7. item ids: how the path is read.
+2. the request: id, time, log, metrics, traces, the security headers, and the 500 for what nobody caught. All below is
+   seen by it.
+3. API keys: who is not allowed costs no more than this, and nothing of the body is read.
+4. rate limit: it counts by the key that was found.
+5. body: its length and its time.
+6. item ids: how the path is read.
 """
 
 from collections.abc import Sequence
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from service.guard.key_middleware import KEY_HEADER, KeyMiddleware
@@ -27,7 +29,7 @@ from service.http.body_limit import BodyLimitMiddleware
 from service.http.item_path import ItemPathMiddleware
 from service.http.problems import PROBLEMS
 from service.http.request_middleware import REQUEST_ID_HEADER, RequestMiddleware
-from service.http.security_headers import SecurityHeadersMiddleware
+from service.http.security_headers import with_security_headers
 from service.settings import Settings
 from service.sight.access_log import log_request
 from service.sight.metrics import Metrics
@@ -59,7 +61,6 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     app.add_middleware(RequestMiddleware, metrics=metrics, observers=(metrics.observe, log_request, tracing.observe))
     if settings.cors_origins:
         app.add_middleware(_Cors, origins=settings.cors_origins)
-    app.add_middleware(SecurityHeadersMiddleware)
 
 
 def with_admission(app: ASGIApp, settings: Settings, metrics: Metrics) -> Admission:
@@ -85,3 +86,9 @@ class _Cors(CORSMiddleware):
             expose_headers=("Retry-After", "Server-Timing", REQUEST_ID_HEADER),
             max_age=_CORS_SECONDS,
         )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Answer what a browser asks before it sends a request; nothing below sees it."""
+        response = super().preflight_response(request_headers)
+        response.raw_headers = with_security_headers(response.raw_headers)
+        return response

@@ -13,12 +13,15 @@ from service.ranking.recommendation import Reason, Recommendation
 def recommendation_json(bundle_id: str, recommendation: Recommendation) -> str:
     """Write the answer of `/recommend`."""
     snapshot, explanation = recommendation.snapshot, recommendation.explanation
+    texts = snapshot.texts(recommendation.rows.tolist())
     items = ",".join(
-        f'{{"id":{_text(snapshot.item_id(row))},"score":{score!r},"attributes":{snapshot.attributes_json(row)},'
-        f'"reasons":{"null" if explanation is None else _reasons(explanation.reasons(place))}}}'
-        for place, (row, score) in enumerate(
-            zip(recommendation.rows.tolist(), recommendation.scores.tolist(), strict=True)
-        )
+        [
+            f'{{"id":{_text(item_id)},"score":{score!r},"attributes":{attributes_json},'
+            f'"reasons":{"null" if explanation is None else _reasons(explanation.reasons(place))}}}'
+            for place, ((item_id, attributes_json), score) in enumerate(
+                zip(texts, recommendation.scores.tolist(), strict=True)
+            )
+        ]
     )
     fallback = '"popular"' if recommendation.by_popularity else "null"
     return f'{{"bundle_id":{_text(bundle_id)},"items":[{items}],"fallback":{fallback}}}'

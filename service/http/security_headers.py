@@ -5,9 +5,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-Header = tuple[bytes, bytes]
+from service.http.headers import Header
 
 POLICY_HEADER = "Content-Security-Policy"
 
@@ -27,33 +25,20 @@ _HEADERS = [
         "Cache-Control": _NO_STORE,
     }.items()
 ]
+_NAMES = {b"etag", *(name for name, _ in _HEADERS)}
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
-class SecurityHeadersMiddleware:
-    """Adds the headers to every answer; a page that needs another policy sets its own, see `page_policy`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI has it."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = with_security_headers(message.get("headers", ()))
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
-
-
 def with_security_headers(headers: Iterable[Header]) -> list[Header]:
-    """Return an answer's headers, and ours that are not among them."""
+    """Return an answer's headers, and ours that are not among them; a page that needs another policy sets its own.
+
+    Args:
+        headers: names in lower case, as ASGI has it.
+    """
     given = list(headers)
-    there = {name.lower() for name, _ in given}
+    there = {name for name, _ in given}
+    if there.isdisjoint(_NAMES):
+        return given + _HEADERS
     if b"etag" in there and b"cache-control" not in there:
         # A file, which may be kept; nothing else may. Another version of the service may have another one.
         there.add(b"cache-control")

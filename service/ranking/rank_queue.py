@@ -1,6 +1,8 @@
 """The rank queue: the recommendations of all requests, in micro-batches, in one thread.
 
-A batch is all that waits when the thread is free, so it grows with the load, and nobody waits for it to fill.
+A batch is all that waits when the thread is free, so it grows with the load, and nobody waits for it to fill. What
+comes in one turn of the event loop is handed over together, after it: the thread would else begin with the first
+request alone, and the others would wait for that one, which takes a fourth of the time of thirty.
 """
 
 import asyncio
@@ -53,7 +55,8 @@ class RankQueue:
         self._waiting = 0  # in the queue or the thread; changed on the event loop only
         self._seconds_each = 0.001
         self._closed = False
-        self._incoming: SimpleQueue[_Job | None] = SimpleQueue()
+        self._come: list[_Job] = []  # in this turn of the event loop
+        self._incoming: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._plain: deque[_Job] = deque()  # the thread's own, as the next one
         self._explained: deque[_Job] = deque()
         metrics.rank_waiting.set_function(lambda: self._waiting)
@@ -108,9 +111,17 @@ class RankQueue:
         self._waiting += len(requests)
         now = time.perf_counter()
         jobs = [_Job(request, self._loop.create_future(), now) for request in requests]
-        for job in jobs:
-            self._incoming.put(job)
+        if not self._come:
+            self._loop.call_soon(self._hand_over)
+        self._come += jobs
         return jobs
+
+    def _hand_over(self) -> None:
+        jobs, self._come = self._come, []
+        if self._closed:
+            self._deliver(jobs, [NotReadyError("recommending has stopped")] * len(jobs))
+        else:
+            self._incoming.put(jobs)
 
     def _run(self) -> None:
         # What batches hold is too small for several threads, which would only take the event loop's core.
@@ -136,8 +147,9 @@ class RankQueue:
     def _take_in(self, *, wait: bool) -> bool:
         """Take over all that has come; false when the queue is closed."""
         try:
-            while (job := self._incoming.get(block=wait)) is not None:
-                (self._explained if job.request.explain else self._plain).append(job)
+            while (jobs := self._incoming.get(block=wait)) is not None:
+                for job in jobs:
+                    (self._explained if job.request.explain else self._plain).append(job)
                 wait = False
         except Empty:
             return True

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from llmemb.item import Attributes
 from service.catalogue.snapshot import Snapshot
@@ -35,8 +36,11 @@ def read_history(query: Query, snapshot: Snapshot, reach: int) -> tuple[HistoryR
     Returns:
         What is read of it, and the ids that the catalogue does not hold, unless it may pass them over.
     """
-    row = snapshot.row
-    looked_up = [row(entry) if isinstance(entry, str) else entry for entry in query.history]
+    looked_up: Sequence[int | Attributes | None]
+    if query.has_attributes:
+        looked_up = [snapshot.row(entry) if isinstance(entry, str) else entry for entry in query.history]
+    else:
+        looked_up = snapshot.rows(cast("Sequence[str]", query.history))
     positions: Sequence[int] = range(len(looked_up))
     unknown: list[str] = []
     if None in looked_up:

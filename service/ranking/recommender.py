@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,19 +106,19 @@ class Recommender:
             await _let_others_run(queries)
         if unknown:
             raise UnknownItemError(list(dict.fromkeys(unknown)))
-        inline = iter(await self._embed(histories))
+        entries = await self._with_vectors(histories)
         requests = [
             RankRequest(
                 bundle=self._bundle,
                 snapshot=snapshot,
-                history=[entry if isinstance(entry, int) else next(inline) for entry in history.entries],
+                history=read,
                 k=query.k,
                 filters=query.filters,
                 excluded=history.excluded,
                 explain=query.explain,
                 strategy=query.strategy,
             )
-            for query, history in zip(queries, histories, strict=True)
+            for query, history, read in zip(queries, histories, entries, strict=True)
         ]
         rankings = await self._queue.rank(requests)
         return [
@@ -125,13 +126,16 @@ class Recommender:
             for query, history, ranking in zip(queries, histories, rankings, strict=True)
         ]
 
-    async def _embed(self, histories: Sequence[HistoryRead]) -> list[Array]:
-        """The item vectors `(D,)` of all entries given by attributes."""
+    async def _with_vectors(self, histories: Sequence[HistoryRead]) -> list[Sequence[int | Array]]:
+        """The entries of each history, item vectors `(D,)` in the place of attributes; these are embedded together."""
         inline = [attributes for history in histories for attributes in history.inline]
         if not inline:
-            return []
+            return [cast("Sequence[int]", history.entries) for history in histories]
         space = self._bundle.space
-        return [space.item_vectors(each.vector, None) for each in await self._embedder.embed(inline)]
+        vectors = (space.item_vectors(each.vector, None) for each in await self._embedder.embed(inline))
+        return [
+            [entry if isinstance(entry, int) else next(vectors) for entry in history.entries] for history in histories
+        ]
 
     def _recommendation(
         self, query: Query, snapshot: Snapshot, history: HistoryRead, ranking: Ranking

@@ -12,6 +12,9 @@ logger = logging.getLogger(__name__)
 
 def log_request(served: ServedRequest) -> None:
     """Log a request that is over."""
+    level = logging.DEBUG if served.route in PROBED_ROUTES else logging.INFO
+    if not logger.isEnabledFor(level):
+        return
     milliseconds = round(served.seconds * 1000, 2)
     fields = {
         "method": served.method,
@@ -22,5 +25,4 @@ def log_request(served: ServedRequest) -> None:
         "key": served.key_name,
         "bundle_id": served.bundle_id,
     }
-    level = logging.DEBUG if served.route in PROBED_ROUTES else logging.INFO
     logger.log(level, "%s %s %d %.2f ms", served.method, served.route, served.status, milliseconds, extra=fields)

@@ -5,6 +5,7 @@ API keys, ids of loaded bundles; never what a client makes up.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0 as CONTENT_TYPE
@@ -106,12 +107,17 @@ class Metrics:
             "coverage", "Share of the catalogue that has been recommended since the bundle was loaded.", "bundle"
         )
 
+        # What every request asks for: a look-up here takes a tenth of the client's own.
+        self._requests_of = cache(self.requests.labels)
+        self._request_seconds_of = cache(self.request_seconds.labels)
+        self._bundle_requests_of = cache(self.bundle_requests.labels)
+
     def observe(self, served: ServedRequest) -> None:
         """Count a request that is over."""
-        self.requests.labels(served.method, served.route, str(served.status)).inc()
-        self.request_seconds.labels(served.route).observe(served.seconds)
+        self._requests_of(served.method, served.route, served.status).inc()
+        self._request_seconds_of(served.route).observe(served.seconds)
         if served.bundle_id is not None:
-            self.bundle_requests.labels(served.bundle_id).inc()
+            self._bundle_requests_of(served.bundle_id).inc()
         if served.key_name is not None:
             self.key_requests.labels(served.key_name).inc()
         if served.problem is not None:

@@ -112,21 +112,29 @@ def _query(body: RecommendRequest, prompt: PromptSpec, settings: Settings, fault
 
 def _history(
     body: RecommendRequest, prompt: PromptSpec, settings: Settings, faults: list[Fault], place: Place
-) -> list[HistoryEntry]:
+) -> Sequence[HistoryEntry]:
     sent = body.history or []
     if len(sent) > settings.max_history_items:
         faults.append(_too_long(place, len(sent), settings.max_history_items))
         return []
+    plain = _plain_ids(sent)
+    if plain is not None:
+        return plain
     history: list[HistoryEntry] = []
     for i, entry in enumerate(sent):
         if isinstance(entry, HistoryItem):
             with collected(faults, *place, i):
                 history.append(checked_attributes(entry.attributes, prompt, settings))
-        elif 0 < len(entry) <= MAX_PLAIN_ID and entry.isascii():  # nearly all there are: the shortest way
-            history.append(entry)
         else:
             history.append(_item_id(entry, faults, (*place, i)))
     return history
+
+
+def _plain_ids(sent: Sequence[str | HistoryItem]) -> list[str] | None:
+    """Return the entries where each is an id that can surely be used, as nearly always: told without a look at each."""
+    ids = [entry for entry in sent if isinstance(entry, str)]
+    plain = len(ids) == len(sent) and all(ids) and "".join(ids).isascii()
+    return ids if plain and max(map(len, ids), default=0) <= MAX_PLAIN_ID else None
 
 
 def _item_id(sent: str, faults: list[Fault], place: Place) -> str:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from llmemb.api.item_map import MAX_MAP_POINTS, MapResponse
 from service.http.dependencies import EngineDep
-from service.http.lean_route import JSON
+from service.http.json_response import JsonResponse
 from service.http.openapi import problem_responses
 
 router = APIRouter(tags=["items"])
@@ -26,4 +26,4 @@ async def item_map(
 
     `weight` and `bias` place any other embedding of this bundle, such as one from `/embed_items`.
     """
-    return Response(await engine.drawn_map.json(limit), media_type=JSON)
+    return JsonResponse(await engine.drawn_map.json(limit))

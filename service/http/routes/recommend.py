@@ -15,7 +15,7 @@ from service.errors import Fault, InvalidRequestError, UnknownEntriesError
 from service.http.dependencies import runtime_of, settings_of
 from service.http.disconnect import unless_disconnected
 from service.http.examples import RECOMMEND_BATCH_EXAMPLES, RECOMMEND_EXAMPLES
-from service.http.lean_route import JSON
+from service.http.json_response import JsonResponse
 from service.http.openapi import problem_responses
 from service.http.parsing.recommend import check_number_of_requests, parse_queries, parse_query, places_of
 from service.http.recommendation_json import batch_json, recommendation_json
@@ -59,7 +59,7 @@ async def recommend(
         recommendation = await (unless_disconnected(request, work) if query.has_attributes else work)
     except UnknownItemError as error:
         raise UnknownEntriesError(error.item_ids, places_of(error.item_ids, body, "body")) from error
-    return Response(await _json(engine, query, recommendation), media_type=JSON)
+    return JsonResponse((await _json(engine, query, recommendation)).encode())
 
 
 @router.post(
@@ -92,7 +92,7 @@ async def recommend_batch(
     for answer in zip(engines, queries, recommendations, strict=True):
         results.append(await _json(*answer))
         await asyncio.sleep(0)  # others run between two answers, since all of them may be large together
-    return Response(batch_json(results), media_type=JSON)
+    return JsonResponse(batch_json(results).encode())
 
 
 def _engine(versions: Versions, body: RecommendRequest, *place: str | int) -> Engine:

@@ -14,7 +14,7 @@ from service.errors import DeadlineError, NotReadyError, OverloadedError
 from service.ranking.rank_job import Ranking, RankRequest, rank_together
 from service.ranking.rank_queue import RankQueue
 from tests.support.recommending import Gate, Recommending, gated, recommending
-from tests.support.service import DEADLINE_SECONDS
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 
 def request(parts: Recommending, *rows: int, **others: Any) -> RankRequest:
@@ -88,6 +88,20 @@ def test_what_waits_goes_together(tiny_bundle: Path) -> None:
             assert parts.metric("llmemb_rank_waiting") == 0
 
     asyncio.run(run())
+
+
+def test_what_comes_in_one_turn_of_the_loop_is_one_batch(tiny_bundle: Path) -> None:
+    """The thread does not begin with the first of several that come together."""
+    bundle, gate = gated(read_bundle(tiny_bundle))
+    gate.open.set()
+
+    async def run() -> None:
+        async with recommending(bundle) as parts:
+            for _ in range(5):
+                await asyncio.gather(*(parts.queue.rank([request(parts, row)]) for row in range(1, 9)))
+
+    asyncio.run(run())
+    assert gate.batches == [8] * 5
 
 
 def test_what_nobody_waits_for_is_not_computed(tiny_bundle: Path) -> None:
@@ -210,7 +224,7 @@ def test_a_closed_queue_fails_what_waits(tiny_bundle: Path) -> None:
             second = asyncio.ensure_future(queue.rank([request(parts, 2)]))
             await asyncio.sleep(0)
             closing = asyncio.ensure_future(asyncio.to_thread(queue.close))
-            await asyncio.sleep(0)
+            await asyncio.to_thread(wait_until, lambda: queue._closed, "the queue is closing")
             gate.open.set()
             await closing
 
