@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from llmemb.encoder_engines.attention import PackedAttention
 from llmemb.encoder_engines.engine import Pooling, TokenIds
 from llmemb.encoder_engines.llama_weights import pack_llama
-from llmemb.encoder_engines.packed_attention import PackedAttention
 from llmemb.encoder_engines.token_tree import TokenTree, build_tree, tree_batches
 
 
