@@ -6,6 +6,7 @@ Writes `results/embedding_candidates.json` and `results/embedding_candidates.md`
 """
 
 import argparse
+import functools
 import importlib.util
 import os
 import statistics
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from benchmarks.embedding_texts import read_prompts, source_folder
 from benchmarks.exported_encoder import exported_encoders
@@ -27,14 +29,19 @@ from llmemb.bundle.bundle import ENCODER_FOLDER
 from llmemb.encoder import Encoder
 from llmemb.encoder_engines import llama_weights
 from llmemb.encoder_engines.admission import LEAST_COSINE, LEAST_OVERLAP, agreement
+from llmemb.encoder_engines.engine import EngineName
 
 Array = NDArray[np.float32]
 BASE = "transformers"
+CALIBRATION_ROWS = 256
+"""Tokens that must come together before int8 is calibrated by them."""
 NOTES = (
     "Prompts of MovieLens, the bundle's encoder, the same threads; items a second of the processor, from texts to "
     "vectors, round by round in alternation: by the clock, what else runs on the machine would count.",
     "MKL: the packed engine with plain weights in place of oneDNN's layout. int8: weights per output channel, FBGEMM; "
     "activations quantised as they come, by tensor, or by row, each row scaled to the same greatest value.",
+    "Smoothed: by row through oneDNN, bfloat16 out, after the channels are scaled so that inputs and weights share "
+    "what stands out (SmoothQuant), by the first large batch: all matrices, or gate and up, the others in bfloat16.",
     "The aim of quantisation, 2.5 times sentence-transformers, counts only where the vectors are admitted: a cosine of "
     f"{LEAST_COSINE} at least, and {LEAST_OVERLAP:.0%} of the ten nearest.",
     "ONNX Runtime and OpenVINO run transformers' graph over padded batches, the longest first.",
@@ -85,14 +92,18 @@ def main() -> None:
 def _candidates(folder: Path, beginning: str, threads: int) -> dict[str, Callable[[list[str]], Array]]:
     """Return what embeds prompts, by name."""
 
-    def packed(matrix: Callable[[Tensor], llama_weights.Matrix], begins: str) -> Encoder:
+    def packed(matrix: Callable[[Tensor], llama_weights.Matrix], begins: str, engine: EngineName = "packed") -> Encoder:
         kept, llama_weights._matrix = llama_weights._matrix, matrix
-        encoder = Encoder.load(folder)
+        encoder = Encoder.load(folder, engine=engine)
         encoder.expect(begins)
         llama_weights._matrix = kept
         return encoder
 
     usual = llama_weights._matrix
+
+    def gate_and_up(weight: Tensor) -> llama_weights.Matrix:
+        return _SmoothInt8Matrix(weight) if len(weight) > 2 * weight.shape[1] else usual(weight)
+
     reference = Encoder.load(folder, engine="transformers")
     best = packed(usual, beginning)
     compiled = Encoder.load(folder, engine="transformers")
@@ -105,6 +116,9 @@ def _candidates(folder: Path, beginning: str, threads: int) -> dict[str, Callabl
         "packed, batches of 512": lambda prompts: best.encode(prompts, 512),
         "packed, the tree alone": packed(usual, "").encode,
         "packed, MKL": packed(llama_weights._DenseMatrix, beginning).encode,
+        "packed-bfloat16": packed(usual, beginning, "packed-bfloat16").encode,
+        "packed-bfloat16, gate and up int8 smoothed": packed(gate_and_up, beginning, "packed-bfloat16").encode,
+        "packed-bfloat16, int8 smoothed": packed(_SmoothInt8Matrix, beginning, "packed-bfloat16").encode,
         "packed, int8 by tensor": packed(_Int8Matrix, beginning).encode,
         "packed, int8 by row": packed(_RowInt8Matrix, beginning).encode,
     }
@@ -127,6 +141,36 @@ class _RowInt8Matrix(_Int8Matrix):
     def __call__(self, x: Tensor) -> Tensor:
         greatest = x.abs().amax(dim=1, keepdim=True).clamp_min_(1e-9)
         return super().__call__(x / greatest) * greatest
+
+
+class _SmoothInt8Matrix:
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = weight.float()
+        self._usual = functools.partial(functional.linear, weight=weight)
+        self._calibrated = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self._calibrated:
+            if len(x) < CALIBRATION_ROWS:
+                return self._usual(x)
+            self._calibrate(x.float())
+        x = x.float() * self._scale
+        greatest = torch.linalg.vector_norm(x, float("inf"), dim=1, keepdim=True).clamp_min_(1e-9).div_(127)
+        rows = (x * greatest.reciprocal()).add_(128.5).to(torch.uint8)
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
+            rows, 1.0, 128, self._packed, self._scales, self._zeros, None, 1.0, 0, torch.bfloat16, "none", [], ""
+        )
+        return product.mul_(greatest.bfloat16())
+
+    def _calibrate(self, x: Tensor) -> None:
+        """Choose the channels' scale by the inputs `(U, in)`, half way between theirs and the weights'."""
+        self._scale = (self._weight.abs().amax(dim=0) / x.abs().amax(dim=0).clamp_min_(1e-5)).sqrt()
+        weight = self._weight / self._scale
+        self._scales = weight.abs().amax(dim=1) / 127
+        self._zeros = torch.zeros(len(weight), dtype=torch.int64)
+        rounded = (weight / self._scales[:, None]).round().to(torch.int8)
+        self._packed = torch.ops.onednn.qlinear_prepack(rounded, [len(x), x.shape[1]])
+        self._calibrated = True
 
 
 if __name__ == "__main__":

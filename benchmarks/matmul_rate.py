@@ -1,6 +1,5 @@
 """How near the engine comes to what the machine can multiply: flops of the layers' matrices, beside its best."""
 
-import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -27,13 +26,16 @@ class RateMeter:
         matrices = [weight for name, weight in model.state_dict().items() if name.startswith("layers.")]
         self._per_token = 2 * sum(weight.numel() for weight in matrices if weight.dim() == 2)
 
-    def measure(self, encoder: Encoder, prompts: Sequence[str], rounds: int) -> tuple[list[float], list[float]]:
-        """Return the rates while embedding and the machine's best, in GFLOP a second of one core, a round each.
+    def measure(
+        self, encoder: Encoder, prompts: Sequence[str], rounds: int, clock: Callable[[], float]
+    ) -> tuple[list[float], list[float]]:
+        """Return the rates while embedding and the machine's best, in GFLOP a second, a round each.
 
         Args:
             encoder: tokenises the prompts.
             prompts: go through the packed engine in its own batches.
             rounds: in each, every batch is computed once and followed by the products that are compared.
+            clock: in seconds; of the processor, it gives the rates of one core, and what else runs counts less.
         """
         engine, batches = self._batches(encoder, prompts)
         nodes = sum(map(_nodes, batches))
@@ -42,8 +44,8 @@ class RateMeter:
         for _ in range(rounds):
             seconds, fastest = 0.0, float("inf")
             for batch in batches:
-                seconds += _seconds(lambda batch=batch: engine.embed(batch))
-                fastest = min(fastest, *(_seconds(product) for product in _products()))
+                seconds += _seconds(lambda batch=batch: engine.embed(batch), clock)
+                fastest = min(fastest, *(_seconds(product, clock) for product in _products()))
             rates.append(self._per_token * nodes / seconds / 1e9)
             best.append(2 * SIDE**3 / fastest / 1e9)
         return rates, best
@@ -82,8 +84,7 @@ def _products() -> list[Callable[[], object]]:
 
 
 @torch.inference_mode()
-def _seconds(work: Callable[[], object]) -> float:
-    # Of the processor: by the clock, what else runs on the machine would count, and not for both alike.
-    start = time.process_time()
+def _seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
     work()
-    return time.process_time() - start
+    return clock() - start

@@ -61,13 +61,12 @@ def prepare(options: Options) -> tuple[Answer, Callable[[], Answer]]:
         }
     )
     dataset = Dataset.construct(interactions)
-    timer = EpochTimer()
 
     def trainer() -> Trainer:
         return Trainer(
             max_epochs=1,
             accelerator="cpu",
-            callbacks=[timer],
+            callbacks=[EpochTimer()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -85,6 +84,8 @@ def prepare(options: Options) -> tuple[Answer, Callable[[], Answer]]:
 
     def work() -> Answer:
         model.fit_partial(dataset, min_epochs=1, max_epochs=1)
+        # RecTools trains with a copy of the trainer.
+        timer = next(callback for callback in model.fit_trainer.callbacks if isinstance(callback, EpochTimer))
         return {"seconds": timer.seconds, "cpu_seconds": timer.cpu_seconds, "loss": timer.loss}
 
     return facts, work

@@ -192,13 +192,21 @@ def _commit() -> str:
 
 def _machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"processor": _processor(), "cores": str(os.cpu_count()), "memory": f"{memory:.0f} GiB"}
+    processor = _cpu_info("model name") or platform.machine()
+    instructions = sorted(
+        {"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16"} & set(_cpu_info("flags").split())
+    )
+    return {
+        "processor": " ".join([processor, *instructions]),
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory:.0f} GiB",
+    }
 
 
-def _processor() -> str:
+def _cpu_info(key: str) -> str:
+    """Return what Linux says of the first core, nothing where it does not."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

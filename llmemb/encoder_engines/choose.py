@@ -1,5 +1,6 @@
 """The engines by name."""
 
+import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -7,10 +8,12 @@ import torch
 from transformers import PreTrainedModel
 
 from llmemb.encoder_engines.engine import Engine, EngineName, Pooling
-from llmemb.encoder_engines.llama_weights import is_plain_llama
+from llmemb.encoder_engines.llama_weights import is_plain_llama, multiplies_bfloat16
 from llmemb.encoder_engines.packed import PackedEngine
 from llmemb.encoder_engines.padded import PaddedEngine
 from llmemb.errors import EncoderError
+
+logger = logging.getLogger(__name__)
 
 
 def _packed(model: PreTrainedModel, pooling: Pooling) -> Engine:
@@ -18,7 +21,9 @@ def _packed(model: PreTrainedModel, pooling: Pooling) -> Engine:
 
 
 def _packed_bfloat16(model: PreTrainedModel, pooling: Pooling) -> Engine:
-    return PackedEngine(_known(model), pooling, torch.bfloat16)
+    if not multiplies_bfloat16(_known(model).device):
+        logger.warning("packed-bfloat16: this processor has no instructions for bfloat16, 'packed' is quicker on it")
+    return PackedEngine(model, pooling, torch.bfloat16)
 
 
 def _auto(model: PreTrainedModel, pooling: Pooling) -> Engine:

@@ -4,6 +4,7 @@
 """
 
 import math
+import platform
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,10 +20,10 @@ _TYPICAL_ROWS = 1024
 
 
 class Matrix(Protocol):
-    """A weight matrix, `(out, in)`."""
+    """A weight matrix, `(out, in)`, float32 or bfloat16."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return `x @ W.T`, `(U, in)` -> `(U, out)`."""
+        """Return `x @ W.T`, `(U, in)` -> `(U, out)`, all of the weights' type."""
         ...
 
 
@@ -33,13 +34,15 @@ class LlamaLayer:
     Args:
         query_key_value: `((H + 2 K) * e, h)`; the halves that rotary positions turn into each other are interleaved.
         output: `(h, H * e)`.
-        gate_up: `(2 * m, h)`.
+        gate: `(m, h)`.
+        up: `(m, h)`.
         down: `(h, m)`.
     """
 
     query_key_value: Matrix
     output: Matrix
-    gate_up: Matrix
+    gate: Matrix
+    up: Matrix
     down: Matrix
 
 
@@ -81,6 +84,18 @@ def is_plain_llama(model: PreTrainedModel) -> bool:
     )
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Tell whether products of bfloat16 are quicker than those of float32 there; GPUs are taken to have them.
+
+    On x86, oneDNN takes any processor with AVX-512; without the instructions for bfloat16 it converts, which is slow.
+    """
+    if device.type != "cpu":
+        return True
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return _onednn_has_bfloat16()
+
+
 @torch.inference_mode()
 def pack_llama(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:
     """Lay out the weights of a model that `is_plain_llama`, on its device; the model stays as it is."""
@@ -106,11 +121,12 @@ def pack_llama(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:
 
         query = interleave(of("self_attn.q_proj")) / math.sqrt(head_width)
         key, value = interleave(of("self_attn.k_proj")), of("self_attn.v_proj")
-        gate_up = torch.cat([of("mlp.gate_proj"), of("mlp.up_proj")])
+        before_mlp = of("post_attention_layernorm")
         return LlamaLayer(
             query_key_value=matrix(torch.cat([query, key, value]) * of("input_layernorm")),
             output=matrix(of("self_attn.o_proj")),
-            gate_up=matrix(gate_up * of("post_attention_layernorm")),
+            gate=matrix(of("mlp.gate_proj") * before_mlp),
+            up=matrix(of("mlp.up_proj") * before_mlp),
             down=matrix(of("mlp.down_proj")),
         )
 
@@ -127,9 +143,14 @@ def pack_llama(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:
 
 
 def _matrix(weight: Tensor) -> Matrix:
-    if weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+    by_onednn = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    if by_onednn and (weight.dtype == torch.float32 or _onednn_has_bfloat16()):
         return _OneDnnMatrix(weight)
     return _DenseMatrix(weight)
+
+
+def _onednn_has_bfloat16() -> bool:
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class _DenseMatrix:

@@ -9,6 +9,8 @@ import torch
 from transformers import AutoModel, LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from llmemb.encoder import Encoder, load_llm
+from llmemb.encoder_engines import choose
+from llmemb.encoder_engines.admission import agreement
 from llmemb.encoder_engines.choose import ENGINES
 from llmemb.encoder_engines.engine import EngineName, Pooling
 from llmemb.encoder_engines.packed import PackedEngine
@@ -159,6 +161,30 @@ def test_other_models_run_in_transformers(model: Any, tmp_path: Path) -> None:
     for engine in ("packed", "packed-bfloat16"):
         with pytest.raises(EncoderError, match="know plain Llamas, not this"):
             ENGINES[engine](loaded.model, "mean")  # type: ignore[index]
+
+
+def test_bfloat16_is_near_in_directions_and_neighbours(tiny_llm: Path) -> None:
+    """What is summed is float32: a random model's vectors, too, would be admitted."""
+    loaded = load_llm(str(tiny_llm))
+    encoder = Encoder(loaded.model, loaded.tokenizer, "mean", loaded.max_tokens, "packed-bfloat16")
+    prompts = tiny_prompts()
+
+    found = agreement(encoder.encode(prompts), loaded.encode(prompts))
+
+    assert found.admitted, found.describe()
+    assert found.least_cosine >= 0.9999
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_without_instructions_says_that_it_does_not_pay(
+    has: bool, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The vectors are the same; who asked for speed is told."""
+    monkeypatch.setattr(choose, "multiplies_bfloat16", lambda device: has)
+
+    ENGINES["packed-bfloat16"](load_llm(str(tiny_llm)).model, "mean")
+
+    assert ("'packed' is quicker" in caplog.text) is not has
 
 
 def test_a_llama_is_packed_by_itself(tmp_path: Path) -> None:
