@@ -29,7 +29,7 @@ export function mount(root) {
     el(
       "p",
       { class: "lead" },
-      "Items whose embeddings are alike lie near one another. Click a point to add it to the session: ",
+      "Near items are often alike: of many directions the map has two. Click a point to add it to the session: ",
       "the numbered path is what was clicked, the rings are what comes next.",
     ),
     el("div", { class: "controls" }, el("label", {}, "Colour by ", by)),
