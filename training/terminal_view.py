@@ -62,7 +62,7 @@ class TerminalView:
             MofNCompleteColumn(),
             _RateColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("left  {task.fields[figures]}"),
+            TextColumn("left"),
             console=console,
         )
         self._live = Live(
@@ -125,7 +125,9 @@ class TerminalView:
                 Text(row.text, "dim" if row.state in ("waits", "skipped") else ""),
             )
         head = Text.assemble((self._title, "bold"), f"  {_duration(now - self._started)}")
-        return Group(head, Padding(table, (0, 0, 0, 2)), self._progress)
+        # Under the bar, which has no room for them in a narrow terminal.
+        figures = [Text(f"  {task.fields['figures']}") for task in self._progress.tasks if task.fields["figures"]]
+        return Group(head, Padding(table, (0, 0, 0, 2)), self._progress, *figures)
 
 
 @dataclass

@@ -67,11 +67,14 @@ connection.watch(({ state, why, seconds }) => {
   banner.hidden = !text;
   if (banner.textContent !== (text ?? "")) banner.textContent = text ?? "";
   if (state !== "key") return;
+  document.getElementById("open-key").hidden = false;
   document.getElementById("key-why").textContent = text;
   if (!dialog.open) dialog.showModal();
 });
 
-document.getElementById("open-key").addEventListener("click", () => dialog.showModal());
+const openKey = document.getElementById("open-key");
+openKey.hidden = !apiKey.get();
+openKey.addEventListener("click", () => dialog.showModal());
 dialog.addEventListener("close", () => {
   if (!["use", "forget"].includes(dialog.returnValue)) return;
   const field = document.getElementById("key-field");
@@ -86,10 +89,9 @@ dialog.addEventListener("close", () => {
 });
 
 const theme = document.getElementById("theme");
-theme.textContent = `Theme: ${currentTheme()}`;
-theme.addEventListener("click", () => {
-  theme.textContent = `Theme: ${nextTheme()}`;
-});
+const nameTheme = (name) => theme.replaceChildren(el("span", { class: "label" }, "Theme: "), name);
+nameTheme(currentTheme());
+theme.addEventListener("click", () => nameTheme(nextTheme()));
 
 about.watch((info) => {
   if (!info) return;

@@ -7,6 +7,7 @@ import { nameAttribute } from "./session.js";
 export function attributeFields() {
   const root = el("form", {
     class: "fields",
+    id: "attributes",
     "aria-label": "Attributes",
     onsubmit: (event) => event.preventDefault(),
   });
@@ -48,7 +49,7 @@ export function attributeFields() {
   };
 }
 
-const hint = () => el("span", { class: "hint" }, " several, with commas between them");
+const hint = () => el("span", { class: "hint" }, " with commas between");
 
 const split = (value) =>
   value

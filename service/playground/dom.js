@@ -22,6 +22,14 @@ function filled(node, attributes, children) {
   return node;
 }
 
+/** Show other children; the focus stays at its place among the buttons, for those who go by the keyboard. */
+export function refill(list, children) {
+  const place = [...list.querySelectorAll("button")].indexOf(document.activeElement);
+  list.replaceChildren(...children);
+  const buttons = list.querySelectorAll("button");
+  if (place >= 0) buttons[Math.min(place, buttons.length - 1)]?.focus({ preventScroll: true });
+}
+
 /** A value and those who want to know when it changes. */
 export class Watched {
   #watchers = new Set();

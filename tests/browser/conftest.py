@@ -38,13 +38,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def browser() -> Iterator[Browser]:
     """Chromium, without a window."""
     with sync_playwright() as playwright:
-        program = find_chromium(playwright)
+        program = find_chromium(playwright.chromium)
         if program is None:
             if os.environ.get(SWITCH) == "1":
                 pytest.fail("there is no Chromium: install one, or run `playwright install chromium`")
             pytest.skip("there is no Chromium")
         expect.set_options(timeout=DEADLINE_MILLISECONDS)
-        started = launch(playwright, program)
+        started = launch(playwright.chromium, program)
         yield started
         started.close()
 

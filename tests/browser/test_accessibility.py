@@ -69,18 +69,13 @@ def test_view_is_accessible_and_fits(browser: Browser, url: str, view: str, them
         assert visit.fits()
 
 
-def test_key_dialog_is_accessible(browser: Browser, url: str) -> None:
-    """And the theme is as one chooses it, whatever the system's is."""
+def test_theme_is_as_one_chooses_it(browser: Browser, url: str) -> None:
+    """Whatever the system's is."""
     with visiting(browser, url) as visit:
         visit.open()
-        visit.next_ids()
         visit.page.get_by_role("button", name="Theme").click()
         visit.page.get_by_role("button", name="Theme: light").click()
         expect(visit.page.locator("html")).to_have_attribute("data-theme", "dark")
-        visit.page.get_by_role("button", name="API key").click()
-        expect(visit.page.get_by_role("dialog")).to_be_visible()
-
-        assert serious_findings(visit.page) == []
 
 
 @contextmanager
@@ -106,6 +101,6 @@ def draw(page: Page, name: str) -> None:
     """Draw what is on the screen, where the pictures of the documentation are wanted."""
     if os.environ.get("PLAYGROUND_PICTURES") == "1":
         PICTURES.mkdir(parents=True, exist_ok=True)
-        page.evaluate("document.activeElement?.blur()")
+        page.evaluate("document.activeElement?.blur(); scrollTo(0, 0)")
         page.mouse.move(0, 0)
         page.screenshot(path=PICTURES / f"{name}.jpg", type="jpeg", quality=62)

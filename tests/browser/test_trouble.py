@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from service.guard.api_keys import Role, key_line, make_key
+from tests.browser.test_accessibility import serious_findings
 from tests.browser.visit import Visit, visiting
 from tests.support.ports import free_port
 from tests.support.service import ServeProcess, make_settings, serving
@@ -50,6 +51,7 @@ def test_key_is_asked_for_and_kept_for_the_tab(browser: Browser, guarded: str, k
     with visiting(browser, guarded) as visit:
         visit.open()
         expect(visit.page.get_by_role("dialog")).to_contain_text("The service asks for an API key.")
+        assert serious_findings(visit.page) == []
         enter(visit, "llmemb_wrong")
         expect(visit.page.get_by_role("dialog")).to_contain_text("The service does not know this API key.")
         enter(visit, admin)
@@ -57,6 +59,7 @@ def test_key_is_asked_for_and_kept_for_the_tab(browser: Browser, guarded: str, k
         visit.page.locator("#next .item").first.click()
         expect(visit.page.locator("#next .reasons").first).to_be_visible()
         expect(visit.page.locator("#calls pre")).to_contain_text("$LLMEMB_API_KEY")
+        expect(visit.page.get_by_role("button", name="API key")).to_be_visible()
         visit.page.reload()
         visit.next_ids()
         assert admin not in visit.page.content()

@@ -3,6 +3,8 @@
 const LABEL = "600 13px system-ui, sans-serif";
 const MOST_LABELS = 14;
 const MOST_CHARACTERS = 28;
+/** Pixels at the right, where the buttons are. */
+const BUTTONS = 52;
 
 /**
  * @param context of a canvas of the window's size.
@@ -106,7 +108,7 @@ class Labels {
     context.textAlign = "left";
     context.textBaseline = "middle";
     const width = context.measureText(name).width;
-    const right = x + 18 + width < window.width;
+    const right = x + 18 + width < window.width - BUTTONS;
     const left = right ? x + 18 : Math.max(4, x - 18 - width);
     const box = { left, right: left + width, top: y - 9, bottom: y + 9 };
     const hidden = x < 0 || y < 0 || x > window.width || y > window.height;

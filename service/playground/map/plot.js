@@ -143,7 +143,7 @@ export class Plot {
     this.#asked = 0;
     if (!this.#drawn) return;
     const dense = Math.sqrt(this.#drawn.ids.length / 1500);
-    const size = Math.min(Math.max((7 * Math.sqrt(this.#window.zoomed)) / Math.max(1, dense), 2), 10);
+    const size = Math.min(Math.max((7 * Math.sqrt(this.#window.zoomed)) / Math.max(1, dense), 1), 10);
     this.points.draw({
       ...this.#window.transform,
       size: size * devicePixelRatio,

@@ -55,7 +55,7 @@ export class Points {
 
 /** A disc as the pixels that it covers: their offsets, and how far they are covered. */
 function stampOf(size, opacity) {
-  const side = 2 * Math.ceil(size / 2) - 1;
+  const side = 2 * Math.ceil((size - 1) / 2) + 1;
   const middle = (side - 1) / 2;
   const [columns, rows, cover] = [[], [], []];
   for (let row = 0; row < side; row += 1) {

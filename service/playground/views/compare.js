@@ -1,6 +1,6 @@
 /** The same session, answered by each part of the score, or by each loaded bundle, side by side. */
 
-import { el } from "../dom.js";
+import { el, refill } from "../dom.js";
 import { bundles, recommendBatch } from "../calls.js";
 import { Problem, send } from "../http.js";
 import { itemButton, scoreSide } from "../item_list.js";
@@ -91,8 +91,9 @@ export function mount(root) {
   function draw(asked, results) {
     const times = new Map();
     for (const { items } of results) for (const { id } of items) times.set(id, (times.get(id) ?? 0) + 1);
-    columns.replaceChildren(
-      ...asked.map(({ title, meaning }, place) => column(title, meaning, results[place], times)),
+    refill(
+      columns,
+      asked.map(({ title, meaning }, place) => column(title, meaning, results[place], times)),
     );
   }
 

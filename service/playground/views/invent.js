@@ -24,7 +24,8 @@ export function mount(root) {
   const fields = attributeFields();
   const told = el("p", { class: "empty", id: "told", role: "status" });
   const result = el("div", { class: "steps" });
-  const look = step("Look at it", "main", lookAt);
+  // Of the form of the fields, so that Enter in one of them is a click on it.
+  const look = step("Look at it", "main", lookAt, { type: "submit", form: "attributes" });
   const putting = step("Put it in the catalogue", "plain", putIt);
   const removing = step("Remove it", "plain", removeIt);
   removing.disabled = true;
@@ -54,8 +55,8 @@ export function mount(root) {
   const unwatch = about.watch((info) => info && fields.show(info));
   catalogueMap(signal).then((drawn) => plot.show(drawn), ignoreProblem);
 
-  function step(text, kind, work) {
-    const button = el("button", { type: "button", class: kind }, text);
+  function step(text, kind, work, options = { type: "button" }) {
+    const button = el("button", { ...options, class: kind }, text);
     button.addEventListener("click", async () => {
       if (button.getAttribute("aria-disabled") === "true") return;
       button.setAttribute("aria-disabled", "true");
@@ -156,6 +157,7 @@ export function mount(root) {
   }
 
   function changed(now) {
+    if (!now) putting.focus({ preventScroll: true });
     removing.disabled = !now;
     putting.textContent = now ? "Put it again" : "Put it in the catalogue";
     forgetMap();

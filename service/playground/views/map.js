@@ -1,6 +1,6 @@
 /** The catalogue as a map, with the session's path and what comes next lit up. */
 
-import { el } from "../dom.js";
+import { el, refill } from "../dom.js";
 import { catalogueMap } from "../catalogue_map.js";
 import { Problem, bundleId } from "../http.js";
 import { itemById, nameById } from "../item_names.js";
@@ -29,7 +29,7 @@ export function mount(root) {
     el(
       "p",
       { class: "lead" },
-      "Items whose embeddings are alike lie near one another. Click a point to add it to the session: ",
+      "Near items are often alike: of many directions the map has two. Click a point to add it to the session: ",
       "the numbered path is what was clicked, the rings are what comes next.",
     ),
     el("div", { class: "controls" }, el("label", {}, "Colour by ", by)),
@@ -70,10 +70,14 @@ export function mount(root) {
   function light() {
     if (drawn) plot.light(litBy(drawn));
     none.hidden = clicks.value.length > 0;
-    path.replaceChildren(...clicks.value.map((item, place) => el("li", {}, rowOf(item, place))));
+    refill(
+      path,
+      clicks.value.map((item, place) => el("li", {}, rowOf(item, place))),
+    );
     const { items, fallback } = next.value;
-    list.replaceChildren(
-      ...items.map((item, place) => el("li", {}, rowOf(item, place, scoreSide(item, fallback)))),
+    refill(
+      list,
+      items.map((item, place) => el("li", {}, rowOf(item, place, scoreSide(item, fallback)))),
     );
   }
 

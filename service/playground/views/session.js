@@ -1,12 +1,15 @@
 /** Search the catalogue, click items into a session, and see what comes next. */
 
-import { debounced, el, say } from "../dom.js";
+import { debounced, el, refill, say } from "../dom.js";
 import { recommend, search } from "../calls.js";
 import { Problem, send } from "../http.js";
 import { itemButton, reasonsOf, scoreSide } from "../item_list.js";
 import { clear, click, clicks, nameOf, next, unclick } from "../session.js";
+import { ofManyKinds } from "../shelf.js";
 
 const PAGE = 12;
+/** How many popular items the first ones are chosen from. */
+const KNOWN = 40;
 const TYPING_MILLISECONDS = 200;
 
 export function mount(root) {
@@ -23,8 +26,10 @@ export function mount(root) {
     el(
       "p",
       { class: "lead" },
-      "Each click changes what is recommended. Each item says which clicks drew it, ",
-      "and how much of its score they make.",
+      "A recommender that reads: it goes by what items say about themselves, and by what people did next. ",
+      "Click what you like, then ",
+      el("a", { href: "#/invent" }, "invent an item"),
+      " that nobody knows yet.",
     ),
     el(
       "div",
@@ -42,9 +47,8 @@ export function mount(root) {
   unwatch.push(
     clicks.watch((all) => {
       clearing.hidden = !all.length;
-      chips.replaceChildren(...all.map(chip));
-      if (!all.length)
-        chips.append(el("li", { class: "empty" }, "Nothing clicked yet. Choose an item from the catalogue."));
+      const none = el("li", { class: "empty" }, "Nothing clicked yet. Choose an item from the catalogue.");
+      refill(chips, all.length ? all.map(chip) : [none]);
     }),
   );
   let before = new Set();
@@ -52,11 +56,12 @@ export function mount(root) {
     next.watch(({ items, fallback, waiting, problem }) => {
       list.setAttribute("aria-busy", String(waiting));
       if (waiting) return;
-      heading.textContent = fallback ? "Popular now: nothing is clicked yet" : "What comes next";
+      heading.textContent = fallback ? "Popular now" : "What comes next";
       note.hidden = items.length > 0;
       note.textContent = problem ? problem.message : "Nothing is left to recommend.";
-      list.replaceChildren(
-        ...items.map((item, place) => el("li", {}, nextItem(item, place, fallback, before))),
+      refill(
+        list,
+        items.map((item, place) => el("li", {}, nextItem(item, place, fallback, before))),
       );
       before = new Set(items.map((item) => item.id));
     }),
@@ -93,7 +98,7 @@ function nextItem(item, place, fallback, before) {
   });
 }
 
-/** The search and what it finds; without words the most popular items. */
+/** The search and what it finds; without words popular items of many kinds. */
 function catalogue(signal) {
   const list = el("ul", { class: "items", id: "found", "aria-label": "Items found" });
   const heading = el("h2", {}, "The catalogue");
@@ -118,16 +123,15 @@ function catalogue(signal) {
     const words = field.value.trim();
     const unseen = !words;
     try {
-      const call = words ? search(words, PAGE, from ?? undefined) : recommend([], { k: PAGE });
+      const call = words ? search(words, PAGE, from ?? undefined) : recommend([], { k: KNOWN });
       const answer = await send(call, { signal: asking.signal, unseen });
       cursor = answer.next_cursor ?? null;
       more.hidden = !cursor;
-      const entries = answer.items.map((item) =>
-        el("li", {}, itemButton(item, { onclick: () => click(item) })),
-      );
+      const items = words ? answer.items : ofManyKinds(answer.items, PAGE);
+      const entries = items.map((item) => el("li", {}, itemButton(item, { onclick: () => click(item) })));
       if (from) list.append(...entries);
       else list.replaceChildren(...entries);
-      heading.textContent = words ? "Found in the catalogue" : "The catalogue: the most popular";
+      heading.textContent = words ? "Found in the catalogue" : "The catalogue";
       note.hidden = list.children.length > 0;
       note.textContent = "No item has all of these words.";
       if (words) say(`${list.children.length} items found`);

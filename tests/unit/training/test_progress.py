@@ -135,3 +135,18 @@ def test_bar_has_figures_with_their_curve_and_goes_away() -> None:
 def test_curve_goes_from_the_least_to_the_greatest(values: list[float], drawn: str) -> None:
     """A single value, or equal ones, have none."""
     assert curve(values) == drawn
+
+
+def test_bar_keeps_to_its_line_in_a_narrow_terminal() -> None:
+    """Its figures have a line of their own."""
+    view, file = drawing(width=80)
+    with view, view.bar("vanilla_bce", " epochs", 40) as bar:
+        for epoch in range(30):
+            bar.update()
+            bar.set_figures(loss=3 - epoch / 20, ndcg=epoch / 100)
+
+        view._live.refresh()
+    frame = file.getvalue().rpartition("vanilla_bce")[2].splitlines()
+    assert "30/40" in frame[0]
+    assert frame[0].rstrip().endswith("left")
+    assert frame[1].startswith("  loss 1.55 █")
