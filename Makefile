@@ -14,6 +14,10 @@ DOMAIN ?= product
 RUN ?= runs/demo
 # Where `eval` finds amazon_scientific_2018 and amazon_beauty_2014, each a generic source of docs/data.md.
 EVAL_DATA ?= ../shared/data
+EVAL_DATA_scientific = $(EVAL_DATA)/amazon_scientific_2018
+EVAL_DATA_beauty = $(EVAL_DATA)/amazon_beauty_2014
+# Of `eval-seeds`: scientific or beauty.
+CATALOGUE ?= scientific
 SEEDS ?= 42 43 44
 # Of `fuzz`; the seed is another each time, and is printed.
 EXAMPLES ?= 1000
@@ -92,16 +96,16 @@ ablate: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## the demo with SCFT and
 	$(BIN)/llmemb ablate training/configs/demo.toml
 
 eval: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Scientific, all steps into runs/scientific: tables, predictions, report
-	$(BIN)/llmemb train training/configs/scientific.toml --set prepare.path=$(EVAL_DATA)/amazon_scientific_2018
+	$(BIN)/llmemb train training/configs/scientific.toml --set prepare.path=$(EVAL_DATA_scientific)
 	@cat runs/scientific/evaluate/table.md
 
 eval-beauty: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Beauty, the same into runs/beauty
-	$(BIN)/llmemb train training/configs/beauty.toml --set prepare.path=$(EVAL_DATA)/amazon_beauty_2014
+	$(BIN)/llmemb train training/configs/beauty.toml --set prepare.path=$(EVAL_DATA_beauty)
 	@cat runs/beauty/evaluate/table.md
 
-eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Scientific over SEEDS, mean and deviation into runs/scientific-ablation
-	$(BIN)/llmemb ablate training/configs/scientific.toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
-	  --set prepare.path=$(EVAL_DATA)/amazon_scientific_2018
+eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## CATALOGUE over SEEDS, mean and deviation into runs/CATALOGUE-ablation
+	$(BIN)/llmemb ablate training/configs/$(CATALOGUE).toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
+	  --set prepare.path=$(EVAL_DATA_$(CATALOGUE))
 
 bench: demo-bundle bench-embedding  ## embedding, RAT epochs, `/recommend`, index and cold start beside peers, sizes, backups; prints every aim
 	$(BIN)/python -m benchmarks.rat_epoch --data $(DATA)

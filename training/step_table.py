@@ -147,7 +147,9 @@ STEPS: dict[str, Step] = {
     "embed": Step(("encoder", "embed"), ("prepare", "scft"), _embed),
     "vanilla": Step(_VANILLA_SECTIONS, ("prepare",), _vanilla),
     "rat": Step(
-        ("rat", "select.gamma", "select.new_item_scale", "select.new_item_cost"), ("prepare", "embed", "vanilla"), _rat
+        ("rat", "select.gamma", "select.gamma_cost", "select.new_item_scale", "select.new_item_cost"),
+        ("prepare", "embed", "vanilla"),
+        _rat,
     ),
     "baselines": Step((*_VANILLA_SECTIONS, "evaluate.baselines"), ("prepare", "embed"), _baselines),
     "evaluate": Step(("rat", "evaluate"), ("prepare", "embed", "vanilla", "rat", "baselines"), _evaluate),

@@ -99,8 +99,9 @@ def _scorers(
     name, collaborative = collaborative_scorer(dataset.train, dataset.num_warm, config.ease_regularisation)
     scorers[name] = warm_only(collaborative, dataset.num_items)
     assert rat_config.components != "auto"
-    # `rat.reduction` may keep more than whitening can.
-    components = min(rat_config.components, dataset.num_warm - 1, raw.shape[1])
+    # No narrower than what ours goes by; `rat.reduction` may keep more than whitening can.
+    wanted = max(rat_config.components, rat_config.semantic_term.components)
+    components = min(wanted, dataset.num_warm - 1, raw.shape[1])
     reduction = fit_reduction(raw[: dataset.num_warm], components, "whiten")
     scorers["semantic_knn"] = semantic_knn_scorer(reduction.apply(raw), config.knn_history, config.knn_decay)
     scorers["popular"] = popular_scorer(dataset.train_counts)
