@@ -29,7 +29,7 @@ CYCLES ?= 50
 # Of `load` and those like it: the service to load, on this machine, else RUN's bundle is served meanwhile; and how long.
 URL ?=
 LOAD_SECONDS ?=
-# What `load-overload` asks for too often: recommend or embed_items.
+# What `load-overload` and `load-compose-overload` ask for too often: recommend or embed_items.
 WORK ?= recommend
 # Of `test-browser`: 1 draws the pictures of the documentation anew.
 PICTURES ?=
@@ -47,6 +47,9 @@ TRAIN = $(BIN)/llmemb train training/configs/demo.toml --run $(RUN) --set encode
 
 LOAD = $(BIN)/python -m tests.load $(1) --bundle $(RUN)/bundle --out $(RUN)/load/$(1) $(if $(URL),--url $(URL)) $(if $(LOAD_SECONDS),--seconds $(LOAD_SECONDS))
 
+# By the image of the load, whose report becomes a file of whoever runs it.
+COMPOSE_LOAD = mkdir -p runs/load && docker compose --profile load run --rm --user "$$(id -u):$$(id -g)" --volume "$(CURDIR)/runs/load:/reports" load $(1) --out /reports/$(1)
+
 # What `check` and `test` both begin with.
 define LINT
 $(BIN)/ruff format --check .
@@ -56,10 +59,10 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-embedding bench-quality fuzz soak load load-open load-overload load-compose test-docker test-docs test-browser lock docs site
+.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-embedding bench-quality fuzz soak load load-open load-overload load-compose load-compose-overload test-docker test-docs test-browser lock docs site
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
 
 install: $(INSTALLED)  ## make the virtual environment
 
@@ -143,9 +146,11 @@ load-open: demo-bundle  ## requests by the clock, answered or not: what waits is
 load-overload: demo-bundle  ## 10 times what the service can hold: the excess gets 429, the rest is as quick as ever
 	$(call LOAD,overload) --work $(WORK)
 
-load-compose:  ## ten minutes of people against compose, report into runs/load
-	mkdir -p runs/load
-	docker compose --profile load run --rm --user "$$(id -u):$$(id -g)" load mixed --seconds $(or $(LOAD_SECONDS),600)
+load-compose:  ## ten minutes of people against compose, through its gateway, report into runs/load
+	$(call COMPOSE_LOAD,mixed) --seconds $(or $(LOAD_SECONDS),600)
+
+load-compose-overload:  ## 10 times what compose can hold, through its gateway: the excess gets 429, the rest stays quick
+	$(call COMPOSE_LOAD,overload) --work $(WORK) $(if $(LOAD_SECONDS),--seconds $(LOAD_SECONDS))
 
 test-docker: $(INSTALLED) demo-bundle  ## images, gateway, replicas and faults on a Docker engine; COMPOSE_OVERLAY names a second compose file
 	PATH="$(abspath $(BIN)):$$PATH" DOCKER_TESTS=1 $(BIN)/pytest -q tests/docker

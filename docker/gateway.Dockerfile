@@ -8,7 +8,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10002 gateway \
     && useradd --uid 10002 --gid 10002 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin gateway
-COPY docker/gateway/haproxy.cfg /etc/haproxy/haproxy.cfg
+COPY docker/gateway /etc/haproxy
 RUN haproxy -c -f /etc/haproxy/haproxy.cfg
 USER 10002:10002
 EXPOSE 8080 8081 8405

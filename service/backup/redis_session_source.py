@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -11,6 +12,7 @@ from service.backup.records import KeptSession
 from service.backup.redis_scan import session_keys
 from service.backup.state_files import StateFiles
 from service.storage.redis_connections import fail
+from service.storage.redis_reading import read_at_once
 from service.storage.redis_sessions import key_of_session
 
 
@@ -39,11 +41,9 @@ async def copy_sessions(redis: Redis, prefix: str, ttl_seconds: int, files: Stat
 
 
 async def _read(redis: Redis, prefix: str, ttl_seconds: int, keys: Sequence[bytes]) -> list[KeptSession]:
-    async with redis.pipeline(transaction=True) as pipeline:
-        for key in keys:
-            pipeline.lrange(key, 0, -1)
-            pipeline.pttl(key)
-        answers = await pipeline.execute()
+    commands = [command for key in keys for command in (("LRANGE", key, 0, -1), ("PTTL", key))]
+    answers = await read_at_once(redis, keys, commands)
+    histories, times = cast("list[list[bytes]]", answers[::2]), cast("list[int]", answers[1::2])
     now, beginning = time.time(), len(key_of_session(prefix, ""))
     return [
         KeptSession(
@@ -51,6 +51,6 @@ async def _read(redis: Redis, prefix: str, ttl_seconds: int, keys: Sequence[byte
             history=tuple(item_id.decode() for item_id in history),
             expires=now + (milliseconds / 1000 if milliseconds >= 0 else ttl_seconds),
         )
-        for key, history, milliseconds in zip(keys, answers[::2], answers[1::2], strict=True)
+        for key, history, milliseconds in zip(keys, histories, times, strict=True)
         if history  # else it was forgotten just now
     ]

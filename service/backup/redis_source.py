@@ -1,6 +1,6 @@
 """Copies the catalogue from Redis as it is at one place of its log, while replicas write it.
 
-Items are read in batches, each in one transaction with the place where the log ends at that moment. Before a batch is
+Items are read in batches, each of one moment, with the place where the log ends then. Before a batch is
 taken, the log's changes up to that place are made to the items that were taken before. So the copy is exact at that
 place, for all items but those not yet read; the catalogue is complete when there are none.
 """
@@ -23,6 +23,7 @@ from service.errors import StorageError
 from service.storage import sqlite_catalogue
 from service.storage.redis_catalogue import HEAD_FIELDS, Position, RedisKeys, parse_head, read_entries
 from service.storage.redis_connections import fail
+from service.storage.redis_reading import Command, read_at_once
 
 _ITEMS_AT_ONCE = 128
 """Few, so that Redis is busy with one batch for about a millisecond."""
@@ -115,14 +116,15 @@ class _Copy:
         keys = self._keys
         hashes = [keys.attributes, keys.categories, keys.available, keys.removed]
         hashes += [f"{keys.vectors}{bundle}" for bundle in self._bundles]
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.hmget(keys.meta, list(HEAD_FIELDS))
-            pipeline.zcard(keys.order)
-            pipeline.zrange(keys.bundles, 0, -1)
-            for name in hashes if ids else ():
-                pipeline.hmget(name, list(ids))
-            head, num_items, bundles, *columns = await pipeline.execute()
-        return parse_head(head), num_items, bundles, columns
+        commands: list[Command] = [
+            ("HMGET", keys.meta, *HEAD_FIELDS),
+            ("ZCARD", keys.order),
+            ("ZRANGE", keys.bundles, 0, -1),
+        ]
+        commands += [("HMGET", name, *ids) for name in hashes if ids]
+        answers = await read_at_once(self._redis, [keys.meta, keys.order, keys.bundles, *hashes], commands)
+        head, num_items, bundles = cast("tuple[list[bytes | None], int, list[bytes]]", tuple(answers[:3]))
+        return parse_head(head), num_items, bundles, cast("list[list[bytes | None]]", answers[3:])
 
     async def _replay(self, until: Position) -> None:
         """Make the log's changes to the items that were taken, up to a place."""

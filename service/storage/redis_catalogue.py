@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from service.catalogue.changes import Array, Change, EmbeddedBy, ItemState, PatchItem, PutItem, RemoveItem
 from service.errors import StorageError
+from service.storage.redis_reading import read_at_once
 from service.storage.redis_scripts import FORMAT
 from service.storage.redis_writer import Argument
 
@@ -152,10 +153,8 @@ async def _first_changes(redis: Redis, keys: RedisKeys, after: float, until: int
 
 async def _read_some(redis: Redis, keys: RedisKeys, bundle_id: str, ids: Sequence[bytes]) -> list[ItemState]:
     hashes = (keys.attributes, keys.categories, keys.available, keys.removed, f"{keys.vectors}{bundle_id}")
-    async with redis.pipeline(transaction=True) as pipeline:
-        for name in hashes:
-            pipeline.hmget(name, list(ids))
-        columns = await pipeline.execute()
+    answers = await read_at_once(redis, hashes, [("HMGET", name, *ids) for name in hashes])
+    columns = cast("list[list[bytes | None]]", answers)
     return [
         ItemState(
             id=item_id.decode(),

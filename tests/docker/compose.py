@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +18,15 @@ OVERLAY = "COMPOSE_OVERLAY"
 """Names a second compose file, for what is special to one machine, such as a builder's network."""
 START_SECONDS = 600
 """How long containers may take to be well: three replicas import torch at once, perhaps on two cores."""
+
+
+def seconds_until(condition: Callable[[], bool], what: str) -> float:
+    """Wait as long as a start may take; returns the seconds it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < START_SECONDS, f"waited {START_SECONDS} s in vain: {what}"
+        time.sleep(0.2)
+    return time.monotonic() - began
 
 
 class Compose:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.compose import BUNDLE, Compose
+from tests.docker.compose import BUNDLE, Compose, seconds_until
 
 SWITCH = "DOCKER_TESTS"
 REPLICAS = 3
@@ -32,3 +32,16 @@ def compose() -> Iterator[Compose]:
     with Compose(f"llmemb-test-{uuid.uuid4().hex[:8]}", BUNDLE) as deployment:
         deployment.up(REPLICAS)
         yield deployment
+
+
+@pytest.fixture
+def whole(compose: Compose) -> Iterator[Compose]:
+    """The deployment with all its replicas well, before and after."""
+
+    def well() -> bool:
+        replicas = compose.containers("service")
+        return len(replicas) == REPLICAS and all(map(compose.is_healthy, replicas))
+
+    seconds_until(well, "all replicas are well")
+    yield compose
+    seconds_until(well, "all replicas are well again")

@@ -94,7 +94,7 @@ def test_changed_limits_are_taken_without_a_break(compose: Compose) -> None:
     container = compose.containers("gateway")[0]
     with Load(compose.url, {"recommend": lambda client, number: client.recommend(history=["50"], k=3)}) as load:
         load.wait_for("recommend", good=True, since=0, number=20)
-        compose.run("kill", "--signal", "USR2", "gateway")
+        compose.run("exec", "--no-TTY", "gateway", "/etc/haproxy/reload.sh")
         load.wait_for("recommend", good=True, since=time.monotonic() + 1, number=50)
     assert load.failed("recommend") == []
     assert compose.is_healthy(container)

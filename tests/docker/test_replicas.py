@@ -1,12 +1,12 @@
 """Three replicas behind the gateway: they agree, and they can be replaced or killed while people ask."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from llmemb.client import Client
-from tests.docker.compose import START_SECONDS, Compose
+from tests.docker.compose import START_SECONDS, Compose, seconds_until
 from tests.docker.conftest import REPLICAS
 from tests.docker.traffic import Traffic
 from tests.support.load import Load, tell
@@ -16,28 +16,6 @@ STAR_TREK = ["222", "227", "228", "229", "230", "380"]
 FILM = {"title": "Star Trek: Nemesis", "release_year": 2002, "genres": ["Action", "Adventure", "Sci-Fi"]}
 RECOVERY_SECONDS = 300
 """The budget of every recovery here, where an engine starts what has died; what was measured is printed."""
-
-
-def seconds_until(condition: Callable[[], bool], what: str) -> float:
-    """Wait as long as a start may take; returns the seconds it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < START_SECONDS, f"waited {START_SECONDS} s in vain: {what}"
-        time.sleep(0.2)
-    return time.monotonic() - began
-
-
-@pytest.fixture
-def whole(compose: Compose) -> Iterator[Compose]:
-    """The deployment with all its replicas well, before and after."""
-
-    def well() -> bool:
-        replicas = compose.containers("service")
-        return len(replicas) == REPLICAS and all(map(compose.is_healthy, replicas))
-
-    seconds_until(well, "all replicas are well")
-    yield compose
-    seconds_until(well, "all replicas are well again")
 
 
 def test_item_put_through_one_replica_is_recommended_by_all(whole: Compose) -> None:

@@ -2,8 +2,9 @@
 
 import uuid
 
-from llmemb.client import Client
+from llmemb.client import Client, NotFoundError
 from tests.support.load import Work
+from tests.support.waiting import wait_until
 
 
 class Traffic:
@@ -32,10 +33,18 @@ class Traffic:
         self._sessions.append(session)
 
     def assert_kept(self, client: Client) -> None:
-        """Everything that was acknowledged is there."""
+        """Everything that was acknowledged is there; a replica that was cut off may come to know of an item later."""
         assert self._items
         assert self._sessions
         for item in self._items:
-            client.get_item(item)
+            wait_until(lambda item=item: _is_there(client, item), f"the acknowledged item {item} is there")  # type: ignore[misc]
         for session in self._sessions:
             assert client.get_session(session).history == ["50"]
+
+
+def _is_there(client: Client, item: str) -> bool:
+    try:
+        client.get_item(item)
+    except NotFoundError:
+        return False
+    return True

@@ -296,6 +296,17 @@ def test_full_redis_keeps_what_it_had(tmp_path: Path) -> None:
         assert summary(setup)[0] == {"old"}
 
 
+def test_full_redis_is_backed_up(tmp_path: Path) -> None:
+    """Where it takes no more writes a backup is what one wants first."""
+    with RedisServer() as server, server.client() as client:
+        setup, restored = setup_of(tmp_path / "state", server), setup_of(tmp_path / "restored")
+        asyncio.run(fill(setup, "old"))
+        client.config_set("maxmemory", 1)
+        path = asyncio.run(write_backup(setup, tmp_path / "backup.zip", Progress())).path
+        asyncio.run(restore_backup(restored, path, replace=False, progress=Progress()))
+        assert summary(restored)[0] == {"old"}
+
+
 def asked(client: Any) -> dict[str, Any]:
     """What the service answers to those who know the added items."""
     return {

@@ -44,6 +44,7 @@ NOTES = (
     "p99 from sending leaves out by how much the load was late itself.",
     "dropped: as many were in flight as may be; missed: the load had not the core to send them in time.",
     "Of what was answered well. The load takes cores of the same machine.",
+    "An overload's latencies are those of the same few requests in each phase; the flood has a process of its own.",
 )
 
 

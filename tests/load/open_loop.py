@@ -20,6 +20,7 @@ READ_EACH = 20
 MOST_LATE_SECONDS = 0.25
 """By which an arrival may be sent too late; without an end to it a run would have none."""
 _REFUSED = 429
+_REFUSED_SECONDS = 0.1
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ async def arrive(
         arrivals: takes what became of them.
     """
     begun = time.perf_counter()
-    under_way: set[asyncio.Task[None]] = set()
+    under_way: set[asyncio.Task[Outcome]] = set()
     async with asyncio.TaskGroup() as tasks:
         for number in range(max(1, round(per_second * seconds))):
             meant = begun + number / per_second
@@ -66,13 +67,17 @@ async def arrive(
 
 
 async def saturate(wire: Wire, make: Make, *, connections: int, seconds: float) -> Arrivals:
-    """Ask over so many connections, one at a time on each, for so long: as much as the service can hold."""
+    """Ask over so many connections, one at a time on each, for so long: as much as the service can hold.
+
+    A connection that is refused pauses, or refusals would take the cores of what is to be measured.
+    """
     arrivals = Arrivals()
     end = time.perf_counter() + seconds
 
     async def go_on() -> None:
         while (now := time.perf_counter()) < end:
-            await _send(wire, make(), now, arrivals)
+            if await _send(wire, make(), now, arrivals) == "refused":
+                await asyncio.sleep(_REFUSED_SECONDS)
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(connections):
@@ -80,7 +85,7 @@ async def saturate(wire: Wire, make: Make, *, connections: int, seconds: float) 
     return arrivals
 
 
-async def _send(wire: Wire, call: AnyCall, meant: float, arrivals: Arrivals) -> None:
+async def _send(wire: Wire, call: AnyCall, meant: float, arrivals: Arrivals) -> Outcome:
     late_seconds = time.perf_counter() - meant
     arrivals.late_seconds.append(late_seconds)
     answer: RawAnswer | None = None
@@ -104,6 +109,7 @@ async def _send(wire: Wire, call: AnyCall, meant: float, arrivals: Arrivals) -> 
             parts_ms=parts_of(headers.get(b"server-timing", b"").decode("latin-1")),
         )
     )
+    return outcome
 
 
 def _outcome(call: AnyCall, answer: RawAnswer, *, checked: bool) -> tuple[Outcome, str]:

@@ -14,8 +14,9 @@ import pytest
 
 from llmemb.client import Client
 from tests.load.__main__ import main
-from tests.load.clocked import AFTER, FLOOD, IDLE
+from tests.load.clocked import AFTER, IDLE, MEANWHILE
 from tests.load.config import read_config
+from tests.load.flood import FLOOD
 from tests.load.report import REPORT_JSON, REPORT_MARKDOWN, Report
 from tests.support.service import ServeProcess
 
@@ -149,7 +150,7 @@ def test_constant_rate_is_kept(served: Served, tmp_path: Path) -> None:
 
 
 def test_overload_tells_of_each_phase(served: Served, tmp_path: Path) -> None:
-    """Capacity, idle, too much, idle again; who asks by ids meanwhile is in it too."""
+    """Capacity, idle, too much, who asks meanwhile, idle again; and who asks by ids, but for the flood."""
     out = tmp_path / "overload"
     _prepare(out, {})
 
@@ -159,9 +160,10 @@ def test_overload_tells_of_each_phase(served: Served, tmp_path: Path) -> None:
     phases = {phase.name: phase for phase in report.phases}
     capacity = phases["Capacity"].figures
     rate = capacity.routes["POST /embed_items"].ok / capacity.seconds
-    assert list(phases) == ["Capacity", IDLE, FLOOD, AFTER]
-    assert phases[FLOOD].offered_per_second == pytest.approx(2 * rate + 10)
-    for name in (IDLE, FLOOD, AFTER):
+    assert list(phases) == ["Capacity", IDLE, FLOOD, MEANWHILE, AFTER]
+    assert phases[FLOOD].offered_per_second == pytest.approx(2 * rate)
+    assert set(phases[FLOOD].figures.routes) == {"POST /embed_items"}
+    for name in (IDLE, MEANWHILE, AFTER):
         assert set(phases[name].figures.routes) == {"POST /embed_items", "POST /recommend"}
     assert code == (1 if report.breaches else 0)
 

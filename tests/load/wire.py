@@ -5,6 +5,7 @@ hold from the same machine. What is sent and how it is read is the client's own 
 """
 
 import asyncio
+import socket
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -36,13 +37,18 @@ class Wire:
         url: of the service.
         api_key: where it asks for one.
         timeout_seconds: for a connection and an answer.
+
+    Raises:
+        OSError: the host's name is not known.
     """
 
     def __init__(self, url: str, api_key: str | None, timeout_seconds: float) -> None:
         address = urlsplit(url)
         assert address.hostname is not None
         assert address.port is not None
-        self._place = (address.hostname, address.port)
+        # Looked up once: a look-up for each connection would load the name server too.
+        found = socket.getaddrinfo(address.hostname, address.port, type=socket.SOCK_STREAM)
+        self._place = found[0][4][:2]
         self._head = f"Host: {address.netloc}\r\n"
         if api_key is not None:
             self._head += f"Authorization: Bearer {api_key}\r\n"

@@ -47,9 +47,9 @@ class Gateway:
             text = text.replace(f"bind :{name}", f"bind 127.0.0.1:{port}")
         servers = "\n    ".join(f"server replica{number} {address}" for number, address in enumerate(replicas))
         text = re.sub(r"server-template \S+ \S+ \S+", servers, text)
-        text = text.replace("resolvers docker init-addr none", "").replace("grafana:3000", "127.0.0.1:1")
-        # What it logs and whom it lets control it is nothing to a test.
-        text = re.sub(r"^ *(stats socket|log) .*$", "", text, flags=re.M)
+        text = re.sub(r"resolvers docker init-addr \S+", "", text).replace("grafana:3000", "127.0.0.1:1")
+        # What it logs, whom it lets control it and what it remembers is nothing to a test.
+        text = re.sub(r"^ *(stats socket|log|server-state-file|load-server-state-from-file) .*$", "", text, flags=re.M)
         self._config = folder / "haproxy.cfg"
         self._config.write_text(text, encoding="utf-8")
 

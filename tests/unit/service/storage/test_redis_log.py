@@ -245,6 +245,27 @@ def test_full_redis_refuses_and_recovers(server: RedisServer) -> None:
     asyncio.run(run())
 
 
+def test_full_redis_is_read_all_the_same(server: RedisServer) -> None:
+    """A replica that starts, or has lost its place in the log, reads the catalogue's state; so does a backup."""
+
+    async def run() -> None:
+        setup = settings_with(server)
+        async with open_storage(setup, 10) as one:
+            first = await attached(one.items)
+            await one.items.append([put("a"), put("b"), RemoveItem("b")])
+            await one.sessions.append("s", ["a"])
+            with server.client() as redis:
+                redis.config_set("maxmemory", 1)
+                redis.script_flush()
+            async with open_storage(setup, 10) as two:
+                assert (await attached(two.items)).items == first.items
+                session = await two.sessions.read("s")
+                assert session is not None
+                assert session.history == ("a",)
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(("durable", "said"), [(True, ""), (False, "no append-only file")])
 def test_redis_that_may_lose_items_is_named_once(
     tmp_path: Path, durable: bool, said: str, caplog: pytest.LogCaptureFixture
