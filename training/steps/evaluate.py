@@ -99,9 +99,11 @@ def _scorers(
     name, collaborative = collaborative_scorer(dataset.train, dataset.num_warm, config.ease_regularisation)
     scorers[name] = warm_only(collaborative, dataset.num_items)
     assert rat_config.components != "auto"
-    # No narrower than what ours goes by; `rat.reduction` may keep more than whitening can.
-    wanted = max(rat_config.components, rat_config.semantic_term.components)
-    components = min(wanted, dataset.num_warm - 1, raw.shape[1])
+    # No narrower than what ours goes by.
+    term = rat_config.semantic_term
+    widest = rat_config.components if term.gamma == 0 else max(rat_config.components, term.components)
+    # `rat.reduction` may keep more than whitening can.
+    components = min(widest, dataset.num_warm - 1, raw.shape[1])
     reduction = fit_reduction(raw[: dataset.num_warm], components, "whiten")
     scorers["semantic_knn"] = semantic_knn_scorer(reduction.apply(raw), config.knn_history, config.knn_decay)
     scorers["popular"] = popular_scorer(dataset.train_counts)
