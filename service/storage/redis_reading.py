@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
-from service.storage.redis_writer import Argument, Script
+from service.storage.redis_writer import Argument
 
 Command = Sequence[Argument]
 """A command's name, then its arguments."""
 
-_READ = Script("""
+_READ = """
 local answers, at = {}, 1
 while at < #ARGV do
     local size = tonumber(ARGV[at])
@@ -19,7 +18,7 @@ while at < #ARGV do
     at = at + 1 + size
 end
 return answers
-""")
+"""
 """KEYS those of the commands; ARGV for each command the number of its words, then these. Gives their answers."""
 
 
@@ -37,10 +36,6 @@ async def read_at_once(redis: Redis, keys: Sequence[str | bytes], commands: Sequ
         RedisError: Redis fails.
     """
     arguments = [word for command in commands for word in (len(command), *command)]
-    try:
-        answers = await redis.evalsha(_READ.sha, len(keys), *keys, *arguments)
-    except NoScriptError:
-        # Redis was started again or is another one.
-        await redis.script_load(_READ.source)
-        answers = await redis.evalsha(_READ.sha, len(keys), *keys, *arguments)
+    # redis-py runs it by its hash, and tells it to a Redis that does not know it.
+    answers = await redis.register_script(_READ)(keys=keys, args=arguments)
     return cast("list[object]", answers)

@@ -182,6 +182,18 @@ def test_changed_option_runs_its_step_and_those_after_it(
         assert (after[name] == stamp) == (step in kept), name
 
 
+@pytest.mark.parametrize(
+    "changed", [{"gamma": (0.0, 3.0)}, {"gamma_cost": 0.5}, {"new_item_scale": (1.0, 3.0)}, {"new_item_cost": 0.5}]
+)
+def test_what_rat_chooses_by_is_a_part_of_it(run: TrainedRun, changed: dict[str, object]) -> None:
+    """Other candidates, or another price of them, may give another recommender of the same training."""
+    select = run.config.select.model_copy(update=changed)
+    before = pipeline.step_fingerprints(run.config)
+    after = pipeline.step_fingerprints(run.config.model_copy(update={"select": select}))
+
+    assert [name for name in STEPS if before[name] != after[name]] == ["rat", "evaluate", "report", "bundle"]
+
+
 def test_changed_source_runs_everything_again(run: TrainedRun, tmp_path: Path) -> None:
     """Steps depend on what the files hold, not on when they were written."""
     source = Path(run.config.prepare.path)
