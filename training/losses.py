@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.config_sections import AlignmentConfig, RatConfig
+from training.full_softmax import softmax_loss
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Outputs `(M, d)`, table `(W, d)`, item rows of the targets `(M,)` -> the mean loss."""
@@ -30,19 +31,6 @@ def build_loss(config: RatConfig) -> Loss:
         return gbce_loss(outputs, table, targets, negatives, config.gbce_t)
 
     return sampled
-
-
-def softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over all items.
-
-    Args:
-        outputs: `(M, d)`.
-        table: `(W, d)`.
-        targets: item rows `(M,)`.
-
-    Source: Klenitskiy and Vasilev 2023, arXiv 2309.07602.
-    """
-    return functional.cross_entropy(outputs @ table.T, targets)
 
 
 def sampled_softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
