@@ -60,7 +60,7 @@ class ApproximateSearch(ABC):
             for reach, group in _by_reach(waiting.items()).items():
                 scores, rows = self._nearest(queries[group], reach)
                 for i, found, found_scores in zip(group, rows, scores, strict=True):
-                    kept = (found >= 0) & filters[i].passes(found)
+                    kept = filters[i].passes(found)
                     if np.count_nonzero(kept) >= ks[i]:
                         hits[i] = self._rank(queries[i], found[kept], found_scores[kept], ks[i])
                         del waiting[i]

@@ -1,5 +1,6 @@
 """IVF: items in cells around centroids."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ class IvfSearch(ApproximateSearch):
         return min(self._parameters.cells, int(np.ceil(probes)))
 
     def _nearest(self, queries: Array, reach: int) -> tuple[Array, Rows]:
-        scores, rows = self._index.search(queries, reach, params=faiss.SearchParametersIVF(nprobe=self._probes(reach)))
+        scores, rows = self._index.search(queries, reach, params=_looking_into(self._probes(reach)))
         return scores, rows
 
     def _exact(self, query: Array, rows: Rows, k: int) -> Hits:
@@ -46,6 +47,11 @@ class IvfSearch(ApproximateSearch):
 
     def _rows_for(self, reach: int) -> int:
         return int(self._probes(reach) * self._index.ntotal / self._parameters.cells)
+
+
+@lru_cache(maxsize=64)
+def _looking_into(cells: int) -> Any:
+    return faiss.SearchParametersIVF(nprobe=cells)
 
 
 def build_ivf(vectors: Array, parameters: IvfParameters) -> Any:

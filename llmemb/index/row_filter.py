@@ -33,6 +33,8 @@ class RowFilter:
         return rows[~np.isin(rows, self.excluded)] if len(self.excluded) else rows
 
     def passes(self, rows: Rows) -> NDArray[np.bool_]:
-        """Return which of some rows pass."""
-        passing = np.ones(len(rows), dtype=np.bool_) if self.mask is None else self.mask[rows]
+        """Return which of some rows pass; -1 is no row."""
+        passing: NDArray[np.bool_] = rows >= 0
+        if self.mask is not None:
+            passing &= self.mask[rows]
         return passing & ~np.isin(rows, self.excluded) if len(self.excluded) else passing
