@@ -20,12 +20,14 @@ class _FullSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
         rows = max(LEAST_ROWS, CHUNK_SCORES // len(table))
+        # One piece of memory for all chunks of all batches: pieces of many sizes leave holes that nothing fits into.
+        held = outputs.new_empty(rows, len(table))
         of_outputs, of_table = torch.empty_like(outputs), torch.zeros_like(table)
         total = outputs.new_zeros(())
         for start in range(0, len(outputs), rows):
             chunk = outputs[start : start + rows]
             own = targets[start : start + rows, None]
-            scores = chunk @ table.T
+            scores = torch.mm(chunk, table.T, out=held[: len(chunk)])
             highest = scores.amax(dim=1, keepdim=True)
             own_score = scores.gather(1, own)
             odds = scores.sub_(highest).exp_()
@@ -41,7 +43,7 @@ class _FullSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         of_outputs, of_table = ctx.saved_tensors
-        return of_outputs * gradients[0], of_table * gradients[0], None
+        return of_outputs.mul_(gradients[0]), of_table.mul_(gradients[0]), None
 
 
 def softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
