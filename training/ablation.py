@@ -51,6 +51,7 @@ def variants_of(config: Config) -> dict[str, tuple[str, ...]]:
         "no whitening": ('rat.reduction="pca"',),
         "no residual": ('rat.residual.mode="none"',),
         "no semantic term": ("rat.semantic_term.gamma=0",),
+        "no logit adjustment": ("rat.logit_adjustment=0",),
         "adapter of one layer": ("rat.adapter_layers=1",),
         "pooling of the last token": ('encoder.pooling="last"',),
     }

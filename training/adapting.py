@@ -18,7 +18,7 @@ from training.config import RatConfig, SemanticTermConfig
 from training.dataset import Dataset
 from training.fitting import Recommender, Regulariser, fit
 from training.item_tables import AdaptedTable
-from training.losses import alignment_loss
+from training.losses import alignment_loss, logit_adjustment
 from training.recommenders import LLMEMB, TrainedRecommender
 from training.seeds import derive_seed
 from training.semantic_profile import SemanticProfile
@@ -72,6 +72,7 @@ def adapt(
         checkpoint,
         logs,
         _aligner(config, table, collaborative),
+        _adjustment(config, table, dataset),
     )
     projection = fold(reduction, table.layers())
     # Cold items have no residual; they are projected as any new item will be.
@@ -103,6 +104,12 @@ def _beside(
     if term is None or profile is None or not config.trained:
         return None
     return SemanticProfile(term, profile[:num_warm], learned=config.gamma == "auto")
+
+
+def _adjustment(config: RatConfig, table: AdaptedTable, dataset: Dataset) -> Tensor | None:
+    if config.logit_adjustment == 0:
+        return None
+    return logit_adjustment(dataset.train_counts[: dataset.num_warm], config.logit_adjustment).to(table.frozen.device)
 
 
 def _aligner(config: RatConfig, table: AdaptedTable, collaborative: Array | None) -> Regulariser | None:

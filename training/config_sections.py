@@ -192,6 +192,10 @@ class RatConfig(Section):
     """Of `sampled_softmax` and `gbce`, drawn uniformly for each batch and shared by its predictions."""
     gbce_t: float = Field(default=0.75, ge=0.0, le=1.0)
     """t of gBCE: 0 is plain binary cross-entropy, 1 undoes all overconfidence."""
+    logit_adjustment: float = Field(default=0.0, ge=0.0)
+    """tau: in the loss, and there alone, an item's score is raised by tau times the logarithm of its share of the
+    training interactions, so that its embedding need not say how popular it is: the tail and new items gain, the
+    best-known lose. With loss `softmax`; of the adapted model, not of the vanilla one."""
     alignment: AlignmentConfig = AlignmentConfig()
     residual: ResidualConfig = ResidualConfig()
     semantic_term: SemanticTermConfig = SemanticTermConfig()
@@ -209,6 +213,12 @@ class RatConfig(Section):
     max_epochs: int = Field(default=200, ge=1)
     patience: int = Field(default=20, ge=1)
     """Epochs without a better validation NDCG@10 before training stops."""
+
+    @model_validator(mode="after")
+    def _softmax_is_adjusted(self) -> "RatConfig":
+        if self.logit_adjustment and self.loss != "softmax":
+            raise ValueError(f"logit_adjustment {self.logit_adjustment:g} needs loss 'softmax', not {self.loss!r}")
+        return self
 
 
 class SelectConfig(Section):

@@ -90,6 +90,7 @@ def fit(
     checkpoint: Path,
     log_folder: Path,
     regulariser: Regulariser | None = None,
+    adjustment: Tensor | None = None,
 ) -> Progress:
     """Train until the validation NDCG@10 has not risen for `patience` epochs; leave the best state in `recommender`.
 
@@ -105,6 +106,7 @@ def fit(
         checkpoint: a file, written after each epoch.
         log_folder: takes the TensorBoard logs.
         regulariser: an optional second term of the loss.
+        adjustment: of the items' scores in the loss, `(W,)`; see `training.losses.logit_adjustment`.
 
     Raises:
         DataError: no history has an item to predict.
@@ -120,7 +122,9 @@ def fit(
     with SummaryWriter(str(log_folder)) as log, bar(name, " epochs", config.max_epochs) as epochs:
         epochs.update(progress.epoch)
         while progress.epoch < config.max_epochs and progress.epoch - progress.best_epoch < config.patience:
-            loss = train_epoch(name, recommender, windows, optimizer, config, seed, progress.epoch, regulariser)
+            loss = train_epoch(
+                name, recommender, windows, optimizer, config, seed, progress.epoch, regulariser, adjustment
+            )
             score = recommender.validate(validation)
             progress.epoch += 1
             if score > progress.best_score:
@@ -144,11 +148,12 @@ def train_epoch(
     config: RatConfig,
     seed: int,
     epoch: int,
-    regulariser: Regulariser | None,
+    regulariser: Regulariser | None = None,
+    adjustment: Tensor | None = None,
 ) -> float:
     """Run one epoch; return its mean loss. Arguments as in `fit`; windows as `cut_windows` returns them."""
     recommender.train()
-    loss_of = build_loss(config)
+    loss_of = build_loss(config, adjustment)
     # Each epoch's draws depend on its number alone, so that a resumed run goes on the same, on any device.
     torch.manual_seed(derive_seed(seed, name, "dropout", epoch))
     generator = derive_generator(seed, name, "batches", epoch)

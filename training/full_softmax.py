@@ -18,7 +18,7 @@ class _FullSoftmax(torch.autograd.Function):
     """Both gradients are known as soon as the scores are, so they are made in the forward pass, chunk by chunk."""
 
     @staticmethod
-    def forward(ctx: Any, outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, outputs: Tensor, table: Tensor, targets: Tensor, adjustment: Tensor | None) -> Tensor:
         rows = max(LEAST_ROWS, CHUNK_SCORES // len(table))
         # One piece of memory for all chunks of all batches: pieces of many sizes leave holes that nothing fits into.
         held = outputs.new_empty(rows, len(table))
@@ -28,6 +28,8 @@ class _FullSoftmax(torch.autograd.Function):
             chunk = outputs[start : start + rows]
             own = targets[start : start + rows, None]
             scores = torch.mm(chunk, table.T, out=held[: len(chunk)])
+            if adjustment is not None:
+                scores += adjustment
             highest = scores.amax(dim=1, keepdim=True)
             own_score = scores.gather(1, own)
             odds = scores.sub_(highest).exp_()
@@ -41,20 +43,21 @@ class _FullSoftmax(torch.autograd.Function):
         return total / len(outputs)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         of_outputs, of_table = ctx.saved_tensors
-        return of_outputs.mul_(gradients[0]), of_table.mul_(gradients[0]), None
+        return of_outputs.mul_(gradients[0]), of_table.mul_(gradients[0]), None, None
 
 
-def softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+def softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor, adjustment: Tensor | None = None) -> Tensor:
     """Mean cross-entropy over all items; it can be differentiated once.
 
     Args:
         outputs: `(M, d)`.
         table: `(W, d)`.
         targets: item rows `(M,)`.
+        adjustment: added to every prediction's scores of the items, `(W,)`; no gradient is made for it.
 
     Source: Klenitskiy and Vasilev 2023, arXiv 2309.07602.
     """
-    loss: Tensor = _FullSoftmax.apply(outputs, table, targets)  # type: ignore[no-untyped-call]
+    loss: Tensor = _FullSoftmax.apply(outputs, table, targets, adjustment)  # type: ignore[no-untyped-call]
     return loss

@@ -5,8 +5,11 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,10 +20,15 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Outputs `(M, d)`, table `(W, d)`, item rows of the targets `(M,)` -> the mean loss."""
 
 
-def build_loss(config: RatConfig) -> Loss:
-    """Return the loss that the configuration names."""
+def build_loss(config: RatConfig, adjustment: Tensor | None = None) -> Loss:
+    """Return the loss that the configuration names.
+
+    Args:
+        config: names it.
+        adjustment: of the softmax, see `softmax_loss`; other losses take none.
+    """
     if config.loss == "softmax":
-        return softmax_loss
+        return partial(softmax_loss, adjustment=adjustment)
     if config.loss == "bce":
         return bce_loss
 
@@ -31,6 +39,22 @@ def build_loss(config: RatConfig) -> Loss:
         return gbce_loss(outputs, table, targets, negatives, config.gbce_t)
 
     return sampled
+
+
+def logit_adjustment(train_counts: NDArray[np.int64], tau: float) -> Tensor:
+    """Return tau times the logarithm of each item's share of the training interactions, `(W,)` float32.
+
+    A softmax over scores that are raised by it learns what is left of them: the odds of an item over those that its
+    popularity gives it alone. One is added to each count, since an item may have targets alone.
+
+    Args:
+        train_counts: `(W,)`.
+        tau: 0 adjusts nothing, 1 by the whole popularity.
+
+    Source: Menon et al. 2021, "Long-tail learning via logit adjustment", arXiv 2007.07314, equation 10.
+    """
+    counts = train_counts + 1.0
+    return torch.from_numpy(np.asarray(tau * np.log(counts / counts.sum()), dtype=np.float32))
 
 
 def sampled_softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ def test_variants_switch_off_what_their_names_say(tmp_path: Path) -> None:
     assert changed["no whitening"].rat.reduction == "pca"
     assert changed["no residual"].rat.residual.mode == "none"
     assert changed["no semantic term"].rat.semantic_term.gamma == 0
+    assert changed["no logit adjustment"].rat.logit_adjustment == 0
     assert changed["adapter of one layer"].rat.adapter_layers == 1
     assert changed["pooling of the last token"].encoder.pooling == "last"
     assert "half the depth" not in changed

@@ -101,6 +101,11 @@ def test_override_below_a_value_is_refused(path: Path) -> None:
             "rat.model.name: the sequence model 'lstm' is not known; there are sasrec, gru4rec, bert4rec",
         ),
         ("rat.loss=hinge", "rat.loss: Input should be 'softmax', 'bce', 'sampled_softmax' or 'gbce'"),
+        ("rat.logit_adjustment=-1", "rat.logit_adjustment: Input should be greater than or equal to 0"),
+        (
+            "rat={loss='bce',logit_adjustment=0.5}",
+            "rat: Value error, logit_adjustment 0.5 needs loss 'softmax', not 'bce'",
+        ),
         ("rat.adapter_layers=3", "rat.adapter_layers: Input should be 1 or 2"),
         ("rat.residual.mode=some", "rat.residual.mode: Input should be 'none', 'all', 'popular' or 'auto'"),
         ("rat.learning_rate=0", "rat.learning_rate: Input should be greater than 0"),

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from llmemb.errors import DataError
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
+from llmemb.session import session_vectors
 from training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from training.config import RatConfig
 from training.dataset import Rows, Targets
-from training.fitting import Recommender, fit
+from training.fitting import Recommender, fit, train_epoch
 from training.item_tables import AdaptedTable, IdTable
+from training.losses import logit_adjustment
 from training.ranking import hit_rate, rank_targets
 
 MODELS = ["sasrec", "gru4rec", "bert4rec"]
@@ -248,3 +250,18 @@ def test_checkpoint_restores_everything(tmp_path: Path) -> None:
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(theirs[i][name], value) for i, state in ours.items() for name, value in state.items())
     assert [file.name for file in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+@pytest.mark.parametrize(("tau", "lead"), [(0.0, np.log(9)), (1.0, 0.0)])
+def test_logit_adjustment_leaves_popularity_out_of_the_scores(tau: float, lead: float) -> None:
+    """Item 1 comes next nine times as often as item 0: plain scores say so, adjusted ones do not."""
+    train = [np.array([2 + user % 10, int(user // 10 % 10 > 0)]) for user in range(200)]
+    adjustment = logit_adjustment(np.bincount([rows[1] for rows in train], minlength=NUM_ITEMS), tau)
+    model = recommender()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    for epoch in range(60):
+        train_epoch("llmemb", model, train, optimizer, options(batch_size=50), 3, epoch, None, adjustment)
+    vectors = model.item_embeddings()
+    scores = session_vectors(model.model, [vectors[rows[:1]] for rows in train]) @ vectors.T
+
+    assert (scores[:, 1] - scores[:, 0]).mean() == pytest.approx(lead, abs=0.2)

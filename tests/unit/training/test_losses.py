@@ -7,7 +7,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.config import AlignmentConfig, RatConfig
-from training.losses import alignment_loss, bce_loss, build_loss, gbce_loss, sampled_softmax_loss, softmax_loss
+from training.losses import (
+    alignment_loss,
+    bce_loss,
+    build_loss,
+    gbce_loss,
+    logit_adjustment,
+    sampled_softmax_loss,
+    softmax_loss,
+)
 
 Array = NDArray[np.float64]
 
@@ -33,6 +41,23 @@ def test_softmax_loss_of_equal_items_is_the_log_of_their_number() -> None:
     loss = softmax_loss(torch.zeros(2, 3), draw(7, 3), torch.tensor([0, 6]))
 
     assert loss.item() == pytest.approx(np.log(7))
+
+
+def test_logit_adjustment_is_the_log_of_the_share_times_tau() -> None:
+    """One is added to each count, so that an item without training interactions has a share."""
+    np.testing.assert_allclose(
+        logit_adjustment(np.array([6, 2, 0]), 0.5).numpy(), 0.5 * np.log([7 / 11, 3 / 11, 1 / 11]), rtol=1e-6
+    )
+    assert not logit_adjustment(np.array([6, 2, 0]), 0.0).any()
+
+
+def test_adjusted_softmax_is_the_cross_entropy_over_raised_scores() -> None:
+    """The adjustment is the items', the same for every prediction."""
+    outputs, table, targets, adjustment = draw(3, 4), draw(5, 4, seed=1), [4, 0, 4], draw(5, seed=2)
+    logits = (outputs @ table.T + adjustment).double().numpy()
+    adjusted = build_loss(RatConfig(), adjustment)(outputs, table, torch.tensor(targets))
+
+    assert adjusted.item() == pytest.approx(cross_entropy(logits, targets))
 
 
 def test_bce_loss_of_a_fixed_draw_is_as_by_hand() -> None:
