@@ -9,6 +9,7 @@ the passing rows are compared exactly, which is also done at once where they are
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class ApproximateSearch(ABC):
 
     @abstractmethod
     def _rank(self, query: Array, rows: Rows, scores: Array, k: int) -> Hits:
-        """Return the k best of rows that were found."""
+        """Return the k best of rows that were found, in the order in which the index gave them."""
 
     def search(self, queries: Array, ks: Sequence[int], filters: Sequence[RowFilter]) -> list[Hits]:
         """Answer as `ItemIndex.search` says."""
@@ -58,14 +59,17 @@ class ApproximateSearch(ABC):
                 hits[i] = self._exact(queries[i], filters[i].passing(num_rows), ks[i])
                 del waiting[i]
             for reach, group in _by_reach(waiting.items()).items():
-                scores, rows = self._nearest(queries[group], reach)
+                scores, rows = self._nearest(queries if len(group) == len(queries) else queries[group], reach)
                 for i, found, found_scores in zip(group, rows, scores, strict=True):
                     kept = filters[i].passes(found)
-                    if np.count_nonzero(kept) >= ks[i]:
-                        hits[i] = self._rank(queries[i], found[kept], found_scores[kept], ks[i])
-                        del waiting[i]
-                    else:
+                    num_kept = int(np.count_nonzero(kept))
+                    if num_kept < ks[i]:
                         waiting[i] = 4 * reach
+                        continue
+                    if num_kept < len(found):
+                        found, found_scores = found[kept], found_scores[kept]
+                    hits[i] = self._rank(queries[i], found, found_scores, ks[i])
+                    del waiting[i]
         return hits
 
     def _first_reach(self, k: int, passing: int, row_filter: RowFilter) -> int:
@@ -76,7 +80,7 @@ class ApproximateSearch(ABC):
         if row_filter.mask is not None:
             needed = 1.5 * needed * self._index.ntotal / passing + 8
         needed += min(len(row_filter.excluded), _LARGEST_REACH // 4)
-        return 1 << int(np.ceil(np.log2(needed)))
+        return 1 << (ceil(needed) - 1).bit_length()
 
     def _is_exact(self, k: int, passing: int, reach: int) -> bool:
         return (

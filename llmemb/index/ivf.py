@@ -1,6 +1,7 @@
 """IVF: items in cells around centroids."""
 
 from functools import lru_cache
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class IvfSearch(ApproximateSearch):
 
     def _probes(self, reach: int) -> int:
         probes = self._parameters.probes * (1 + reach / _REACH_PER_PROBES)
-        return min(self._parameters.cells, int(np.ceil(probes)))
+        return min(self._parameters.cells, ceil(probes))
 
     def _nearest(self, queries: Array, reach: int) -> tuple[Array, Rows]:
         scores, rows = self._index.search(queries, reach, params=_looking_into(self._probes(reach)))
@@ -43,6 +44,10 @@ class IvfSearch(ApproximateSearch):
         return best_hits(found[0], scores[0], k)
 
     def _rank(self, query: Array, rows: Rows, scores: Array, k: int) -> Hits:  # noqa: ARG002
+        # FAISS gives the best first, but those of one score in any order.
+        leading = scores[: k + 1]
+        if (leading[1:] < leading[:-1]).all():
+            return Hits(rows[:k], scores[:k])
         return best_hits(rows, scores, k)
 
     def _rows_for(self, reach: int) -> int:
