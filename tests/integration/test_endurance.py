@@ -87,12 +87,13 @@ async def start_ask_stop(settings: Settings) -> list[weakref.ref[object]]:
         return [weakref.ref(part) for part in (app, versions, versions.current.catalogue, versions.current.encoder)]
 
 
-def full_executor() -> ThreadPoolExecutor:
-    """An executor all of whose threads run, so that none comes later."""
-    executor = ThreadPoolExecutor(EXECUTOR_THREADS)
+def meet(executor: ThreadPoolExecutor) -> None:
+    """Start all the executor's threads, and return when each has let go of what it did before.
+
+    A thread that has told the event loop of a result holds its work, and all that the work names, until it runs again.
+    """
     together = threading.Barrier(EXECUTOR_THREADS)
     list(executor.map(lambda _: together.wait(), range(EXECUTOR_THREADS)))
-    return executor
 
 
 @pytest.mark.parametrize("storage", ["sqlite", "redis"])
@@ -103,10 +104,13 @@ def test_starts_and_stops_leave_nothing_behind(
     process = psutil.Process()
 
     async def cycles(settings: Settings) -> tuple[Use, Use]:
-        asyncio.get_running_loop().set_default_executor(full_executor())
+        executor = ThreadPoolExecutor(EXECUTOR_THREADS)
+        asyncio.get_running_loop().set_default_executor(executor)
+        meet(executor)
         tasks = asyncio.all_tasks()
         for cycle in range(CYCLES):
             parts = await start_ask_stop(settings)
+            meet(executor)
             gc.collect()
             assert asyncio.all_tasks() == tasks
             assert [part() for part in parts if part() is not None] == []
