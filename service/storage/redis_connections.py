@@ -1,12 +1,21 @@
 """The connections to Redis: made here alone, bounded, and quick to give up."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from llmemb.errors import ConfigError
 from service.errors import StorageError
@@ -65,7 +74,24 @@ def connect(settings: Settings, *, timeout_seconds: float | None = None, connect
     except ValueError:
         # Neither the URL nor the cause, which may hold the password.
         raise ConfigError("LLMEMB_REDIS_URL: not a Redis URL, such as redis://host:6379/0") from None
+    pool.connection_class = _telling_of_loss(pool.connection_class)
     return Redis.from_pool(pool)
+
+
+def _telling_of_loss(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Make a class whose connections say in redis-py's own terms that they are lost, whatever the event loop.
+
+    Of a write to a lost connection uvloop raises RuntimeError, where asyncio writes nothing and the answer fails.
+    """
+
+    class TellingConnection(connection_class):  # type: ignore[misc, valid-type]  # a class that is a value
+        async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+            try:
+                await super().send_packed_command(command, check_health=check_health)
+            except RuntimeError as error:
+                raise ConnectionError("the connection is lost") from error
+
+    return TellingConnection
 
 
 def _read_password(path: Path) -> str:

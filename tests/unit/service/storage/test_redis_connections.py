@@ -1,9 +1,12 @@
-"""Connections to a Redis that asks for a password, which lies in a file."""
+"""Connections to Redis: a password that lies in a file, and a Redis that goes away."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
+import redis.exceptions
+import uvloop
 from pydantic import SecretStr
 
 from llmemb.errors import ConfigError
@@ -12,8 +15,8 @@ from service.storage.redis_connections import connect
 from tests.support.redis_server import RedisServer
 
 
-def settings(url: str, password_file: Path) -> Settings:
-    """Settings of a Redis whose password lies in a file."""
+def settings(url: str, password_file: Path | None = None) -> Settings:
+    """Settings of a Redis whose password, if any, lies in a file."""
     return Settings(bundle=Path("bundle"), redis_url=SecretStr(url), redis_password_file=password_file)
 
 
@@ -40,3 +43,23 @@ def test_password_file_that_cannot_be_used_is_refused(content: bytes | None, tmp
         secret.write_bytes(content)
     with pytest.raises(ConfigError, match="LLMEMB_REDIS_PASSWORD_FILE"):
         connect(settings("redis://localhost", secret))
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_writes_to_a_lost_connection_fail_as_such(run: Callable[[Coroutine[object, object, None]], None]) -> None:
+    """On uvloop too, which raises RuntimeError itself once it knows that the connection is lost."""
+
+    async def write_on(server: RedisServer) -> None:
+        async with connect(settings(server.url), timeout_seconds=10) as client:
+            connection = await client.connection_pool.get_connection()
+            # What is left unread resets the connection.
+            server.pause()
+            await connection.send_command("PING")
+            server.stop()
+            await asyncio.sleep(0.1)
+            with pytest.raises(redis.exceptions.ConnectionError):
+                await connection.send_command("PING")
+            await client.connection_pool.release(connection)
+
+    with RedisServer() as server:
+        run(write_on(server))
