@@ -12,8 +12,6 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Any
 
-import numpy as np
-
 from llmemb.index.hits import Array, Hits, Rows
 from llmemb.index.row_filter import RowFilter
 from llmemb.index.spec import MEASURED_K
@@ -29,10 +27,11 @@ class ApproximateSearch(ABC):
 
     def __init__(self, index: Any) -> None:
         self._index = index
+        self._num_rows = int(index.ntotal)
 
     @abstractmethod
     def _nearest(self, queries: Array, reach: int) -> tuple[Array, Rows]:
-        """Return scores and rows `(B, reach)` of the best that the index finds; row -1 where it finds no more."""
+        """Return scores and rows `(B, reach)` of the best that the index finds, in order; row -1 after the last."""
 
     @abstractmethod
     def _exact(self, query: Array, rows: Rows, k: int) -> Hits:
@@ -42,33 +41,25 @@ class ApproximateSearch(ABC):
     def _rows_for(self, reach: int) -> int:
         """Return how many rows could be compared exactly in the time that a fetch takes."""
 
-    @abstractmethod
-    def _rank(self, query: Array, rows: Rows, scores: Array, k: int) -> Hits:
-        """Return the k best of rows that were found, in the order in which the index gave them."""
-
     def search(self, queries: Array, ks: Sequence[int], filters: Sequence[RowFilter]) -> list[Hits]:
         """Answer as `ItemIndex.search` says."""
-        num_rows = int(self._index.ntotal)
-        passing = [row_filter.count(num_rows) for row_filter in filters]
+        passing = [row_filter.count(self._num_rows) for row_filter in filters]
         ks = [min(k, count) for k, count in zip(ks, passing, strict=True)]
         hits = [Hits.none()] * len(queries)
         waiting = {i: self._first_reach(ks[i], passing[i], filters[i]) for i in range(len(queries)) if ks[i]}
         while waiting:
             exact = [i for i, reach in waiting.items() if self._is_exact(ks[i], passing[i], reach)]
             for i in exact:
-                hits[i] = self._exact(queries[i], filters[i].passing(num_rows), ks[i])
+                hits[i] = self._exact(queries[i], filters[i].passing(self._num_rows), ks[i])
                 del waiting[i]
             for reach, group in _by_reach(waiting.items()).items():
                 scores, rows = self._nearest(queries if len(group) == len(queries) else queries[group], reach)
-                for i, found, found_scores in zip(group, rows, scores, strict=True):
-                    kept = filters[i].passes(found)
-                    num_kept = int(np.count_nonzero(kept))
-                    if num_kept < ks[i]:
+                for place, i in enumerate(group):
+                    best = filters[i].first(rows[place], ks[i])
+                    if best is None:
                         waiting[i] = 4 * reach
                         continue
-                    if num_kept < len(found):
-                        found, found_scores = found[kept], found_scores[kept]
-                    hits[i] = self._rank(queries[i], found, found_scores, ks[i])
+                    hits[i] = Hits(rows[place, best], scores[place, best])
                     del waiting[i]
         return hits
 
@@ -78,15 +69,15 @@ class ApproximateSearch(ABC):
         # Who asks for fewer than the recall was measured with is not to get less of it: the fetch is as deep.
         needed = float(max(k, MEASURED_K))
         if row_filter.mask is not None:
-            needed = 1.5 * needed * self._index.ntotal / passing + 8
+            needed = 1.5 * needed * self._num_rows / passing + 8
         needed += min(len(row_filter.excluded), _LARGEST_REACH // 4)
         return 1 << (ceil(needed) - 1).bit_length()
 
     def _is_exact(self, k: int, passing: int, reach: int) -> bool:
         return (
-            passing <= max(_EXACT_SHARE * self._index.ntotal, self._rows_for(reach))
+            passing <= max(_EXACT_SHARE * self._num_rows, self._rows_for(reach))
             or reach > max(_LARGEST_REACH, 4 * k)
-            or reach > self._index.ntotal
+            or reach > self._num_rows
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llmemb.index.hits import Array, Hits, Rows, best_hits
+from llmemb.index.hits import Array, Hits, Rows, best_hits, in_order
 from llmemb.index.library import faiss
 from llmemb.index.row_filter import RowFilter
 from llmemb.index.scoring import best_of_each, rough_products, score_candidates, score_rows, table_of
@@ -58,9 +58,7 @@ class FlatSearch:
                 row_scores[~row_filter.mask] = -np.inf
             row_scores[row_filter.excluded] = -np.inf
         rows = self._first_look(queries, scores, max(ks))
-        exact = score_candidates(self._table, queries, rows)
-        order = np.lexsort((rows, -exact))[:, : max(ks)]
-        rows, exact = np.take_along_axis(rows, order, 1), np.take_along_axis(exact, order, 1)
+        exact, rows = in_order(score_candidates(self._table, queries, rows), rows)
         lengths = np.minimum(np.count_nonzero(rows >= 0, axis=1), ks).tolist()
         return [Hits(rows[i, :length], exact[i, :length]) for i, length in enumerate(lengths)]
 

@@ -42,6 +42,12 @@ def best_hits(rows: Rows, scores: Array, k: int) -> Hits:
     return Hits(rows[order], scores[order])
 
 
+def in_order(scores: Array, rows: Rows) -> tuple[Array, Rows]:
+    """Sort each query's rows, both `(B, n)`: the best first, equal scores in the order of their rows."""
+    order = np.lexsort((rows, -scores))
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+
+
 def merge_hits(parts: Sequence[Hits], k: int) -> Hits:
     """Merge answers of several indexes, their rows made distinct by the caller, into the k best."""
     rows = np.concatenate([part.rows for part in parts])

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from llmemb.index.approximate import ApproximateSearch
-from llmemb.index.hits import Array, Hits, Rows, best_hits
+from llmemb.index.hits import Array, Hits, Rows, best_hits, in_order
 from llmemb.index.library import faiss
-from llmemb.index.scoring import score_rows, table_of
+from llmemb.index.scoring import score_candidates, score_rows, table_of
 from llmemb.index.spec import HnswParameters
 
 _CANDIDATES_PER_ROW = 4
@@ -34,15 +34,12 @@ class HnswSearch(ApproximateSearch):
 
     def _nearest(self, queries: Array, reach: int) -> tuple[Array, Rows]:
         parameters = faiss.SearchParametersHNSW(efSearch=self._candidates(reach))
-        scores, rows = self._index.search(queries, reach, params=parameters)
-        return scores, rows
+        _, rows = self._index.search(queries, reach, params=parameters)
+        # The graph's own scores depend on the order of the walk in their last bits.
+        return in_order(score_candidates(self._table, queries, rows), rows)
 
     def _exact(self, query: Array, rows: Rows, k: int) -> Hits:
         return best_hits(rows, score_rows(self._table, query, rows), k)
-
-    def _rank(self, query: Array, rows: Rows, scores: Array, k: int) -> Hits:  # noqa: ARG002
-        # The graph's own scores depend on the order of the walk in their last bits.
-        return self._exact(query, rows, k)
 
     def _rows_for(self, reach: int) -> int:
         return _ROWS_PER_CANDIDATE * self._candidates(reach)

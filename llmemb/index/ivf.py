@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from llmemb.index.approximate import ApproximateSearch
-from llmemb.index.hits import Array, Hits, Rows, best_hits
+from llmemb.index.hits import Array, Hits, Rows, best_hits, in_order
 from llmemb.index.library import faiss
 from llmemb.index.spec import IvfParameters
 
@@ -33,25 +33,20 @@ class IvfSearch(ApproximateSearch):
 
     def _nearest(self, queries: Array, reach: int) -> tuple[Array, Rows]:
         scores, rows = self._index.search(queries, reach, params=_looking_into(self._probes(reach)))
-        return scores, rows
+        # FAISS gives the best first, but those of one score in any order.
+        tied = (scores[:, 1:] >= scores[:, :-1]).any()
+        return in_order(scores, rows) if tied else (scores, rows)
 
     def _exact(self, query: Array, rows: Rows, k: int) -> Hits:
-        passing = np.zeros(self._index.ntotal, dtype=np.bool_)
+        passing = np.zeros(self._num_rows, dtype=np.bool_)
         passing[rows] = True
         bits = np.packbits(passing, bitorder="little")
         parameters = faiss.SearchParametersIVF(nprobe=self._parameters.cells, sel=faiss.IDSelectorBitmap(bits))
         scores, found = self._index.search(query[np.newaxis], k, params=parameters)
         return best_hits(found[0], scores[0], k)
 
-    def _rank(self, query: Array, rows: Rows, scores: Array, k: int) -> Hits:  # noqa: ARG002
-        # FAISS gives the best first, but those of one score in any order.
-        leading = scores[: k + 1]
-        if (leading[1:] < leading[:-1]).all():
-            return Hits(rows[:k], scores[:k])
-        return best_hits(rows, scores, k)
-
     def _rows_for(self, reach: int) -> int:
-        return int(self._probes(reach) * self._index.ntotal / self._parameters.cells)
+        return int(self._probes(reach) * self._num_rows / self._parameters.cells)
 
 
 @lru_cache(maxsize=64)

@@ -32,9 +32,19 @@ class RowFilter:
         rows = np.flatnonzero(self.mask)
         return rows[~np.isin(rows, self.excluded)] if len(self.excluded) else rows
 
-    def passes(self, rows: Rows) -> NDArray[np.bool_]:
-        """Return which of some rows pass; -1 is no row."""
-        passing: NDArray[np.bool_] = rows >= 0
+    def first(self, rows: Rows, k: int) -> slice | Rows | None:
+        """Return where the first k of some rows that pass stand, None where fewer do; -1 is no row.
+
+        Args:
+            rows: `(n,)`, what is no row after all others.
+            k: at least 1.
+        """
+        if self.mask is None and not len(self.excluded):
+            return slice(k) if k <= len(rows) and rows[k - 1] >= 0 else None
+        passing = rows >= 0
         if self.mask is not None:
             passing &= self.mask[rows]
-        return passing & ~np.isin(rows, self.excluded) if len(self.excluded) else passing
+        if len(self.excluded):
+            passing &= self.excluded.take(self.excluded.searchsorted(rows), mode="clip") != rows
+        places = passing.nonzero()[0][:k]
+        return places if len(places) == k else None
