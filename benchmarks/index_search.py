@@ -14,11 +14,10 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from benchmarks.large_bundle import HISTORY_ITEMS, noisy
+from benchmarks.large_bundle import noisy, sessions
 from benchmarks.results import Row, compare, make_results, write_results
-from llmemb.bundle import Bundle, read_bundle
+from llmemb.bundle import read_bundle
 from llmemb.index import Array, Hits, ItemIndex, RowFilter, choose_spec, tuned
-from llmemb.session import session_vectors
 
 SEED = 42
 K = 10
@@ -52,7 +51,7 @@ def main() -> None:
     bundle = read_bundle(options.bundle)
     random = np.random.default_rng(SEED)
     vectors = noisy(bundle.item_vectors, options.items, random)
-    tuning, queries = np.split(_queries(bundle, 2 * options.queries, random), 2)
+    tuning, queries = np.split(sessions(bundle, 2 * options.queries, random), 2)
     exact = faiss.IndexFlatIP(vectors.shape[1])
     exact.add(vectors)
     masks = {share: random.random(options.items) < share for share in SHARES}
@@ -165,12 +164,6 @@ def _milliseconds(search: Callable[[Array], object], queries: Sequence[Array] | 
     for query in queries:
         search(query)
     return 1000 * (time.perf_counter() - started) / len(queries)
-
-
-def _queries(bundle: Bundle, number: int, random: np.random.Generator) -> Array:
-    vectors = bundle.item_vectors
-    histories = [vectors[random.integers(0, len(vectors), HISTORY_ITEMS)] for _ in range(number)]
-    return session_vectors(bundle.sequence_model, histories, bundle.semantic_term)
 
 
 if __name__ == "__main__":

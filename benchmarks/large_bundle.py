@@ -37,8 +37,7 @@ def write_large_bundle(bundle: Bundle, folder: Path, num_items: int, seed: int) 
     residual = None if bundle.residual is None else bundle.residual[rows]
     profile = None if bundle.profile is None else unit_length(noisy(bundle.profile, num_items, random))
     ids = tuple(f"{bundle.items.ids[row]}-{place}" for place, row in enumerate(rows))
-    vectors = bundle.item_vectors
-    histories = [vectors[random.integers(0, len(vectors), HISTORY_ITEMS)] for _ in range(RECALL_SESSIONS)]
+    recall_queries = sessions(bundle, RECALL_SESSIONS, random)
     manifest = bundle.manifest
     shutil.rmtree(folder, ignore_errors=True)
     write_bundle(
@@ -63,10 +62,17 @@ def write_large_bundle(bundle: Bundle, folder: Path, num_items: int, seed: int) 
         seed=seed,
         provenance=manifest.provenance,
         index=choose_spec(num_items),
-        recall_queries=session_vectors(bundle.sequence_model, histories, bundle.semantic_term),
+        recall_queries=recall_queries,
         categories_attribute=manifest.categories_attribute,
     )
     return folder
+
+
+def sessions(bundle: Bundle, number: int, random: np.random.Generator) -> Array:
+    """Return the session vectors `(number, D)` of histories drawn from the bundle's items."""
+    vectors = bundle.item_vectors
+    histories = [vectors[random.integers(0, len(vectors), HISTORY_ITEMS)] for _ in range(number)]
+    return session_vectors(bundle.sequence_model, histories, bundle.semantic_term)
 
 
 def noisy(table: Array, num_items: int, random: np.random.Generator) -> Array:

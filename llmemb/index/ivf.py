@@ -8,8 +8,10 @@ import numpy as np
 
 from llmemb.index.approximate import ApproximateSearch
 from llmemb.index.hits import Array, Hits, Rows, best_hits, in_order
+from llmemb.index.hnsw import build_hnsw
 from llmemb.index.library import faiss
-from llmemb.index.spec import IvfParameters
+from llmemb.index.scoring import table_of
+from llmemb.index.spec import HnswParameters, IvfParameters
 
 _REACH_PER_PROBES = 64
 """Fetched rows for which a search looks into as many cells again. Measured."""
@@ -18,6 +20,10 @@ _POINTS_PER_CELL = 64
 _ITERATIONS = 10
 """Of the fit."""
 _SEED = 1
+_GRAPH = HnswParameters(neighbours=16, ef_construction=64, ef_search=16)
+"""Of the centroids. It finds the nearest for 99.6 % of items where there are 12,649, in a fourth of the time that all
+take; in the others' place one that is nearly as near."""
+_ROWS_AT_ONCE = 65_536
 
 
 class IvfSearch(ApproximateSearch):
@@ -66,5 +72,14 @@ def build_ivf(vectors: Array, parameters: IvfParameters) -> Any:
     fit.seed, fit.niter = _SEED, _ITERATIONS
     fit.min_points_per_centroid, fit.max_points_per_centroid = 1, _POINTS_PER_CELL
     index.train(vectors if len(vectors) else np.zeros((parameters.cells, width), dtype=np.float32))
-    index.add(vectors)
+    _add(index, centroids, vectors)
     return index
+
+
+def _add(index: Any, centroids: Any, vectors: Array) -> None:
+    """Put each vector into a cell that a graph over the centroids finds; comparing all would be n to the 1.5."""
+    graph = build_hnsw(table_of(centroids), _GRAPH)
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        part = vectors[start : start + _ROWS_AT_ONCE]
+        cells = graph.search(part, 1)[1]
+        index.add_core(len(part), faiss.swig_ptr(part), None, faiss.swig_ptr(cells))

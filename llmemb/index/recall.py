@@ -4,7 +4,7 @@ from bisect import bisect_left
 
 import numpy as np
 
-from llmemb.index.hits import Array
+from llmemb.index.hits import Array, Hits, Rows, merge_hits
 from llmemb.index.item_index import ItemIndex
 from llmemb.index.row_filter import RowFilter
 from llmemb.index.spec import MEASURED_K, IndexSpec
@@ -12,6 +12,7 @@ from llmemb.index.spec import MEASURED_K, IndexSpec
 _AIM = 0.99
 _MOST_STEPS = 64
 _STEPS_OF_A_DOUBLING = 16
+_ROWS_AT_ONCE = 65_536
 
 
 def tuned(index: ItemIndex, vectors: Array, queries: Array) -> ItemIndex:
@@ -27,11 +28,11 @@ def tuned(index: ItemIndex, vectors: Array, queries: Array) -> ItemIndex:
     """
     if index.spec.kind == "flat":
         return index
-    exact = _best_rows(ItemIndex.build(vectors), queries)
+    exact = _exact_rows(vectors, queries)
 
     def recall(step: int) -> float:
-        found = _best_rows(index.with_spec(_with_effort(index.spec, step)), queries)
-        hits = sum(np.isin(rows, best).sum() for rows, best in zip(found, exact, strict=True))
+        found = _best(index.with_spec(_with_effort(index.spec, step)), queries)
+        hits = sum(np.isin(each.rows, best).sum() for each, best in zip(found, exact, strict=True))
         return round(float(hits / max(1, sum(map(len, exact)))), 4)
 
     step = bisect_left(range(_MOST_STEPS), _AIM, key=recall)
@@ -39,8 +40,20 @@ def tuned(index: ItemIndex, vectors: Array, queries: Array) -> ItemIndex:
     return index.with_spec(_with_effort(index.spec, step).model_copy(update=stated))
 
 
-def _best_rows(index: ItemIndex, queries: Array) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    return [hits.rows for hits in index.search(queries, [MEASURED_K] * len(queries), [RowFilter()] * len(queries))]
+def _exact_rows(vectors: Array, queries: Array) -> list[Rows]:
+    """Return the ten best rows by part after part: an index over all would be a copy of all vectors."""
+    best = [Hits.none()] * len(queries)
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        found = _best(ItemIndex.build(vectors[start : start + _ROWS_AT_ONCE]), queries)
+        best = [
+            merge_hits([old, Hits(new.rows + start, new.scores)], MEASURED_K)
+            for old, new in zip(best, found, strict=True)
+        ]
+    return [hits.rows for hits in best]
+
+
+def _best(index: ItemIndex, queries: Array) -> list[Hits]:
+    return index.search(queries, [MEASURED_K] * len(queries), [RowFilter()] * len(queries))
 
 
 def _with_effort(spec: IndexSpec, step: int) -> IndexSpec:

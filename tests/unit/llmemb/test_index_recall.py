@@ -140,6 +140,22 @@ def test_flat_needs_no_tuning() -> None:
     assert (index.spec.recall_at_10, index.spec.recall_queries) == (1.0, 0)
 
 
+def test_items_lie_in_the_cells_nearest_to_them(tmp_path: Path) -> None:
+    """Each item once, and nearly all in the very cell that comparing all centroids finds."""
+    ItemIndex.build(table(), IndexSpec(kind="ivf", ivf=IvfParameters(cells=400))).write(tmp_path / "index")
+    index = faiss.read_index(str(tmp_path / "index"))
+
+    cells = np.full(NUM_ITEMS, -1)
+    for cell in range(index.nlist):
+        length = index.invlists.list_size(cell)
+        if length:
+            cells[faiss.rev_swig_ptr(index.invlists.get_ids(cell), length)] = cell
+
+    nearest = index.quantizer.search(table(), 1)[1][:, 0]
+    assert index.ntotal == NUM_ITEMS
+    assert (cells == nearest).mean() >= 0.99
+
+
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
 def test_same_vectors_make_the_same_bytes(kind: IndexKind, tmp_path: Path) -> None:
     """Whatever the number of threads, which is left as it was."""
