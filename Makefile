@@ -59,7 +59,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-embedding bench-quality fuzz soak load load-open load-overload load-compose load-compose-overload test-docker test-docs test-browser lock docs site
+.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-embedding bench-growth bench-quality fuzz soak load load-open load-overload load-compose load-compose-overload test-docker test-docs test-browser lock docs site
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -123,6 +123,9 @@ bench-embedding: demo-bundle  ## embedding beside sentence-transformers and Infi
 	$(BIN)/python -m benchmarks.embedding --bundle $(RUN)/bundle --base $(DEFAULT_MODEL) --data $(EVAL_DATA)
 	$(BIN)/python -m benchmarks.embedding_http --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.embedding_candidates --bundle $(RUN)/bundle
+
+bench-growth: demo-bundle  ## an IVF index of up to ten million items: time, memory, powers of n; 16 GB, half an hour
+	$(BIN)/python -m benchmarks.index_growth --bundle $(RUN)/bundle
 
 bench-quality: $(INSTALLED)  ## our vanilla SASRec beside RecBole's, on the split of RUN
 	$(BIN)/python -m benchmarks.recbole_quality --run $(RUN)
