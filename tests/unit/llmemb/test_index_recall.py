@@ -156,6 +156,19 @@ def test_items_lie_in_the_cells_nearest_to_them(tmp_path: Path) -> None:
     assert (cells == nearest).mean() >= 0.99
 
 
+def test_parts_make_the_index_that_the_whole_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Large tables go part by part into their cells and into the exact search: neither shows in what comes of it."""
+    for rows_at_once in (NUM_ITEMS, 1000):
+        monkeypatch.setattr("llmemb.index.ivf._ROWS_AT_ONCE", rows_at_once)
+        monkeypatch.setattr("llmemb.index.recall._ROWS_AT_ONCE", rows_at_once)
+        index = tuned(ItemIndex.build(table(), choose_spec(NUM_ITEMS, "ivf")), table(), sessions(1))
+        index.write(tmp_path / f"{rows_at_once}")
+        (tmp_path / f"{rows_at_once}.json").write_text(index.spec.model_dump_json(), encoding="utf-8")
+
+    for ending in ("", ".json"):
+        assert (tmp_path / f"1000{ending}").read_bytes() == (tmp_path / f"{NUM_ITEMS}{ending}").read_bytes()
+
+
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
 def test_same_vectors_make_the_same_bytes(kind: IndexKind, tmp_path: Path) -> None:
     """Whatever the number of threads, which is left as it was."""
