@@ -57,6 +57,7 @@ def write_large_bundle(bundle: Bundle, folder: Path, num_items: int, seed: int) 
         scoring=manifest.scoring,
         semantic_term=bundle.semantic_term,
         profile=profile,
+        successors=None if bundle.successors is None else bundle.successors[rows],
         metrics=(),
         selection=(),
         seed=seed,
@@ -71,7 +72,8 @@ def write_large_bundle(bundle: Bundle, folder: Path, num_items: int, seed: int) 
 def sessions(bundle: Bundle, number: int, random: np.random.Generator) -> Array:
     """Return the session vectors `(number, D)` of histories drawn from the bundle's items."""
     vectors = bundle.item_vectors
-    histories = [vectors[random.integers(0, len(vectors), HISTORY_ITEMS)] for _ in range(number)]
+    drawn = [random.integers(0, len(vectors), HISTORY_ITEMS) for _ in range(number)]
+    histories = [bundle.history_vectors(vectors[rows], rows) for rows in drawn]
     return session_vectors(bundle.sequence_model, histories, bundle.semantic_term)
 
 

@@ -25,7 +25,7 @@ def contributions(
 
     Args:
         model: in evaluation mode.
-        history: `(n, D)` with n >= 1, the oldest entry first.
+        history: history vectors `(n, D)` or `(n, D + q)` with n >= 1, the oldest entry first.
         items: vectors of the items, `(k, D)`.
         semantic_term: None where there is none.
 
@@ -43,7 +43,8 @@ def contributions(
 
 def _vectors(model: SequenceModel, histories: Sequence[Array], semantic_term: SemanticTerm | None) -> Array:
     """Session vectors `(B, D)`; zero for a history without entries."""
-    vectors = np.zeros((len(histories), histories[0].shape[1]), dtype=np.float32)
+    width = model.spec.dim + (0 if semantic_term is None else semantic_term.components)
+    vectors = np.zeros((len(histories), width), dtype=np.float32)
     filled = [place for place, history in enumerate(histories) if len(history)]
     vectors[filled] = session_vectors(model, [histories[place] for place in filled], semantic_term)
     return vectors

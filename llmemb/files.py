@@ -33,7 +33,7 @@ def write_text_atomically(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
-def save_arrays(arrays: Mapping[str, NDArray[np.float32]], path: Path) -> None:
+def save_arrays(arrays: Mapping[str, NDArray[np.floating]], path: Path) -> None:
     """Write arrays as safetensors."""
     # The library copies an array's memory as it lies: a transposed or reversed one it would store wrong, silently.
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)

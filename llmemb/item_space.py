@@ -1,7 +1,8 @@
 """The space in which items are scored: raw embeddings -> item vectors.
 
 An item vector `(D,)` is the item embedding `(d,)`, followed by the semantic profile vector `(q,)` where there is a
-semantic term; D = d + q. Its inner product with a session vector is the item's score.
+semantic term; D = d + q. Its inner product with a session vector is the item's score. In a history an item also has
+its successor vector `(q,)`, where the semantic term reads such: a history vector is `(D + q,)`.
 `N` items, `h` the LLM's width; functions take `(N, ...)` and a single item alike.
 """
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb.projection import Projection, unit_length
-from llmemb.semantic_term import SemanticTerm
+from llmemb.semantic_term import SemanticTerm, SuccessorArray
 
 Scoring = Literal["dot", "cosine"]
 """`cosine`: item embeddings have unit length, so that no item is ahead by its length."""
@@ -31,9 +32,13 @@ def compose(semantic: Array, residual: Array | None, scoring: Scoring) -> Array:
     return unit_length(embeddings) if scoring == "cosine" else embeddings
 
 
-def join(embeddings: Array, profile: Array | None) -> Array:
-    """Return item vectors `(N, D)` of item embeddings `(N, d)` and semantic profile vectors `(N, q)`, or None."""
-    return embeddings if profile is None else np.concatenate([embeddings, profile], axis=-1)
+def join(vectors: Array, more: Array | SuccessorArray | None) -> Array:
+    """Return vectors `(N, a + b)` of `(N, a)` and what stands beside them `(N, b)`, or None; float32.
+
+    Item vectors are item embeddings joined with profile vectors; history vectors are these joined with successor
+    vectors.
+    """
+    return vectors if more is None else np.concatenate([vectors, more], axis=-1, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)

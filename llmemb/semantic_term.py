@@ -1,7 +1,11 @@
-"""The semantic term: `score += gamma * similarity(history profile, candidate)`, in the LLM's whitened space.
+"""The semantic term: what the texts of a history say of a candidate, in the LLM's whitened space.
 
-It has no part in training: what text alone says of a history is added when items are scored, offline and online
-alike. `N` items, `h` the LLM's width, `q` the width of the whitened space.
+`score += (sum over the history of w_i * (gamma * x_i + delta * s_i)) . x_c`: x are the items' semantic profile vectors,
+s their successor vectors (what followed an item in training histories, in the same space), w the recency weights. The
+first part asks whether a candidate reads like what was taken, the second whether it reads like what others took next.
+
+It has no part in training: it is added when items are scored, offline and online alike. `N` items, `h` the LLM's
+width, `q` the width of the whitened space.
 """
 
 from dataclasses import dataclass
@@ -13,6 +17,8 @@ from numpy.typing import NDArray
 from llmemb.projection import Projection, unit_length
 
 Array = NDArray[np.float32]
+SuccessorArray = NDArray[np.float16]
+"""Successor vectors as they are stored: half the memory of float32. The evaluator reads the same rounded numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,38 +27,53 @@ class SemanticTerm:
 
     Args:
         reduction: `(h, q)`, the whitening.
-        gamma: weight of the term, positive.
-        history: the most recent items that make a history's profile.
+        gamma: weight of the profile vectors, positive.
+        history: the most recent items that count.
         decay: weight of an item over that of the next one; 1 weighs all alike.
+        delta: weight of the successor vectors; 0 where items have none.
+        text_map: `(q, q)`, makes the successor vector of an item without training interactions from its profile
+            vector; None: such an item has the zero vector.
     """
 
     reduction: Projection
     gamma: float
     history: int
     decay: float = 1.0
+    delta: float = 0.0
+    text_map: Array | None = None
 
     @property
     def components(self) -> int:
         """Width of the whitened space, `q`."""
         return self.reduction.dim
 
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays by name: `weight` and `bias` of the reduction, and `text_map` where there is one."""
+        return self.reduction.arrays() | ({} if self.text_map is None else {"text_map": self.text_map})
+
     def apply(self, raw: Array) -> Array:
         """Return the semantic profile vectors of raw embeddings `(N, h)`: `(N, q)`, each of unit length."""
         return unit_length(self.reduction.apply(raw))
 
-    def query(self, profile_vectors: Array) -> Array:
-        """Return `(q,)`, whose inner product with an item's profile vector is the term.
+    def successors_of_texts(self, profile: Array) -> Array:
+        """Return the successor vectors `(n, q)` of items of which only the profile vectors `(n, q)` are known."""
+        if self.text_map is None:
+            return np.zeros_like(profile)
+        made: Array = profile @ self.text_map
+        return made
 
-        It is gamma times the weighted mean of the most recent vectors, hence the product gamma times the weighted mean
-        of their cosines.
+    def query(self, profile: Array, successors: Array | None = None) -> Array:
+        """Return `(q,)`, whose inner product with a candidate's profile vector is the term.
 
         Args:
-            profile_vectors: of a history, `(n, q)` with n >= 1, the oldest item first.
+            profile: profile vectors of a history, `(n, q)` with n >= 1, the oldest item first.
+            successors: successor vectors of the same items, `(n, q)`; None where items have none.
         """
-        recent = profile_vectors[-self.history :]
-        weights = recency_weights(len(recent), self.decay)
-        mean: Array = np.float32(self.gamma) * (weights @ recent)
-        return mean
+        weights = recency_weights(min(len(profile), self.history), self.decay)
+        query: Array = np.float32(self.gamma) * (weights @ profile[-self.history :])
+        if successors is not None:
+            query = query + np.float32(self.delta) * (weights @ successors[-self.history :])
+        return query
 
 
 @cache

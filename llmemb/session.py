@@ -1,7 +1,8 @@
 """Histories -> session vectors: what the evaluator and the service both ask of a sequence model.
 
 `d` width of item embeddings, `q` of semantic profile vectors, `D = d + q` of item vectors; q is 0 without a semantic
-term. The inner product of a session vector and an item vector is the item's score.
+term. The inner product of a session vector and an item vector is the item's score. History vectors are item vectors
+`(n, D)`, followed by the items' successor vectors `(n, q)` where they have such: `(n, D + q)`.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,8 @@ def session_vectors(
 
     Args:
         model: in evaluation mode, on the CPU or a GPU.
-        histories: each `(n, D)` with n >= 1, the oldest item first; the most recent `items_read` count.
+        histories: history vectors, each `(n, D)` or `(n, D + q)` with n >= 1, the oldest item first; the most recent
+            `items_read` count.
         semantic_term: None where there is none.
         batch_size: histories that run through the model together.
 
@@ -39,10 +41,12 @@ def session_vectors(
     sequence = _model_vectors(model, [history[:, : model.spec.dim] for history in histories], batch_size)
     if semantic_term is None:
         return sequence
-    profile = np.empty((len(histories), semantic_term.components), dtype=np.float32)
+    d, q = model.spec.dim, semantic_term.components
+    query = np.empty((len(histories), q), dtype=np.float32)
     for row, history in enumerate(histories):
-        profile[row] = semantic_term.query(history[:, model.spec.dim :])
-    return join(sequence, profile)
+        successors = history[:, d + q :] if history.shape[1] > d + q else None
+        query[row] = semantic_term.query(history[:, d : d + q], successors)
+    return join(sequence, query)
 
 
 @torch.inference_mode()

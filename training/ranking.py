@@ -61,18 +61,26 @@ def reciprocal_rank(ranks: Ranks) -> NDArray[np.float64]:
     return 1.0 / ranks
 
 
-def embedding_scorer(model: SequenceModel, item_vectors: Array, semantic_term: SemanticTerm | None = None) -> Scorer:
+def embedding_scorer(
+    model: SequenceModel,
+    item_vectors: Array,
+    semantic_term: SemanticTerm | None = None,
+    history_vectors: Array | None = None,
+) -> Scorer:
     """Score items by the inner product of the session vector and their item vectors `(N, D)`.
 
     Args:
         model: in evaluation mode.
         item_vectors: D is d, or d and the width of the semantic term.
         semantic_term: None where there is none.
+        history_vectors: what the items are in a history, see `llmemb/session.py`, in the same rows, of all items that
+            histories hold; None: `item_vectors`.
     """
     read = items_read(model, semantic_term)
+    of_history = item_vectors if history_vectors is None else history_vectors
 
     def score(histories: Sequence[Rows]) -> Array:
-        kept = [item_vectors[rows[-read:]] for rows in histories]
+        kept = [of_history[rows[-read:]] for rows in histories]
         return session_vectors(model, kept, semantic_term, batch_size=CHUNK) @ item_vectors.T
 
     return score

@@ -1,10 +1,10 @@
 """Trained recommenders on disk: what `vanilla`, `baselines` and `rat` write, `evaluate` and `bundle` read.
 
 sequence_model.safetensors
-item_embeddings.safetensors  semantic (N, d), and residual (N, d) and profile (N, q) where there are such
-recommender.json             scoring, and the semantic term's gamma, history and decay
+item_embeddings.safetensors  semantic (N, d), and residual (N, d), profile (N, q) and successors (N, q) where there are such
+recommender.json             scoring, and the semantic term's gamma, history, decay and delta
 projection.safetensors       weight (h, d), bias (d,); not for a recommender on ids
-semantic_term.safetensors    weight (h, q), bias (q,); where there is a semantic term
+semantic_term.safetensors    weight (h, q), bias (q,), text_map (q, q) if any; where there is a semantic term
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from safetensors.torch import save_file as save_tensors
 from llmemb.files import save_arrays
 from llmemb.item_space import Scoring, compose, join
 from llmemb.projection import Projection
-from llmemb.semantic_term import SemanticTerm
+from llmemb.semantic_term import SemanticTerm, SuccessorArray
 from llmemb.sequence_models import SequenceModel, SequenceModelSpec, build_sequence_model
 
 Array = NDArray[np.float32]
@@ -40,6 +40,7 @@ class _Settings(BaseModel):
     gamma: float | None = None
     history: int | None = None
     decay: float = 1.0
+    delta: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class TrainedRecommender:
         scoring: how item embeddings are composed of the two tables.
         semantic_term: None where there is none.
         profile: the items' semantic profile vectors `(N, q)`, None where there is no semantic term.
+        successors: the items' successor vectors `(N, q)`, None where the semantic term has no delta.
     """
 
     model: SequenceModel
@@ -63,6 +65,7 @@ class TrainedRecommender:
     scoring: Scoring = "dot"
     semantic_term: SemanticTerm | None = None
     profile: Array | None = None
+    successors: SuccessorArray | None = None
 
     @property
     def item_embeddings(self) -> Array:
@@ -74,19 +77,31 @@ class TrainedRecommender:
         """What is scored, `(N, D)`."""
         return join(self.item_embeddings, self.profile)
 
+    @property
+    def history_vectors(self) -> Array:
+        """What items are in a history, `(N, D)`, or `(N, D + q)` with successor vectors."""
+        return join(self.item_vectors, self.successors)
+
 
 def write_recommender(folder: Path, recommender: TrainedRecommender) -> None:
     """Write a recommender's files into `folder`."""
     state = {name: tensor.cpu() for name, tensor in recommender.model.state_dict().items()}
     save_tensors(state, folder / _MODEL_FILE)
-    tables = {"semantic": recommender.semantic, "residual": recommender.residual, "profile": recommender.profile}
+    tables = {
+        "semantic": recommender.semantic,
+        "residual": recommender.residual,
+        "profile": recommender.profile,
+        "successors": recommender.successors,
+    }
     save_arrays({name: table for name, table in tables.items() if table is not None}, folder / _EMBEDDINGS_FILE)
     settings = _Settings(scoring=recommender.scoring)
     if recommender.projection is not None:
         save_arrays(recommender.projection.arrays(), folder / _PROJECTION_FILE)
     if (term := recommender.semantic_term) is not None:
-        save_arrays(term.reduction.arrays(), folder / _TERM_FILE)
-        settings = _Settings(scoring=recommender.scoring, gamma=term.gamma, history=term.history, decay=term.decay)
+        save_arrays(term.arrays(), folder / _TERM_FILE)
+        settings = _Settings(
+            scoring=recommender.scoring, gamma=term.gamma, history=term.history, decay=term.decay, delta=term.delta
+        )
     (folder / _SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
@@ -99,8 +114,10 @@ def read_recommender(folder: Path, spec: SequenceModelSpec) -> TrainedRecommende
     path = folder / _PROJECTION_FILE
     term = None
     if settings.gamma is not None and settings.history is not None:
+        arrays = load_file(folder / _TERM_FILE)
+        text_map = arrays.pop("text_map", None)
         term = SemanticTerm(
-            Projection(**load_file(folder / _TERM_FILE)), settings.gamma, settings.history, settings.decay
+            Projection(**arrays), settings.gamma, settings.history, settings.decay, settings.delta, text_map
         )
     return TrainedRecommender(
         model=model.eval(),
@@ -110,4 +127,5 @@ def read_recommender(folder: Path, spec: SequenceModelSpec) -> TrainedRecommende
         scoring=settings.scoring,
         semantic_term=term,
         profile=tables.get("profile"),
+        successors=tables.get("successors"),
     )

@@ -6,7 +6,7 @@ from pydantic import Discriminator, Field, Tag
 
 from llmemb.api.base import INTEGRAL, AttributesBody, RequestBody, ResponseBody
 
-Strategy = Literal["all", "collaborative", "semantic", "popular"]
+Strategy = Literal["all", "collaborative", "semantic", "successors", "popular"]
 """What scores: see `RecommendRequest.strategy`."""
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:@=-]{1,128}$"
 
@@ -60,8 +60,8 @@ class RecommendRequest(RequestBody):
     """Say of each item which entries of the history drew it."""
     strategy: Strategy = "all"
     """`all`: the whole score. Or a part of it alone, to see what it does: `collaborative`, what the sequence model
-    says; `semantic`, the likeness of the texts, where `/info` names a `semantic_term`; `popular`, interactions in
-    training."""
+    says; `semantic`, the likeness of the texts, where `/info` names a `semantic_term`; `successors`, the likeness to
+    what others took next, where that term has a `delta`; `popular`, interactions in training."""
     bundle_id: Annotated[str, Field(max_length=64)] | None = None
     """One of the loaded bundles, see `/admin/bundles`; null: the one that answers the session."""
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb.bundle.manifest import Manifest
-from llmemb.index import ItemIndex
+from llmemb.index import ItemIndex, Rows
 from llmemb.item import Attributes, attributes_from_json
 from llmemb.item_map import fit_item_map
 from llmemb.item_space import ItemSpace, compose, join
 from llmemb.projection import Projection
 from llmemb.prompt import PromptSpec
-from llmemb.semantic_term import SemanticTerm
+from llmemb.semantic_term import SemanticTerm, SuccessorArray
 from llmemb.sequence_models import SequenceModel
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Bundle:
     """Learned collaborative residuals `(N, d)`, zero for an item without training interactions."""
     profile: Array | None
     """Semantic profile vectors `(N, q)` where there is a semantic term."""
+    successors: SuccessorArray | None
+    """Successor vectors `(N, q)` where the semantic term has a delta."""
     index: ItemIndex
     """Over `item_vectors`."""
     stored_map: Projection | None
@@ -86,6 +88,24 @@ class Bundle:
     def item_vectors(self) -> Array:
         """Item embeddings, and beside them the profile vectors where there is a semantic term, `(N, D)`."""
         return join(self.item_embeddings, self.profile)
+
+    def history_vectors(self, item_vectors: Array, rows: Rows) -> Array:
+        """Return what items are in a history: item vectors, and beside them the successor vectors where there are such.
+
+        Args:
+            item_vectors: `(n, D)`.
+            rows: the items' rows in the bundle, `(n,)`; -1 for an item that is not the bundle's, whose successor vector
+                is made from its text.
+        """
+        if self.successors is None or self.semantic_term is None:
+            return item_vectors
+        strange = rows < 0
+        if not strange.any():
+            return join(item_vectors, self.successors[rows])
+        # The last row stands in for -1 until it is replaced.
+        successors = self.successors[rows].astype(np.float32)
+        successors[strange] = self.semantic_term.successors_of_texts(item_vectors[strange, self.manifest.dim :])
+        return join(item_vectors, successors)
 
     @cached_property
     def item_map(self) -> Projection:

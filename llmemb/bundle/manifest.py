@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, PositiveInt, model_validator
 
 from llmemb.index import IndexSpec
 from llmemb.item_space import Scoring
@@ -15,7 +15,7 @@ from llmemb.prompt import PromptSpec
 from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MANIFEST_FILE = "manifest.json"
 
 
@@ -60,11 +60,28 @@ class SemanticTermInfo(_Part):
     """Weight of a history's item over that of the next one."""
     components: PositiveInt
     """Width of the whitened space, q."""
+    delta: Annotated[FiniteFloat, Field(ge=0)]
+    """Weight of the successor vectors; 0: items have none."""
+    text_map: bool
+    """Whether an item without training interactions gets a successor vector made from its text."""
+
+    @model_validator(mode="after")
+    def _map_needs_delta(self) -> "SemanticTermInfo":
+        if self.text_map and not self.delta:
+            raise ValueError("text_map is true, but delta is 0")
+        return self
 
     @classmethod
     def of(cls, term: SemanticTerm) -> "SemanticTermInfo":
         """Describe a semantic term."""
-        return cls(gamma=term.gamma, history=term.history, decay=term.decay, components=term.components)
+        return cls(
+            gamma=term.gamma,
+            history=term.history,
+            decay=term.decay,
+            components=term.components,
+            delta=term.delta,
+            text_map=term.text_map is not None,
+        )
 
 
 class Trial(_Part):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from llmemb.files import sha256_of_file
 from llmemb.index import ItemIndex
 from llmemb.item_map import AXES
 from llmemb.projection import Projection
-from llmemb.semantic_term import SemanticTerm
+from llmemb.semantic_term import SemanticTerm, SuccessorArray
 from llmemb.sequence_models import build_sequence_model
 
 Array = NDArray[np.float32]
@@ -60,6 +61,7 @@ def read_bundle(folder: Path) -> Bundle:
         semantic=tables["semantic"],
         residual=tables.get("residual"),
         profile=tables.get("profile"),
+        successors=_successors(tables.get("successors")),
         index=ItemIndex.read(folder / "index.faiss", manifest.index),
         stored_map=_read_item_map(folder, manifest),
     )
@@ -81,8 +83,13 @@ def _read_semantic_term(folder: Path, manifest: Manifest) -> SemanticTerm | None
         return None
     if SEMANTIC_TERM_FILE not in manifest.files:
         raise BundleCorruptError(f"{SEMANTIC_TERM_FILE}: the file is missing, and the manifest has a semantic term")
-    reduction = _read_affine(folder / SEMANTIC_TERM_FILE, (manifest.encoder.width, info.components))
-    return SemanticTerm(reduction, info.gamma, info.history, info.decay)
+    width, components = manifest.encoder.width, info.components
+    shapes: dict[str, tuple[int, ...]] = {"weight": (width, components), "bias": (components,)}
+    if info.text_map:
+        shapes["text_map"] = (components, components)
+    arrays = _read_arrays(folder / SEMANTIC_TERM_FILE, shapes)
+    text_map = arrays.pop("text_map", None)
+    return SemanticTerm(Projection(**arrays), info.gamma, info.history, info.decay, info.delta, text_map)
 
 
 def _read_item_map(folder: Path, manifest: Manifest) -> Projection | None:
@@ -97,7 +104,15 @@ def _read_tables(path: Path, manifest: Manifest) -> dict[str, Array]:
         shapes["residual"] = shapes["semantic"]
     if manifest.semantic_term is not None:
         shapes["profile"] = (manifest.num_items, manifest.semantic_term.components)
+        if manifest.semantic_term.delta:
+            shapes["successors"] = shapes["profile"]
     return _read_arrays(path, shapes)
+
+
+def _successors(table: Array | None) -> SuccessorArray | None:
+    if table is not None and table.dtype != np.float16:
+        raise BundleCorruptError(f"item_embeddings.safetensors: successors are {table.dtype}, and not float16")
+    return cast("SuccessorArray | None", table)
 
 
 def _read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:

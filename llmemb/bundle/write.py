@@ -26,7 +26,7 @@ from llmemb.item_map import fit_item_map
 from llmemb.item_space import Scoring, compose, join
 from llmemb.projection import Projection
 from llmemb.prompt import PromptSpec
-from llmemb.semantic_term import SemanticTerm
+from llmemb.semantic_term import SemanticTerm, SuccessorArray
 from llmemb.sequence_models import SequenceModel
 
 
@@ -44,6 +44,7 @@ def write_bundle(
     scoring: Scoring,
     semantic_term: SemanticTerm | None,
     profile: Array | None,
+    successors: SuccessorArray | None,
     metrics: tuple[Metric, ...],
     selection: tuple[Selection, ...],
     seed: int,
@@ -67,6 +68,7 @@ def write_bundle(
         scoring: how item embeddings are composed of the two.
         semantic_term: None where there is none.
         profile: the items' semantic profile vectors `(N, q)`, None where there is no semantic term.
+        successors: the items' successor vectors `(N, q)`, None where the term has no delta.
         metrics: the evaluation's figures.
         selection: what was chosen on validation.
         seed: the configuration's seed.
@@ -85,16 +87,17 @@ def write_bundle(
     _check_shapes(encoder, projection, sequence_model, items, semantic, residual)
     _check_categories(categories_attribute, prompt)
     _check_semantic_term(semantic_term, profile, encoder.width, len(items.ids))
+    _check_successors(semantic_term, successors, len(items.ids))
     with new_folder(target) as folder:
         shutil.copytree(encoder_folder, folder / ENCODER_FOLDER)
         save_arrays(projection.arrays(), folder / "projection.safetensors")
         if semantic_term is not None:
-            save_arrays(semantic_term.reduction.arrays(), folder / SEMANTIC_TERM_FILE)
+            save_arrays(semantic_term.arrays(), folder / SEMANTIC_TERM_FILE)
         save_tensors(sequence_model.state_dict(), folder / "sequence_model.safetensors")
         pl.DataFrame(
             {"id": items.ids, "attributes": items.attributes_json, "popularity": items.popularity}
         ).write_parquet(folder / "items.parquet")
-        tables = {"semantic": semantic, "residual": residual, "profile": profile}
+        tables = {"semantic": semantic, "residual": residual, "profile": profile, "successors": successors}
         save_arrays(
             {name: table for name, table in tables.items() if table is not None},
             folder / "item_embeddings.safetensors",
@@ -177,6 +180,20 @@ def _check_semantic_term(term: SemanticTerm | None, profile: Array | None, width
         )
     if len(term.reduction.weight) != width:
         raise BundleError(f"the encoder has width {width}, the semantic term reads {len(term.reduction.weight)}")
+
+
+def _check_successors(term: SemanticTerm | None, successors: SuccessorArray | None, num_items: int) -> None:
+    if successors is None:
+        if term is not None and term.delta:
+            raise BundleError(f"delta is {term.delta:g}, but successors is None")
+        return
+    if term is None or not term.delta:
+        raise BundleError("there are successors, but no semantic term with a delta reads them")
+    if successors.shape != (num_items, term.components):
+        raise BundleError(
+            f"successors has the shape {successors.shape}, but items and semantic term make "
+            f"{(num_items, term.components)}"
+        )
 
 
 def _describe_files(folder: Path) -> dict[str, FileInfo]:

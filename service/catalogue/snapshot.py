@@ -166,6 +166,19 @@ class Snapshot:
         vectors[~in_table] = self.delta.vectors.rows[rows[~in_table] - len(self.table)]
         return vectors
 
+    def history_vectors(self, rows: Rows) -> Array:
+        """Return what rows' items are in a history, see `Bundle.history_vectors`.
+
+        A successor vector belongs to the id, as a residual does: an item of the bundle keeps its own whatever its text.
+        """
+        vectors = self.vectors(rows)
+        if self.bundle.successors is None:
+            return vectors
+        if self.table.ids is not self.bundle.items.ids or (rows >= len(self.table)).any():
+            known = self.bundle.items.rows
+            rows = np.array([known.get(self.item_id(row), -1) for row in rows.tolist()], dtype=np.int64)
+        return self.bundle.history_vectors(vectors, rows)
+
     def selection(self, filters: Filters, excluded_rows: Collection[int]) -> Passing:
         """Return which rows pass `filters` and are not excluded; ids that are not here are passed over."""
         allowed = None if filters.allow is None else as_rows(self._known_rows(filters.allow))

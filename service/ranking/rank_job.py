@@ -38,13 +38,23 @@ class RankRequest:
 
     def scored_part(self, vectors: Array) -> Array:
         """Return vectors `(..., D)` with 0 where the strategy does not look, so that it takes no part in a score."""
-        if self.strategy not in ("collaborative", "semantic"):
+        if self.strategy in ("all", "popular"):
             return vectors
         dim = self.bundle.space.dim
         part = np.zeros_like(vectors)
         seen = slice(0, dim) if self.strategy == "collaborative" else slice(dim, None)
         part[..., seen] = vectors[..., seen]
         return part
+
+    def history_part(self, history: Array) -> Array:
+        """Return history vectors `(n, D + q)` with 0 in that part of the semantic term that the strategy leaves out."""
+        dim, width = self.bundle.space.dim, self.bundle.space.width
+        if self.strategy == "semantic":
+            return history[:, :width]
+        if self.strategy == "successors":
+            history = history.copy()
+            history[:, dim:width] = 0
+        return history
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +87,7 @@ def rank_together(requests: Sequence[RankRequest]) -> list[Ranking]:
 
 
 def _histories(requests: Sequence[RankRequest]) -> dict[int, Array]:
-    """Place of a request with a history -> its item vectors `(n, D)`, read together for each snapshot."""
+    """Place of a request with a history -> its history vectors, read together for each snapshot."""
     histories: dict[int, Array] = {}
     asked = [place for place, request in enumerate(requests) if request.history]
     for places in _groups(asked, [id(request.snapshot) for request in requests]):
@@ -86,19 +96,20 @@ def _histories(requests: Sequence[RankRequest]) -> dict[int, Array]:
         start = 0
         for place in places:
             stop = start + len(requests[place].history)
-            histories[place] = vectors[start:stop]
+            histories[place] = requests[place].history_part(vectors[start:stop])
             start = stop
     return histories
 
 
 def _vectors(snapshot: Snapshot, entries: Sequence[int | Array]) -> Array:
-    """Return the item vectors `(n, D)` of a history's entries."""
-    rows = [entry for entry in entries if isinstance(entry, int)]
-    found = snapshot.vectors(np.array(rows, dtype=np.int64))
+    """Return the history vectors `(n, D)` or `(n, D + q)` of a history's entries, see `llmemb/session.py`."""
+    rows = np.array([entry for entry in entries if isinstance(entry, int)], dtype=np.int64)
+    found = snapshot.history_vectors(rows)
     if len(rows) == len(entries):
         return found
-    of_rows = iter(found)
-    return np.stack([next(of_rows) if isinstance(entry, int) else entry for entry in entries])
+    inline = np.stack([entry for entry in entries if not isinstance(entry, int)])
+    of_rows, of_texts = iter(found), iter(snapshot.bundle.history_vectors(inline, np.full(len(inline), -1)))
+    return np.stack([next(of_rows) if isinstance(entry, int) else next(of_texts) for entry in entries])
 
 
 def _queries(requests: Sequence[RankRequest], histories: Mapping[int, Array]) -> dict[int, Array]:

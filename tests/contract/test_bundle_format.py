@@ -1,4 +1,4 @@
-"""Bundle format 3, as anyone reads it without this project: JSON, safetensors, Parquet and FAISS, by name and type.
+"""Bundle format 4, as anyone reads it without this project: JSON, safetensors, Parquet and FAISS, by name and type.
 
 A change here is a change of the format: it takes another `FORMAT_VERSION`.
 """
@@ -18,7 +18,7 @@ from llmemb.bundle import FORMAT_VERSION
 from llmemb.index import IndexKind
 from tests.support.tiny import write_tiny_bundle
 
-FORMAT_3 = {
+FORMAT_4 = {
     "": [
         "categories_attribute",
         "checksum",
@@ -43,7 +43,7 @@ FORMAT_3 = {
     "index": ["hnsw", "ivf", "kind", "recall_at_10", "recall_queries"],
     "prompt": ["attribute_names", "domain", "max_value_characters"],
     "provenance": ["config", "created_at", "versions"],
-    "semantic_term": ["components", "decay", "gamma", "history"],
+    "semantic_term": ["components", "decay", "delta", "gamma", "history", "text_map"],
     "sequence_model": ["dim", "dropout", "heads", "layers", "max_length", "name"],
 }
 """Keys of the manifest and of the objects in it."""
@@ -56,14 +56,14 @@ def manifest(full_bundle: Path) -> dict[str, Any]:
     return content
 
 
-def test_manifest_has_the_keys_of_format_3(manifest: dict[str, Any]) -> None:
-    """The manifest's keys are those of format 3, no more and no less."""
+def test_manifest_has_the_keys_of_format_4(manifest: dict[str, Any]) -> None:
+    """The manifest's keys are those of format 4, no more and no less."""
     keys = {"": sorted(manifest)} | {
         name: sorted(value) for name, value in manifest.items() if isinstance(value, dict) and name != "files"
     }
 
-    assert manifest["format_version"] == FORMAT_VERSION == 3
-    assert keys == FORMAT_3
+    assert manifest["format_version"] == FORMAT_VERSION == 4
+    assert keys == FORMAT_4
     assert sorted(manifest["metrics"][0]) == ["group", "model", "name", "value"]
     assert sorted(manifest["selection"][0]) == ["chosen", "metric", "option", "trials"]
     assert sorted(manifest["selection"][0]["trials"][0]) == ["score", "value"]
@@ -99,21 +99,22 @@ def test_id_is_the_hash_of_all_that_decides_an_answer(manifest: dict[str, Any]) 
     assert manifest["id"] == hashlib.sha256(canonical).hexdigest()[:16]
 
 
-def test_tensors_have_the_names_types_and_shapes_of_format_3(full_bundle: Path, manifest: dict[str, Any]) -> None:
-    """The affine maps and the tables are float32, of the manifest's shapes."""
+def test_tensors_have_the_names_types_and_shapes_of_format_4(full_bundle: Path, manifest: dict[str, Any]) -> None:
+    """The affine maps and the tables are float32, the successor vectors float16, of the manifest's shapes."""
     N, h, d = manifest["num_items"], manifest["encoder"]["width"], manifest["dim"]
     q = manifest["semantic_term"]["components"]
     files = {
         "projection": {"weight": (h, d), "bias": (d,)},
-        "semantic_term": {"weight": (h, q), "bias": (q,)},
-        "item_embeddings": {"semantic": (N, d), "residual": (N, d), "profile": (N, q)},
+        "semantic_term": {"weight": (h, q), "bias": (q,), "text_map": (q, q)},
+        "item_embeddings": {"semantic": (N, d), "residual": (N, d), "profile": (N, q), "successors": (N, q)},
         "item_map": {"weight": (d, 2), "bias": (2,)},
     }
     for name, shapes in files.items():
         arrays = load_file(full_bundle / f"{name}.safetensors")
 
         assert {array: values.shape for array, values in arrays.items()} == shapes
-        assert {values.dtype for values in arrays.values()} == {np.dtype(np.float32)}
+        types = {array: values.dtype for array, values in arrays.items()}
+        assert types == {array: np.dtype(np.float16 if array == "successors" else np.float32) for array in shapes}
 
 
 def test_bundle_without_residual_and_semantic_term_stores_neither(tiny_llm: Path, tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_bundle_without_residual_and_semantic_term_stores_neither(tiny_llm: Path
     assert not (bundle / "semantic_term.safetensors").exists()
 
 
-def test_items_have_the_columns_of_format_3(full_bundle: Path, manifest: dict[str, Any]) -> None:
+def test_items_have_the_columns_of_format_4(full_bundle: Path, manifest: dict[str, Any]) -> None:
     """One row an item: id, attributes as JSON, interactions in training."""
     items = pl.read_parquet(full_bundle / "items.parquet")
 

@@ -21,6 +21,8 @@ from tests.support.tiny import write_tiny_bundle
 
 GAMMA = 5.0
 """Large, so that the semantic term changes who is recommended."""
+DELTA = 4.0
+"""As large, for the successor vectors."""
 TOLERANCE = 1e-4
 
 
@@ -75,25 +77,30 @@ def dense_scores(bundle: Bundle, rows: list[int]) -> Array:
         cosines = bundle.profile[rows[-term.history :]] @ bundle.profile.T
         weights = term.decay ** np.arange(len(cosines))[::-1]
         scores = scores + term.gamma * np.average(cosines, axis=0, weights=weights)
+        if term.delta:
+            assert bundle.successors is not None
+            likeness = bundle.successors[rows[-term.history :]].astype(np.float32) @ bundle.profile.T
+            scores = scores + term.delta * np.average(likeness, axis=0, weights=weights)
     return scores
 
 
 @pytest.fixture(
     scope="module",
-    params=product(SEQUENCE_MODELS, ["dot", "cosine"], [0.0, GAMMA], [True, False]),
+    params=product(SEQUENCE_MODELS, ["dot", "cosine"], [(0.0, 0.0), (GAMMA, 0.0), (GAMMA, DELTA)], [True, False]),
     ids=lambda options: "-".join(map(str, options)),
 )
 def served(
     request: pytest.FixtureRequest, tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    """Each sequence model, each scoring, with and without a semantic term, with and without a residual."""
-    sequence_model, scoring, gamma, with_residual = request.param
+    """Each sequence model, each scoring, without a semantic term, with one, with successors; with and without residual."""
+    sequence_model, scoring, (gamma, delta), with_residual = request.param
     folder = write_tiny_bundle(
         tmp_path_factory.mktemp("options") / "bundle",
         tiny_llm,
         sequence_model=sequence_model,
         scoring=scoring,
         gamma=gamma,
+        delta=delta,
         with_residual=with_residual,
     )
     with running(make_settings(folder, tmp_path_factory.mktemp("state"))) as client:

@@ -170,5 +170,8 @@ def enlarged(bundle: Bundle, num_items: int, spec: IndexSpec | None = None) -> B
         semantic=longer(bundle.semantic),
         residual=longer(bundle.residual),
         profile=longer(bundle.profile),
+        successors=None
+        if bundle.successors is None
+        else longer(bundle.successors.astype(np.float32)).astype(np.float16),
     )
     return replace(made, index=ItemIndex.build(made.item_vectors, spec))

@@ -1,6 +1,7 @@
 """A language model, a catalogue and a bundle made in a second: real in every part, random in weights."""
 
 import tempfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -120,6 +121,7 @@ def write_tiny_bundle(
     with_residual: bool = True,
     scoring: Scoring = "dot",
     gamma: float = 0.0,
+    delta: float = 0.0,
     index: IndexKind = "flat",
     seed: int = 0,
 ) -> Path:
@@ -135,6 +137,7 @@ def write_tiny_bundle(
         with_residual: whether items carry a residual.
         scoring: how item embeddings are composed.
         gamma: weight of the semantic term; 0 leaves it out.
+        delta: weight of its successor vectors, which are random; those of the last 4 items are made from their texts.
         index: kind of the index; its recall is measured with the item vectors as queries.
         seed: of all that is random; the global random state stays as it was.
 
@@ -162,9 +165,17 @@ def write_tiny_bundle(
     if gamma:
         whitening = fold(fit_reduction(raw, TINY_TERM_COMPONENTS, "whiten"), [])
         semantic_term = SemanticTerm(whitening, gamma, TINY_TERM_HISTORY, TINY_TERM_DECAY)
+        if delta:
+            text_map = random.normal(size=(TINY_TERM_COMPONENTS, TINY_TERM_COMPONENTS)).astype(np.float32)
+            semantic_term = replace(semantic_term, delta=delta, text_map=text_map)
 
     semantic = projection.apply(raw)
     profile = None if semantic_term is None else semantic_term.apply(raw)
+    successors = None
+    if semantic_term is not None and profile is not None and delta:
+        drawn = random.normal(size=profile.shape).astype(np.float32)
+        drawn[popularity == 0] = semantic_term.successors_of_texts(profile[popularity == 0])
+        successors = drawn.astype(np.float16)
     spec = SequenceModelSpec.model_validate({"name": sequence_model, "dim": TINY_DIM, "max_length": 10, "heads": 2})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -194,6 +205,7 @@ def write_tiny_bundle(
             scoring=scoring,
             semantic_term=semantic_term,
             profile=profile,
+            successors=successors,
             metrics=(Metric(model="llmemb", group="all", name="ndcg@10", value=0.125),),
             selection=(TINY_SELECTION,),
             seed=seed,

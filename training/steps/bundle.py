@@ -60,6 +60,7 @@ def run(
         scoring=recommender.scoring,
         semantic_term=recommender.semantic_term,
         profile=recommender.profile,
+        successors=recommender.successors,
         metrics=tuple(
             Metric(model=figure.model, group=figure.group, name=figure.metric, value=figure.value)
             for figure in read_figures(evaluate_folder).figures
@@ -86,7 +87,7 @@ def run(
 def _session_vectors(dataset: Dataset, recommender: TrainedRecommender) -> Array:
     """Return session vectors of test and validation histories, spread evenly over them, `(B, D)`."""
     histories = [rows for rows in (*dataset.test.histories, *dataset.validation.histories) if len(rows)]
-    vectors = recommender.item_vectors
+    vectors = recommender.history_vectors
     chosen = histories[:: max(1, -(-len(histories) // _RECALL_QUERIES))]
     return session_vectors(recommender.model, [vectors[rows] for rows in chosen], recommender.semantic_term)
 

@@ -91,7 +91,7 @@ def _scorers(
 ) -> dict[str, Scorer]:
     """Return every model by its name."""
     ours = read_recommender(folders.rat, rat_config.model)
-    scorers = {LLMEMB: embedding_scorer(ours.model, ours.item_vectors, ours.semantic_term)}
+    scorers = {LLMEMB: embedding_scorer(ours.model, ours.item_vectors, ours.semantic_term, ours.history_vectors)}
     scorers[VANILLA] = _trained(folders.vanilla, rat_config, dataset.num_items)
     if config.baselines:
         for name in (other_vanilla(rat_config.loss)[0], LLM_INIT):

@@ -107,6 +107,8 @@ def _engine(versions: Versions, body: RecommendRequest, *place: str | int) -> En
         raise InvalidRequestError([Fault((*place, "bundle_id"), "is none of the loaded bundles", "unknown_bundle")])
     if body.strategy == "semantic" and engine.bundle.semantic_term is None:
         raise InvalidRequestError([Fault((*place, "strategy"), "the bundle has no semantic term", "no_semantic_term")])
+    if body.strategy == "successors" and engine.bundle.successors is None:
+        raise InvalidRequestError([Fault((*place, "strategy"), "the bundle has no successor vectors", "no_successors")])
     return engine
 
 

@@ -11,6 +11,7 @@ const STRATEGIES = {
   all: ["Both together", "what the service recommends"],
   collaborative: ["Collaborative", "the sequence model: what people did next"],
   semantic: ["Semantic", "the texts: what reads alike"],
+  successors: ["Successors", "the texts: what reads like what others took next"],
   popular: ["Popular", "the same for everybody"],
 };
 
@@ -64,7 +65,9 @@ export function mount(root) {
   function strategyColumns() {
     if (!about.value) return [];
     const known = Object.entries(STRATEGIES).filter(
-      ([name]) => name !== "semantic" || about.value.semantic_term,
+      ([name]) =>
+        (name !== "semantic" || about.value.semantic_term) &&
+        (name !== "successors" || about.value.semantic_term?.delta),
     );
     return known.map(([strategy, [title, meaning]]) => ({ title, meaning, options: { strategy } }));
   }

@@ -59,6 +59,7 @@ def parts_of(bundle: Bundle) -> dict[str, Any]:
         "scoring": bundle.manifest.scoring,
         "semantic_term": bundle.semantic_term,
         "profile": bundle.profile,
+        "successors": bundle.successors,
         "metrics": bundle.manifest.metrics,
         "selection": bundle.manifest.selection,
         "seed": bundle.manifest.seed,
@@ -133,11 +134,11 @@ def test_index_is_over_the_item_vectors(which: str, request: pytest.FixtureReque
 
 @pytest.mark.parametrize("name", SEQUENCE_MODELS)
 @pytest.mark.parametrize(
-    ("with_residual", "scoring", "gamma"),
-    [(True, "dot", 0.0), (False, "dot", 0.0), (True, "cosine", 0.5), (False, "dot", 0.5)],
+    ("with_residual", "scoring", "gamma", "delta"),
+    [(True, "dot", 0, 0), (False, "dot", 0, 0), (True, "cosine", 0.5, 0), (False, "dot", 0.5, 0.25)],
 )
 def test_written_again_a_bundle_is_the_same(
-    name: str, with_residual: bool, scoring: Scoring, gamma: float, tiny_llm: Path, tmp_path: Path
+    name: str, with_residual: bool, scoring: Scoring, gamma: float, delta: float, tiny_llm: Path, tmp_path: Path
 ) -> None:
     """Whatever the sequence model and the options, read and written again it has the same id and parts."""
     first = read_bundle(
@@ -148,20 +149,25 @@ def test_written_again_a_bundle_is_the_same(
             with_residual=with_residual,
             scoring=scoring,
             gamma=gamma,
+            delta=delta,
             seed=3,
         )
     )
     write_bundle(tmp_path / "b", **parts_of(first))
     second = read_bundle(tmp_path / "b")
-    history = [first.item_vectors[[3, 1, 4]]]
+    rows = np.array([3, 1, 4])
+    history = [first.history_vectors(first.item_vectors[rows], rows)]
 
     assert second.manifest == first.manifest
     assert (first.residual is None) == (second.residual is None) == (not with_residual)
     assert (first.semantic_term is None) == (second.semantic_term is None) == (not gamma)
+    assert (first.successors is None) == (second.successors is None) == (not delta)
     assert not first.sequence_model.training
     np.testing.assert_array_equal(second.item_vectors, first.item_vectors)
     np.testing.assert_array_equal(
-        session_vectors(second.sequence_model, history, second.semantic_term),
+        session_vectors(
+            second.sequence_model, [second.history_vectors(second.item_vectors[rows], rows)], second.semantic_term
+        ),
         session_vectors(first.sequence_model, history, first.semantic_term),
     )
 
@@ -197,6 +203,9 @@ def test_same_content_has_the_same_id_wherever_and_whenever(bundle: Bundle, tmp_
         "scoring",
         "semantic_term",
         "profile",
+        "successors",
+        "text_map",
+        "delta",
         "index",
         "categories_attribute",
     ],
@@ -206,6 +215,7 @@ def test_other_content_has_another_id(changed: str, full: Bundle, tmp_path: Path
     bundle = full
     assert bundle.semantic_term is not None
     assert bundle.profile is not None
+    assert bundle.successors is not None
     bias = bundle.projection.bias + 1
     others: dict[str, object] = {
         "prompt": replace(bundle.prompt, max_value_characters=50),
@@ -217,11 +227,16 @@ def test_other_content_has_another_id(changed: str, full: Bundle, tmp_path: Path
         "scoring": "dot",
         "semantic_term": replace(bundle.semantic_term, gamma=1.0),
         "profile": bundle.profile[::-1],
+        "successors": bundle.successors[::-1],
+        "text_map": replace(bundle.semantic_term, text_map=None),
+        "delta": replace(bundle.semantic_term, delta=0.5),
         "index": choose_spec(40, "hnsw"),
         "categories_attribute": None,
     }
 
-    other = write_bundle(tmp_path / "b", **parts_of(bundle) | {changed: others[changed]})
+    part = "semantic_term" if changed in ("text_map", "delta") else changed
+
+    other = write_bundle(tmp_path / "b", **parts_of(bundle) | {part: others[changed]})
 
     assert other.id != bundle.manifest.id
 
@@ -287,6 +302,8 @@ def test_parts_that_do_not_fit_are_refused(
     [
         ("profile", None, r"^profile is None: a semantic term and the items' profile vectors come together$"),
         ("semantic_term", None, r"^semantic_term is None: "),
+        ("successors", None, r"^delta is 1\.5, but successors is None$"),
+        ("successors", np.zeros((40, 5), dtype=np.float16), r"^successors has the shape \(40, 5\), .* make \(40, 6\)$"),
         ("profile", np.zeros((40, 5), dtype=np.float32), r"^profile has the shape \(40, 5\), .* make \(40, 6\)$"),
         (
             "semantic_term",

@@ -119,12 +119,12 @@ def test_manifest_with_any_byte_changed_is_refused_or_says_the_same(copy: Path, 
     assert read == manifest
 
 
-@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 2, 1, 0, -1, "1", None, [1]])
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 3, 2, 1, 0, -1, "1", None, [1]])
 def test_other_format_version_is_refused(version: object, copy: Path) -> None:
     """Another version is its own error, said before anything else is checked."""
     edit_manifest(copy, lambda content: content.clear() or content.update(format_version=version))
 
-    with pytest.raises(BundleVersionError, match=r"^manifest\.json: format_version is .*, this program reads 3$"):
+    with pytest.raises(BundleVersionError, match=r"^manifest\.json: format_version is .*, this program reads 4$"):
         read_bundle(copy)
 
 
@@ -159,6 +159,8 @@ def test_manifest_that_is_no_object_is_refused(text: str, copy: Path) -> None:
         (lambda content: content["semantic_term"].update(gamma=0), "semantic_term.gamma"),
         (lambda content: content["semantic_term"].update(history=0), "semantic_term.history"),
         (lambda content: content["semantic_term"].update(decay=1.5), "semantic_term.decay"),
+        (lambda content: content["semantic_term"].update(delta=-1), "semantic_term.delta"),
+        (lambda content: content["semantic_term"].update(delta=0), "semantic_term"),
         (lambda content: content["selection"][0].update(chosen=None), "selection.0.chosen.int"),
         (lambda content: content["selection"][0]["trials"][0].pop("score"), "selection.0.trials.0.score"),
     ],
@@ -198,7 +200,7 @@ def test_forged_hash_does_not_hide_a_missing_file(copy: Path) -> None:
         (lambda content: content.update(dim=15), r"^projection\.safetensors: it holds .*, but the manifest says "),
         (
             lambda content: content["semantic_term"].update(components=5),
-            r"^semantic_term\.safetensors: it holds .*, but the manifest says {'weight': \(32, 5\), 'bias': \(5,\)}$",
+            r"^semantic_term\.safetensors: it holds .*, but the manifest says {'weight': \(32, 5\), 'bias': \(5,\), 'text_map",
         ),
         (
             lambda content: content.update(semantic_term=None),

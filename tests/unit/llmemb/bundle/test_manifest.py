@@ -31,7 +31,12 @@ def test_manifest_describes_the_semantic_term(full_bundle: Path) -> None:
 
     assert bundle.manifest.scoring == "cosine"
     assert bundle.manifest.semantic_term == SemanticTermInfo(
-        gamma=2.0, history=TINY_TERM_HISTORY, decay=TINY_TERM_DECAY, components=TINY_TERM_COMPONENTS
+        gamma=2.0,
+        history=TINY_TERM_HISTORY,
+        decay=TINY_TERM_DECAY,
+        components=TINY_TERM_COMPONENTS,
+        delta=1.5,
+        text_map=True,
     )
     assert bundle.semantic_term is not None
     assert bundle.semantic_term.reduction.weight.shape == (32, TINY_TERM_COMPONENTS)

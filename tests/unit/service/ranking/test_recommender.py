@@ -20,7 +20,8 @@ from tests.support.recommending import Recommending, recommending
 def scores_by_hand(parts: Recommending, *item_ids: str) -> dict[str, float]:
     """The score of every item after a history, as the evaluator computes it."""
     bundle = parts.bundle
-    history = bundle.item_vectors[[bundle.items.rows[item_id] for item_id in item_ids]]
+    rows = np.array([bundle.items.rows[item_id] for item_id in item_ids])
+    history = bundle.history_vectors(bundle.item_vectors[rows], rows)
     session = session_vectors(bundle.sequence_model, [history], bundle.semantic_term)[0]
     return dict(zip(bundle.items.ids, (bundle.item_vectors @ session).tolist(), strict=True))
 

@@ -15,15 +15,20 @@ from tests.support.service import HEAT, make_settings, running
 HISTORY = ["3", "9", "4"]
 
 
-@pytest.mark.parametrize("strategy", ["collaborative", "semantic"])
+@pytest.mark.parametrize("strategy", ["collaborative", "semantic", "successors"])
 def test_score_is_the_part(full_bundle: Path, strategy: Strategy) -> None:
-    """The sequence model's, or the semantic term's; reasons sum up the same part."""
+    """The sequence model's, the profile vectors' or the successor vectors'; reasons sum up the same part."""
 
     async def run() -> None:
         async with recommending(full_bundle) as parts:
             bundle, dim = parts.bundle, parts.bundle.space.dim
             part = slice(0, dim) if strategy == "collaborative" else slice(dim, None)
-            history = bundle.item_vectors[[bundle.items.rows[item_id] for item_id in HISTORY]]
+            rows = np.array([bundle.items.rows[item_id] for item_id in HISTORY])
+            history = bundle.history_vectors(bundle.item_vectors[rows], rows)
+            if strategy == "semantic":
+                history = history[:, : bundle.space.width]
+            if strategy == "successors":
+                history[:, dim : bundle.space.width] = 0
             session = session_vectors(bundle.sequence_model, [history], bundle.semantic_term)[0]
             expected = bundle.item_vectors[:, part] @ session[part]
             expected[[bundle.items.rows[item_id] for item_id in HISTORY]] = -np.inf
@@ -75,13 +80,15 @@ def test_route_takes_a_strategy_and_a_loaded_bundle(tiny_bundle: Path, tmp_path:
         named = client.post("/recommend", json={"history": HISTORY, "bundle_id": current}).json()
         alone = client.post("/recommend", json={"history": HISTORY, "strategy": "collaborative"}).json()
         other = client.post("/recommend", json={"history": [{"attributes": HEAT}], "bundle_id": "0" * 16})
-        batch = client.post("/recommend/batch", json={"requests": [{"history": [], "strategy": "semantic"}]})
+        missing = [{"history": [], "strategy": strategy} for strategy in ("all", "semantic", "successors")]
+        batches = [client.post("/recommend/batch", json={"requests": [missing[0], each]}) for each in missing[1:]]
 
     assert whole == named
     assert [item["id"] for item in alone["items"]] == [item["id"] for item in whole["items"]]
     assert [(fault["loc"], fault["type"]) for fault in other.json()["errors"]] == [
         (["body", "bundle_id"], "unknown_bundle")
     ]
-    assert [(fault["loc"], fault["type"]) for fault in batch.json()["errors"]] == [
-        (["body", "requests", 0, "strategy"], "no_semantic_term")
+    assert [[(fault["loc"], fault["type"]) for fault in batch.json()["errors"]] for batch in batches] == [
+        [(["body", "requests", 1, "strategy"], "no_semantic_term")],
+        [(["body", "requests", 1, "strategy"], "no_successors")],
     ]

@@ -1,0 +1,109 @@
+"""Successor vectors: what followed an item in training histories, in the semantic term's whitened space.
+
+`W` warm items, `q` width of the space, `X` their profile vectors `(W, q)`, `C` the follower counts `(W, W)`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+Array = NDArray[np.float32]
+Rows = NDArray[np.int64]
+Estimator = Literal["mean", "ridge"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuccessorForm:
+    """How successor vectors are made: see `training.config.SuccessorsConfig`, whose words these are."""
+
+    estimator: Estimator
+    window: int
+    decay: float
+    out_power: float
+    in_power: float
+    ridge: float
+
+
+def follower_counts(histories: Sequence[Rows], num_warm: int, window: int, decay: float) -> csr_array:
+    """Count what follows what: `C[i, c]` is the sum over all places where c stands j steps after i of `decay^(j-1)`.
+
+    Args:
+        histories: training items, the oldest first.
+        num_warm: W.
+        window: the greatest j.
+        decay: weight of a step over that of the step before it.
+    """
+    first: list[Rows] = []
+    second: list[Rows] = []
+    weights: list[Array] = []
+    for step in range(1, window + 1):
+        before = [rows[:-step] for rows in histories if len(rows) > step]
+        if not before:
+            break
+        first.append(np.concatenate(before))
+        second.append(np.concatenate([rows[step:] for rows in histories if len(rows) > step]))
+        weights.append(np.full(len(first[-1]), decay ** (step - 1), dtype=np.float32))
+    if not first:
+        return csr_array((num_warm, num_warm), dtype=np.float32)
+    sums = csr_array(
+        (np.concatenate(weights), (np.concatenate(first), np.concatenate(second))), shape=(num_warm, num_warm)
+    )
+    # An item that follows itself says nothing of what comes next.
+    sums.setdiag(0)
+    sums.eliminate_zeros()
+    return sums
+
+
+def successor_vectors(form: SuccessorForm, counts: csr_array, profile: Array) -> Array:
+    """Return the successor vectors `(W, q)` float32, scaled to a root mean square length of 1 over items with followers.
+
+    Each count is divided by (its item's out-count)^`out_power` and (its follower's in-count)^`in_power`, B. `mean` is
+    `B X`: the sum of the followers' profile vectors by their weights. `ridge` is the vector whose inner products with
+    the profile vectors come nearest to the row of B: `B X (X'X + ridge I)^-1`. An item without followers has the zero
+    vector.
+
+    Args:
+        form: how.
+        counts: C.
+        profile: X, of unit length.
+
+    Source: ours; shared/METHOD.md, "Second measurements". The normalisation is that of item-to-item neighbourhoods:
+    Deshpande and Karypis 2004, "Item-based top-N recommendation algorithms", section 4.2.
+    """
+    weights = normalised(counts, form.out_power, form.in_power)
+    vectors: NDArray[np.float64] = weights @ profile.astype(np.float64)
+    if form.estimator == "ridge":
+        vectors = apply_ridge(vectors, profile, form.ridge)
+    followed = counts.sum(axis=1) > 0
+    if followed.any():
+        vectors /= np.sqrt((vectors[followed] ** 2).sum(axis=1).mean())
+    return vectors.astype(np.float32)
+
+
+def normalised(counts: csr_array, out_power: float, in_power: float) -> csr_array:
+    """Return B: every count over powers of its row's and its column's sum."""
+    out_counts, in_counts = counts.sum(axis=1), counts.sum(axis=0)
+    scaled = counts.tocoo().astype(np.float64)
+    scaled.data = scaled.data / (out_counts[scaled.coords[0]] ** out_power * in_counts[scaled.coords[1]] ** in_power)
+    return scaled.tocsr()
+
+
+def apply_ridge(products: NDArray[np.float64], profile: Array, ridge: float) -> NDArray[np.float64]:
+    """Return `products (X'X + ridge I)^-1`, `(n, q)`, for products `(n, q)` with X."""
+    wide = profile.astype(np.float64)
+    gram = wide.T @ wide
+    gram[np.diag_indices_from(gram)] += ridge
+    solved: NDArray[np.float64] = np.linalg.solve(gram, products.T).T
+    return solved
+
+
+def fit_text_map(profile: Array, successors: Array, counts: csr_array, ridge: float) -> Array:
+    """Return M `(q, q)`: the ridge regression from profile vectors to successor vectors, over items with followers."""
+    followed = counts.sum(axis=1) > 0
+    known = profile[followed]
+    products = known.astype(np.float64).T @ successors[followed].astype(np.float64)
+    return apply_ridge(products.T, known, ridge).T.astype(np.float32)
