@@ -30,7 +30,7 @@ def tiny_bundle(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def full_bundle(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with all that a bundle can have: cosine scoring, a semantic term with successors; read it, never write to it."""
+    """The same with all that a bundle can have: cosine scoring, a semantic term, successors; never write to it."""
     return write_tiny_bundle(
         tmp_path_factory.mktemp("full") / "bundle", tiny_llm, scoring="cosine", gamma=2.0, delta=1.5
     )

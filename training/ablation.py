@@ -16,7 +16,7 @@ from training.recommenders import LLMEMB
 from training.run_folder import RunFolder
 
 LAST_STEP = "evaluate"
-GROUPS = ("all", "tail", "head", "cold")
+GROUPS = ("all", "tail", "head", "cold", "cold_among_cold")
 METRICS = ("ndcg@10", "hr@10")
 _TITLES: dict[Protocol, str] = {
     "full": "Ranked among all items",
@@ -51,6 +51,7 @@ def variants_of(config: Config) -> dict[str, tuple[str, ...]]:
         "no whitening": ('rat.reduction="pca"',),
         "no residual": ('rat.residual.mode="none"',),
         "no semantic term": ("rat.semantic_term.gamma=0",),
+        "no successors": ("rat.successors.delta=0",),
         "no logit adjustment": ("rat.logit_adjustment=0",),
         "adapter of one layer": ("rat.adapter_layers=1",),
         "pooling of the last token": ('encoder.pooling="last"',),
@@ -113,6 +114,8 @@ def ablation_figures(results: Mapping[str, Sequence[Figures]]) -> tuple[Ablation
         for protocol in PROTOCOLS:
             for group in GROUPS:
                 for metric in METRICS:
+                    if (protocol, model, group, metric) not in tables[0]:
+                        continue
                     values = tuple(table[protocol, model, group, metric] for table in tables)
                     made.append(
                         AblationFigure(

@@ -26,6 +26,7 @@ from training.config_sections import (
     SelectConfig,
     SemanticTermConfig,
     SourceFormat,
+    SuccessorsConfig,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "SelectConfig",
     "SemanticTermConfig",
     "SourceFormat",
+    "SuccessorsConfig",
     "dump_config",
     "load_config",
 ]

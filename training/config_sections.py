@@ -1,6 +1,6 @@
 """The sections of the configuration: every value that changes a number, checked before anything runs."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -170,6 +170,32 @@ class SemanticTermConfig(Section):
     """Weight of an item of the history over that of the next one; 1 weighs all alike."""
 
 
+class SuccessorsConfig(Section):
+    """Successor vectors of the semantic term: what followed an item in training histories, in the term's space.
+
+    `auto` leaves a value open: chosen on validation, see `SelectConfig`. Without a semantic term there are none.
+    """
+
+    delta: NonNegativeFloat | Literal["auto"] = 0.0
+    """Weight beside gamma; 0 leaves them out."""
+    estimator: Literal["mean", "ridge", "auto"] = "ridge"
+    """`mean`: of the followers' profile vectors; `ridge`: the vector whose inner products with the profile vectors of
+    all items come nearest to the item's follower counts."""
+    out_power: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = 0.5
+    """a: counts are divided by (followers of the item)^a."""
+    in_power: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = 0.0
+    """b: and by (times that the follower follows anything)^b, which keeps popular followers down."""
+    window: PositiveInt | Literal["auto"] = 3
+    """Steps within which an item follows another."""
+    decay: float = Field(default=0.7, gt=0.0, le=1.0)
+    """Weight of a step over that of the step before it."""
+    ridge: float = Field(default=1.0, gt=0.0)
+    """Regularisation of `ridge`, and of the text map."""
+    text_map: bool | Literal["auto"] = "auto"
+    """Whether an item without training interactions gets, in a history, the successor vector that its text suggests;
+    else it has none. `auto`: where that is better for pseudo-cold items."""
+
+
 class RatConfig(Section):
     """Recommendation adaptation training."""
 
@@ -199,6 +225,7 @@ class RatConfig(Section):
     alignment: AlignmentConfig = AlignmentConfig()
     residual: ResidualConfig = ResidualConfig()
     semantic_term: SemanticTermConfig = SemanticTermConfig()
+    successors: SuccessorsConfig = SuccessorsConfig()
     new_item_scale: PositiveFloat | Literal["auto"] = 1.0
     """Factor on the embeddings of items without training interactions, which lack the length that a residual adds;
     with scoring `dot` and residuals only. `auto`: chosen on validation, see `select.new_item_scale`."""
@@ -231,14 +258,29 @@ class SelectConfig(Section):
     residual: tuple[Literal["none", "all", "popular"], ...] = ("none", "all", "popular")
     """Of `rat.residual.mode`."""
     gamma: tuple[NonNegativeFloat, ...] = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
-    """Of `rat.semantic_term.gamma`: the greatest is taken that costs the validation targets at most `gamma_cost`."""
+    """Of `rat.semantic_term.gamma`: of those that cost the validation targets at most `gamma_cost`, the one by which
+    pseudo-cold items are ranked best in their own pool."""
     gamma_cost: float = Field(default=0.01, ge=0.0, lt=1.0)
-    """Share of the best validation NDCG@10 that may be given up for a greater gamma, from which the tail and new items
-    gain most."""
+    """Share of the best validation NDCG@10 that may be given up for the ranking of new items."""
+    successor_estimator: tuple[Literal["mean", "ridge"], ...] = ("ridge", "mean")
+    """Of `rat.successors.estimator`; each candidate for a form is judged at its best delta."""
+    successor_out_power: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = (0.5, 1.0)
+    """Of `rat.successors.out_power`."""
+    successor_in_power: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = (0.0, 0.25, 0.5)
+    """Of `rat.successors.in_power`."""
+    successor_window: tuple[PositiveInt, ...] = (3, 1, 10)
+    """Of `rat.successors.window`."""
+    delta: tuple[NonNegativeFloat, ...] = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
+    """Of `rat.successors.delta`: the best is taken, 0 where none is better."""
     new_item_scale: tuple[PositiveFloat, ...] = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.4, 1.5, 1.75, 2.0)
-    """Of `rat.new_item_scale`: the greatest is taken that costs the validation targets at most `new_item_cost`."""
+    """Of `rat.new_item_scale`: of those that cost the validation targets at most `new_item_cost`, the one by which
+    pseudo-cold items are ranked best among all items."""
     new_item_cost: float = Field(default=0.02, ge=0.0, lt=1.0)
-    """Share of the validation NDCG@10, the new items being candidates, that may be given up for new items."""
+    """Share of the best validation NDCG@10, pseudo-cold items being candidates, that may be given up for new items."""
+    pseudo_cold_share: float = Field(default=0.07, gt=0.0, lt=0.5)
+    """Share of the warm items that stand for new ones where `rat` chooses: it trains once without them for that."""
+    pseudo_cold_interactions: int = Field(default=10, ge=1)
+    """Interactions of each of them, at most, that become targets."""
     max_epochs: int = Field(default=20, ge=1)
     """Of a candidate's training."""
 

@@ -7,6 +7,9 @@ from training.figures import GroupBounds, GroupedBy
 from training.splitting import tail_threshold
 
 ALL, COLD, TAIL, HEAD = "all", "cold", "tail", "head"
+COLD_AMONG_COLD = "cold_among_cold"
+"""The cold targets ranked among the cold items alone: how well new items are told apart, whatever their place beside
+the known ones."""
 PARTS = 5
 Counts = NDArray[np.int64]
 

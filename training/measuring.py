@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from llmemb.errors import DataError
 from training.catalogue_metrics import coverage, gini, tail_share
 from training.figures import PROTOCOLS, Comparison, Figure, GroupBounds, Protocol
-from training.grouping import ALL, COLD, HEAD, TAIL, group_masks
+from training.grouping import ALL, COLD, COLD_AMONG_COLD, HEAD, TAIL, group_masks
 from training.ranking import hit_rate, ndcg, reciprocal_rank
 from training.seeds import derive_generator
 from training.statistics import Sample, Values, bootstrap_means, by_user, paired_p_values, percentile_interval
 
-COMPARED_GROUPS = (ALL, TAIL, HEAD, COLD)
+COMPARED_GROUPS = (ALL, TAIL, HEAD, COLD, COLD_AMONG_COLD)
 COMPARED_METRICS = ("hr@10", "ndcg@10")
 
 
@@ -79,11 +79,15 @@ def measure(
         rows = predictions.filter(pl.col("split") == split)
         if not rows.height:
             continue
-        targets = _line_up(rows, ks)
-        masks = {COLD: np.ones(len(targets.users), dtype=bool)}
+        targets = _line_up(rows, ks, {protocol: f"rank_{protocol}" for protocol in PROTOCOLS})
+        everything = np.ones(len(targets.users), dtype=bool)
+        parts = [(COLD, targets, everything)]
         if split == "test":
             masks = group_masks(targets.train_counts, targets.history_lengths, bounds)
-        for group, mask in masks.items():
+            parts = [(group, targets, mask) for group, mask in masks.items()]
+        else:
+            parts.append((COLD_AMONG_COLD, _line_up(rows, ks, {"full": "rank_among_cold"}), everything))
+        for group, targets, mask in parts:
             sample = by_user(targets.values[mask], targets.users[mask])
             purpose = ("evaluate", "intervals", group)
             drawn = bootstrap_means(sample, resampling.bootstrap_samples, derive_generator(resampling.seed, *purpose))
@@ -124,8 +128,8 @@ def measure_catalogue(best: Mapping[str, NDArray[np.int64]], is_tail: NDArray[np
     return figures
 
 
-def _line_up(rows: pl.DataFrame, ks: Sequence[int]) -> _LinedUp:
-    """Set the models' values beside each other."""
+def _line_up(rows: pl.DataFrame, ks: Sequence[int], rank_columns: Mapping[Protocol, str]) -> _LinedUp:
+    """Set the models' values beside each other; each protocol's come from the ranks in its column."""
     models = rows.partition_by("model", maintain_order=True)
     key = ["user_id", "target_item_id"]
     columns: list[_Column] = []
@@ -134,12 +138,12 @@ def _line_up(rows: pl.DataFrame, ks: Sequence[int]) -> _LinedUp:
         model = own["model"][0]
         if not own[key].equals(models[0][key]):
             raise DataError(f"predictions: {model!r} does not have the targets of {models[0]['model'][0]!r}")
-        for protocol in PROTOCOLS:
-            ranks = own[f"rank_{protocol}"].to_numpy()
+        for protocol, column in rank_columns.items():
+            ranks = own[column].to_numpy()
             metrics = {f"hr@{k}": hit_rate(ranks, k) for k in ks} | {f"ndcg@{k}": ndcg(ranks, k) for k in ks}
-            for metric, column in (metrics | {"mrr": reciprocal_rank(ranks)}).items():
+            for metric, of_targets in (metrics | {"mrr": reciprocal_rank(ranks)}).items():
                 columns.append(_Column(model, protocol, metric))
-                values.append(column)
+                values.append(of_targets)
     return _LinedUp(
         columns=columns,
         values=np.column_stack(values),

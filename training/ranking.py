@@ -33,12 +33,14 @@ class Ranking:
     Args:
         full: rank of each target among all items, `(n,)`.
         sampled: rank of each target among itself and its negatives, `(n,)`.
+        pool: rank of each target among the items from `pool_start` on, `(n,)`; None without a pool.
         best_rows: the best items for each history, `(n, k)`; -1 where fewer can be ranked.
         best_scores: their scores, `(n, k)`; `-inf` where there is none.
     """
 
     full: Ranks
     sampled: Ranks
+    pool: Ranks | None
     best_rows: Rows
     best_scores: Array
 
@@ -120,20 +122,36 @@ def full_ranks(scorer: Scorer, targets: Targets, num_items: int, *, exclude_hist
         exclude_history: leave the history's items out, but never the target.
     """
     ranks = np.empty(len(targets.rows), dtype=np.int64)
-    for chunk in _chunks(len(ranks), num_items):
+    for chunk in chunks(len(ranks), num_items):
         histories, rows = targets.histories[chunk], targets.rows[chunk]
-        scores = scorer(histories)
-        own = _own(scores, rows)
-        if exclude_history:
-            _exclude(scores, histories)
-        ranks[chunk] = _full_ranks(scores, own, rows)
+        ranks[chunk] = rank_scores(scorer(histories), rows, histories if exclude_history else ())
     return ranks
 
 
-def rank_both_ways(
-    scorer: Scorer, targets: Targets, negatives: NDArray[np.int64], num_items: int, *, exclude_history: bool, best: int
+def rank_scores(scores: Array, rows: Rows, left_out: Sequence[Rows] = ()) -> Ranks:
+    """Return the rank of each target by the scores of all items.
+
+    Args:
+        scores: `(n, N)`; changed where items are left out.
+        rows: the targets' item rows, `(n,)`.
+        left_out: for each target the rows that do not count, but for the target itself; empty: all count.
+    """
+    own = _own(scores, rows)
+    _exclude(scores, left_out)
+    return _full_ranks(scores, own, rows)
+
+
+def rank_all_ways(
+    scorer: Scorer,
+    targets: Targets,
+    negatives: NDArray[np.int64],
+    num_items: int,
+    *,
+    exclude_history: bool,
+    best: int,
+    pool_start: int | None = None,
 ) -> Ranking:
-    """Rank each target among all items and among its negatives, scoring once, and keep the best items.
+    """Rank each target among all items, among its negatives and in a pool, scoring once, and keep the best items.
 
     Args:
         scorer: gives the scores.
@@ -142,26 +160,31 @@ def rank_both_ways(
         num_items: N.
         exclude_history: see `full_ranks`; a target that is in the history is not among the best items.
         best: how many of the best items to keep.
+        pool_start: the first row of the pool, which goes to the last; all targets are in it. None: no pool.
 
     Source of the sampled ranks: the paper's protocol, 1 positive and 100 negatives.
     """
     full, sampled = np.empty(len(targets.rows), dtype=np.int64), np.empty(len(targets.rows), dtype=np.int64)
     kept = min(best, num_items)
+    pool = None if pool_start is None else np.empty(len(targets.rows), dtype=np.int64)
     best_rows = np.full((len(full), kept), -1, dtype=np.int64)
     best_scores = np.full((len(full), kept), -np.inf, dtype=np.float32)
-    for chunk in _chunks(len(full), num_items):
+    for chunk in chunks(len(full), num_items):
         histories, rows = targets.histories[chunk], targets.rows[chunk]
         scores = scorer(histories)
         own = _own(scores, rows)
         sampled[chunk] = _sampled_ranks(scores, own, rows, negatives[chunk])
+        if pool is not None and pool_start is not None:
+            pool[chunk] = rank_scores(scores[:, pool_start:], rows - pool_start)
         if exclude_history:
             _exclude(scores, histories)
         full[chunk] = _full_ranks(scores, own, rows)
         best_rows[chunk], best_scores[chunk] = _best(scores, kept)
-    return Ranking(full, sampled, best_rows, best_scores)
+    return Ranking(full, sampled, pool, best_rows, best_scores)
 
 
-def _chunks(num_targets: int, num_items: int) -> Iterator[slice]:
+def chunks(num_targets: int, num_items: int) -> Iterator[slice]:
+    """Cut targets up, so that no more than `CHUNK_SCORES` scores are held at once."""
     size = max(1, min(CHUNK, CHUNK_SCORES // num_items))
     for start in range(0, num_targets, size):
         yield slice(start, min(start + size, num_targets))

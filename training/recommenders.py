@@ -1,7 +1,7 @@
 """Trained recommenders on disk: what `vanilla`, `baselines` and `rat` write, `evaluate` and `bundle` read.
 
 sequence_model.safetensors
-item_embeddings.safetensors  semantic (N, d), and residual (N, d), profile (N, q) and successors (N, q) where there are such
+item_embeddings.safetensors  semantic (N, d); residual (N, d), profile (N, q), successors (N, q) where there are such
 recommender.json             scoring, and the semantic term's gamma, history, decay and delta
 projection.safetensors       weight (h, d), bias (d,); not for a recommender on ids
 semantic_term.safetensors    weight (h, q), bias (q,), text_map (q, q) if any; where there is a semantic term

@@ -10,7 +10,7 @@ from llmemb.bundle import Selection, Trial
 from llmemb.files import write_text_atomically
 from training.config import Config
 
-Value = TypeVar("Value", int, float, str, int | str)
+Value = TypeVar("Value", int, float, str, int | str, int | float | str)
 
 METRIC = "ndcg@10"
 """By which candidates are compared: of the validation targets, ranked among the warm items."""
@@ -23,21 +23,6 @@ def choose(option: str, candidates: Sequence[Value], score: Callable[[Value], fl
     trials = tuple(Trial(value=value, score=score(value)) for value in candidates)
     best = max(trials, key=lambda trial: trial.score)
     return Selection(option=option, chosen=best.value, metric=METRIC, trials=trials)
-
-
-def choose_greatest(
-    option: str, candidates: Sequence[float], score: Callable[[float], float], cost: float
-) -> Selection:
-    """Score every candidate and choose the greatest whose score is at most the share `cost` under the best score."""
-    trials = tuple(Trial(value=value, score=score(value)) for value in candidates)
-    least = (1 - cost) * max(trial.score for trial in trials)
-    chosen = max(trial.value for trial in trials if trial.score >= least)
-    return Selection(
-        option=option,
-        chosen=chosen,
-        metric=f"{METRIC}, the greatest value within {cost:.1%} of the best",
-        trials=trials,
-    )
 
 
 def write_selections(folder: Path, selections: Sequence[Selection]) -> None:

@@ -140,6 +140,24 @@ _VANILLA_SECTIONS = tuple(
     )
 )
 
+# Of `select`, what `rat` reads.
+_RAT_CHOICES = tuple(
+    f"select.{name}"
+    for name in (
+        "gamma",
+        "gamma_cost",
+        "delta",
+        "successor_estimator",
+        "successor_out_power",
+        "successor_in_power",
+        "successor_window",
+        "new_item_scale",
+        "new_item_cost",
+        "pseudo_cold_share",
+        "pseudo_cold_interactions",
+    )
+)
+
 STEPS: dict[str, Step] = {
     "prepare": Step(("prepare",), (), _prepare),
     "select": Step(("encoder", "rat", "select"), ("prepare",), _select),
@@ -147,7 +165,7 @@ STEPS: dict[str, Step] = {
     "embed": Step(("encoder", "embed"), ("prepare", "scft"), _embed),
     "vanilla": Step(_VANILLA_SECTIONS, ("prepare",), _vanilla),
     "rat": Step(
-        ("rat", "select.gamma", "select.gamma_cost", "select.new_item_scale", "select.new_item_cost"),
+        ("rat", *_RAT_CHOICES),
         ("prepare", "embed", "vanilla"),
         _rat,
     ),

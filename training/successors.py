@@ -4,23 +4,23 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from scipy.sparse import csr_array
 
 Array = NDArray[np.float32]
 Rows = NDArray[np.int64]
-Estimator = Literal["mean", "ridge"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SuccessorForm:
+class SuccessorForm(BaseModel):
     """How successor vectors are made: see `training.config.SuccessorsConfig`, whose words these are."""
 
-    estimator: Estimator
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    estimator: Literal["mean", "ridge"]
     window: int
     decay: float
     out_power: float
@@ -59,12 +59,12 @@ def follower_counts(histories: Sequence[Rows], num_warm: int, window: int, decay
 
 
 def successor_vectors(form: SuccessorForm, counts: csr_array, profile: Array) -> Array:
-    """Return the successor vectors `(W, q)` float32, scaled to a root mean square length of 1 over items with followers.
+    """Return the successor vectors `(W, q)`, float32.
 
     Each count is divided by (its item's out-count)^`out_power` and (its follower's in-count)^`in_power`, B. `mean` is
     `B X`: the sum of the followers' profile vectors by their weights. `ridge` is the vector whose inner products with
     the profile vectors come nearest to the row of B: `B X (X'X + ridge I)^-1`. An item without followers has the zero
-    vector.
+    vector. The root mean square length of the others is 1, so that delta means the same in every form.
 
     Args:
         form: how.
@@ -75,7 +75,7 @@ def successor_vectors(form: SuccessorForm, counts: csr_array, profile: Array) ->
     Deshpande and Karypis 2004, "Item-based top-N recommendation algorithms", section 4.2.
     """
     weights = normalised(counts, form.out_power, form.in_power)
-    vectors: NDArray[np.float64] = weights @ profile.astype(np.float64)
+    vectors = np.asarray(weights @ profile.astype(np.float64))
     if form.estimator == "ridge":
         vectors = apply_ridge(vectors, profile, form.ridge)
     followed = counts.sum(axis=1) > 0
@@ -97,8 +97,7 @@ def apply_ridge(products: NDArray[np.float64], profile: Array, ridge: float) -> 
     wide = profile.astype(np.float64)
     gram = wide.T @ wide
     gram[np.diag_indices_from(gram)] += ridge
-    solved: NDArray[np.float64] = np.linalg.solve(gram, products.T).T
-    return solved
+    return np.asarray(np.linalg.solve(gram, products.T).T, dtype=np.float64)
 
 
 def fit_text_map(profile: Array, successors: Array, counts: csr_array, ridge: float) -> Array:

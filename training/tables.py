@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 
 from training.figures import Comparison, Figure, Figures, GroupBounds, Protocol
-from training.grouping import ALL, COLD, HEAD, TAIL
+from training.grouping import ALL, COLD, COLD_AMONG_COLD, HEAD, TAIL
 from training.measuring import COMPARED_METRICS
 
 _TITLES: dict[Protocol, str] = {
     "full": "among all items",
     "sampled": "among 1 positive and sampled negatives: not comparable with the full ranking",
 }
-_MAIN = (ALL, TAIL, HEAD, COLD)
+_MAIN = (ALL, TAIL, HEAD, COLD, COLD_AMONG_COLD)
 _CATALOGUE = {"coverage@10": "coverage", "tail_share@10": "tail share", "gini@10": "Gini"}
 _SMALLEST_P = 0.001
 """p-values are not shown more finely."""
@@ -123,7 +123,7 @@ def _rows(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def _heading(column: tuple[str, str]) -> str:
     group, metric = column
-    return f"{group} {metric.upper()}"
+    return f"{group.replace('_', ' ')} {metric.upper()}" if group == COLD_AMONG_COLD else f"{group} {metric.upper()}"
 
 
 def _targets(figures: Iterable[Figure], groups: Sequence[str]) -> str:

@@ -90,7 +90,7 @@ def test_predictions_hold_every_target_of_every_model(run: TrainedRun) -> None:
 
     assert frame.columns == [
         "model", "seed", "split", "user_id", "target_item_id", "target_train_count", "history_length",
-        "rank_full", "rank_sampled",
+        "rank_full", "rank_sampled", "rank_among_cold",
     ]  # fmt: skip
     assert frame["model"].unique(maintain_order=True).to_list() == [
         "llmemb", "vanilla", "vanilla_bce", "llm_init", "ease", "semantic_knn", "popular"

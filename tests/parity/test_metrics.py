@@ -35,11 +35,12 @@ def outside(relevant: NDArray[np.int64], scores: Array, metric: str) -> float:
 
 def expected(figure: Figure, frame: pl.DataFrame, bounds: dict[str, GroupBounds]) -> tuple[int, float]:
     """Return how many targets a figure is over, and its value, by scikit-learn."""
-    rows = frame.filter(model=figure.model, split="cold" if figure.group == "cold" else "test")
+    rows = frame.filter(model=figure.model, split="cold" if figure.group.startswith("cold") else "test")
     if figure.group in bounds:
         group = bounds[figure.group]
         rows = rows.filter(pl.col(group.by).is_between(group.low, 10**9 if group.high is None else group.high))
-    places = rows[f"rank_{figure.protocol}"].to_numpy() - 1
+    column = "rank_among_cold" if figure.group == "cold_among_cold" else f"rank_{figure.protocol}"
+    places = rows[column].to_numpy() - 1
     # A list in which the target stands at its rank, the best score first.
     scores = np.tile(-np.arange(max(places.max(), 20) + 1.0), (len(places), 1))
     return rows.height, outside(places, scores, figure.metric)

@@ -92,7 +92,7 @@ def dense_scores(bundle: Bundle, rows: list[int]) -> Array:
 def served(
     request: pytest.FixtureRequest, tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    """Each sequence model, each scoring, without a semantic term, with one, with successors; with and without residual."""
+    """Each sequence model and scoring, without a semantic term, with one, with successors, with or without residual."""
     sequence_model, scoring, (gamma, delta), with_residual = request.param
     folder = write_tiny_bundle(
         tmp_path_factory.mktemp("options") / "bundle",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from training.figures import Comparison, Figure, Figures, Protocol
 from training.html_report.wording import Wording, in_order
 
-MAIN_GROUPS = ("all", "tail", "head", "cold")
+MAIN_GROUPS = ("all", "tail", "head", "cold", "cold_among_cold")
 MAIN_METRICS = ("hr@10", "ndcg@10")
 CATALOGUE_METRICS = ("coverage@10", "tail_share@10", "gini@10")
 

@@ -34,6 +34,7 @@ GROUPS = {
     "tail": "Tail items",
     "head": "Head items",
     "cold": "New items",
+    "cold_among_cold": "New among new items",
     "tail_users": "Tail users",
     "head_users": "Head users",
 }

@@ -31,7 +31,7 @@ from training.grouping import group_bounds
 from training.measuring import Resampling, measure, measure_catalogue
 from training.negatives import draw_negatives
 from training.progress import bar
-from training.ranking import Ranking, Scorer, embedding_scorer, rank_both_ways
+from training.ranking import Ranking, Scorer, embedding_scorer, rank_all_ways
 from training.recommenders import LLMEMB, VANILLA, read_recommender
 from training.seeds import derive_generator
 from training.splitting import tail_threshold
@@ -134,13 +134,14 @@ def _rank(
             )
             rows = _rows(dataset, targets)
             for model, scorer in scorers.items():
-                ranking = rank_both_ways(
+                ranking = rank_all_ways(
                     scorer,
                     targets,
                     negatives,
                     dataset.num_items,
                     exclude_history=config.exclude_history,
                     best=RECOMMENDED,
+                    pool_start=dataset.num_warm if split == "cold" else None,
                 )
                 frames.append(
                     rows.select(
@@ -150,6 +151,7 @@ def _rank(
                         pl.all(),
                         rank_full=ranking.full,
                         rank_sampled=ranking.sampled,
+                        rank_among_cold=pl.lit(ranking.pool, dtype=pl.Int64) if ranking.pool is None else ranking.pool,
                     )
                 )
                 if split == "test":

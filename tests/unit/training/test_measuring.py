@@ -33,6 +33,8 @@ def predictions(rows: list[Row]) -> pl.DataFrame:
     names = ["model", "split", "user_id", "target_train_count", "rank_full", "rank_sampled"]
     types = [pl.String, pl.String, pl.String, pl.Int64, pl.Int64, pl.Int64]
     frame = pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
+    # Of half the rank among all items, for cold targets alone.
+    frame = frame.with_columns(rank_among_cold=pl.when(pl.col("split") == "cold").then((pl.col("rank_full") + 1) // 2))
     return frame.with_columns(target_item_id=pl.concat_str(pl.lit("of "), "user_id"), history_length=pl.lit(7))
 
 
@@ -60,6 +62,8 @@ def measured() -> Measured:
         ("ours", "full", "head", "mrr", 1 / 20, 1),
         ("ours", "full", "length_1", "hr@3", 2 / 3, 3),
         ("ours", "full", "cold", "ndcg@3", 1 / np.log2(3), 1),
+        ("ours", "full", "cold_among_cold", "ndcg@3", 1.0, 1),
+        ("popular", "full", "cold_among_cold", "mrr", 1 / 20, 1),
         ("ours", "sampled", "all", "hr@3", 2 / 3, 3),
         ("ours", "sampled", "all", "hr@10", 2 / 3, 3),
         ("ours", "sampled", "cold", "hr@3", 1.0, 1),
@@ -82,10 +86,10 @@ def test_figures_by_hand(
 
 
 def test_every_figure_comes_once(measured: Measured) -> None:
-    """Two models, two protocols, five groups, two metrics at two cut-offs and one without."""
+    """Two models; five groups in both protocols, one in the full ranking; five metrics."""
     keys = {(f.model, f.protocol, f.group, f.metric) for f in measured[0]}
 
-    assert len(keys) == len(measured[0]) == 2 * 2 * 5 * 5
+    assert len(keys) == len(measured[0]) == 2 * (2 * 5 + 1) * 5
 
 
 def test_interval_narrows_with_the_users() -> None:
@@ -104,10 +108,10 @@ def test_interval_narrows_with_the_users() -> None:
 
 
 def test_comparison_by_hand(measured: Measured) -> None:
-    """Only @10 of the four groups, ours less the baseline's and over it; nothing is over 0."""
+    """Only @10 of the main groups, ours less the baseline's and over it; nothing is over 0."""
     found = {(c.protocol, c.group, c.metric): c for c in measured[1]}
 
-    assert len(found) == len(measured[1]) == 2 * 4 * 2
+    assert len(found) == len(measured[1]) == (2 * 4 + 1) * 2
     assert {(c.model, c.baseline) for c in measured[1]} == {("ours", "popular")}
     tail, head, cold = (found["full", group, "ndcg@10"] for group in ("tail", "head", "cold"))
     assert tail.difference == pytest.approx((1 + 0.5) / 2 - 1 / np.log2(3) / 2)

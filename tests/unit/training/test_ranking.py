@@ -25,7 +25,7 @@ from training.ranking import (
     full_ranks,
     hit_rate,
     ndcg,
-    rank_both_ways,
+    rank_all_ways,
     rank_targets,
     reciprocal_rank,
 )
@@ -61,7 +61,7 @@ def both_ways(
     best: int = 3,
 ) -> Ranking:
     drawn = np.array(negatives, dtype=np.int64).reshape(len(targets.rows), -1)
-    return rank_both_ways(scorer_of(*scores), targets, drawn, len(scores[0]), exclude_history=exclude, best=best)
+    return rank_all_ways(scorer_of(*scores), targets, drawn, len(scores[0]), exclude_history=exclude, best=best)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_ranks_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch, scores_a
 
     if scores_at_once is not None:
         monkeypatch.setattr(ranking, "CHUNK_SCORES", scores_at_once)
-    found = rank_both_ways(score, targets, negatives, 9, exclude_history=True, best=3)
+    found = rank_all_ways(score, targets, negatives, 9, exclude_history=True, best=3)
 
     assert max(sizes) == {None: CHUNK, 9 * 50: 50, 1: 1}[scores_at_once]
     for i in (0, 49, 50, CHUNK - 1, CHUNK, n - 1):

@@ -57,7 +57,7 @@ def test_every_model_has_every_target(evaluated: Evaluated) -> None:
 
     assert frame.columns == [
         "model", "seed", "split", "user_id", "target_item_id", "target_train_count", "history_length",
-        "rank_full", "rank_sampled",
+        "rank_full", "rank_sampled", "rank_among_cold",
     ]  # fmt: skip
     assert frame["model"].unique(maintain_order=True).to_list() == MODELS
     for (_, split), rows in frame.group_by("model", "split"):
@@ -68,6 +68,11 @@ def test_every_model_has_every_target(evaluated: Evaluated) -> None:
         assert rows["history_length"].to_list() == [len(history) for history in targets.histories]
     assert frame["rank_full"].is_between(1, ITEMS).all()
     assert frame["rank_sampled"].is_between(1, 16).all()
+    assert frame.filter(split="test")["rank_among_cold"].is_null().all()
+    among_cold = frame.filter(split="cold")
+    assert among_cold["rank_among_cold"].is_between(1, COLD).all()
+    # What stands before a target among all items may be warm; what stands before it among the cold is one of them.
+    assert (among_cold["rank_among_cold"] <= among_cold["rank_full"]).all()
     assert frame["seed"].unique().to_list() == [SEED]
 
 

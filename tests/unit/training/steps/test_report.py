@@ -112,10 +112,11 @@ def test_main_tables_show_the_figures(reported: Reported) -> None:
     """Each protocol's first table shows HR@10 and NDCG@10 of the main groups with their intervals, for every model."""
     figures = reported.figures
     tables = [table for table in reported.part("results").all("table") if table.all("caption")[0].text == "Every model"]
-    groups = {"All": "all", "Tail items": "tail", "Head items": "head", "New items": "cold"}
+    in_both = {"All": "all", "Tail items": "tail", "Head items": "head", "New items": "cold"}
 
     assert len(tables) == 2
     for protocol, table in zip(("full", "sampled"), tables, strict=True):
+        groups = in_both | ({"New among new items": "cold_among_cold"} if protocol == "full" else {})
         expected = {
             (figure.model, figure.group, figure.metric): figure
             for figure in figures.figures
@@ -160,9 +161,9 @@ def test_bars_stand_for_the_figures(reported: Reported) -> None:
     }
 
     assert [panel.all("figcaption")[0].text.split(" HR@10")[0] for panel in panels] == [
-        "All", "Tail items", "Head items", "New items",
+        "All", "Tail items", "Head items", "New items", "New among new items",
     ]  # fmt: skip
-    for group, panel in zip(("all", "tail", "head", "cold"), panels, strict=True):
+    for group, panel in zip(("all", "tail", "head", "cold", "cold_among_cold"), panels, strict=True):
         assert {(group, value.text) for value in panel.all("span", **{"class": "value"})} <= values
         ends = [
             sum(float(number) for number in re.findall(r"[\d.]+(?=%)", whisker.attributes["style"] or ""))
