@@ -23,8 +23,13 @@ COSINE = 0.9999
 DEMO = REPOSITORY / "runs" / "demo"
 NO_BASELINES = "evaluate.baselines=false"
 TERM = ("rat.semantic_term.components=8", "rat.semantic_term.history=4")
-COSINE_AND_TERM = ("rat.scoring=cosine", "rat.semantic_term.gamma=0.5", *TERM, NO_BASELINES)
-LEFT_OPEN = ("rat.semantic_term.gamma=auto", "select.gamma=[0.5, 1.0]", *TERM, "rat.residual.mode=none", NO_BASELINES)
+SUCCESSORS = ("rat.successors.delta=0.5", "rat.successors.estimator=mean", "rat.successors.text_map=true")
+COSINE_AND_TERM = ("rat.scoring=cosine", "rat.semantic_term.gamma=0.5", *TERM, *SUCCESSORS, NO_BASELINES)
+LEFT_OPEN = (
+    "rat.semantic_term.gamma=auto", "select.gamma=[0.5, 1.0]", *TERM, "rat.residual.mode=none",
+    "rat.successors.delta=auto", "select.delta=[0.5, 1.0]", "rat.successors.window=auto", "rat.new_item_scale=auto",
+    NO_BASELINES,
+)  # fmt: skip
 SHORT = ("rat.max_epochs=2", NO_BASELINES)
 TRAINED_TABLE = (
     "rat.table=trained", "rat.residual.mode=popular", "rat.loss=bce", "rat.alignment.form=soft", *SHORT
@@ -70,9 +75,11 @@ def encoder_url(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     scope="module",
     params=[
         pytest.param(("sasrec", ()), id="sasrec"),
-        pytest.param(("gru4rec", COSINE_AND_TERM), id="gru4rec-cosine-term"),
-        pytest.param(("bert4rec", LEFT_OPEN), id="bert4rec-term-no-residual"),
-        pytest.param(("sasrec", TRAINED_TABLE), id="sasrec-trained-table"),
+        pytest.param(("gru4rec", COSINE_AND_TERM), id="gru4rec-cosine-successors"),
+        pytest.param(("bert4rec", LEFT_OPEN), id="bert4rec-left-open"),
+        pytest.param(
+            ("sasrec", (*TRAINED_TABLE, "rat.semantic_term.gamma=0.5", *TERM, *SUCCESSORS)), id="sasrec-successors"
+        ),
         pytest.param(("gru4rec", ONE_LAYER), id="gru4rec-one-layer"),
         pytest.param(("bert4rec", NO_REDUCTION), id="bert4rec-no-reduction"),
         pytest.param("smoke", marks=pytest.mark.slow),
