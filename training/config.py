@@ -22,6 +22,7 @@ from training.config_sections import (
     RatConfig,
     ResidualConfig,
     ScftConfig,
+    SearchConfig,
     Section,
     SelectConfig,
     SemanticTermConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "RatConfig",
     "ResidualConfig",
     "ScftConfig",
+    "SearchConfig",
     "SelectConfig",
     "SemanticTermConfig",
     "SourceFormat",
@@ -56,6 +58,7 @@ class Config(Section):
     prepare: PrepareConfig
     encoder: EncoderConfig
     select: SelectConfig = SelectConfig()
+    search: SearchConfig = SearchConfig()
     scft: ScftConfig = ScftConfig()
     embed: EmbedConfig = EmbedConfig()
     rat: RatConfig = RatConfig()

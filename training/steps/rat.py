@@ -12,7 +12,7 @@ from training.adapting import adapt
 from training.config import RatConfig, SelectConfig
 from training.dataset import Dataset, read_dataset
 from training.ranking import validation_ndcg
-from training.recommenders import TrainedRecommender, read_recommender, write_recommender
+from training.recommenders import TrainedRecommender, read_item_embeddings, write_recommender
 from training.selection import choose_greatest, write_selections
 
 Array = NDArray[np.float32]
@@ -41,7 +41,7 @@ def run(
         logs: takes the TensorBoard logs.
     """
     dataset = read_dataset(dataset_folder)
-    collaborative = read_recommender(vanilla_folder, config.model).item_embeddings
+    collaborative = read_item_embeddings(vanilla_folder)
     recommender, progress = adapt(config, seed, dataset, raw, collaborative, output / "checkpoint.safetensors", logs)
     selections = []
     if config.semantic_term.gamma == "auto":
