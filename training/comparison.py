@@ -431,9 +431,11 @@ def _train_fingerprint(cell: Cell, selections: Sequence[Selection]) -> str:
 
 
 def _evaluate_fingerprint(cell: Cell, selections: Sequence[Selection]) -> str:
-    dumped = dump_config(cell.config(selections))
-    read = {section: dumped[section] for section in ("rat", "evaluate")}
-    return fingerprint_of("evaluate", read, [_train_fingerprint(cell, selections)])
+    config = cell.config(selections)
+    read = dump_config(config)["evaluate"]
+    # Which the semantic neighbours read; of a trained row both are in the fingerprint of its training.
+    more = f"{config.rat.components} {config.rat.semantic_term}" if cell.row is UNTRAINED else ""
+    return fingerprint_of("evaluate", {"evaluate": read, "neighbours": more}, [_train_fingerprint(cell, selections)])
 
 
 def _fingerprints(cell: Cell, selections: Sequence[Selection]) -> dict[str, str]:
