@@ -283,9 +283,7 @@ def _make(cell: Cell, others: Sequence[RunFolder]) -> TableCell:
                 run.adopt(row.trains, fingerprint, shared)
             pipeline.run_step(row.trains, run, fingerprint, lambda: _train(cell, cell.resolved(selections)), view)
         fingerprint = _evaluate_fingerprint(cell, selections)
-        pipeline.run_step(
-            "evaluate", run, fingerprint, lambda: _evaluate(cell, selections, started, text_seconds), view
-        )
+        pipeline.run_step("evaluate", run, fingerprint, lambda: _evaluate(cell, selections, text_seconds), view)
     return TableCell.model_validate_json((run.step("evaluate") / CELL_FILE).read_bytes())
 
 
@@ -358,8 +356,9 @@ def _train_llm_init(cell: Cell, config: Config, dataset: Dataset, folder: Path, 
     return train_on_ids(LLM_INIT, config.rat, config.seed, dataset, folder, logs, initial)
 
 
-def _evaluate(cell: Cell, selections: tuple[Selection, ...], started: float, text_seconds: float) -> str:
+def _evaluate(cell: Cell, selections: tuple[Selection, ...], text_seconds: float) -> str:
     """Rank the test targets, write `figures.json` and `cell.json`."""
+    started = time.monotonic()
     run, row, config = cell.run, cell.row, cell.resolved(selections)
     dataset = read_dataset(run.step("prepare"))
     training = None
@@ -378,13 +377,14 @@ def _evaluate(cell: Cell, selections: tuple[Selection, ...], started: float, tex
     predictions, tests = rank(config.evaluate, config.seed, dataset, scorers)
     figures = make_figures(config.evaluate, config.seed, dataset, predictions, tests)
     write_figures(run.step("evaluate"), figures)
+    records = [run.record(step) for step in ("search", row.trains) if step != "search" or _searches(cell)]
     made = TableCell(
         name=cell.name,
         overrides=cell.all_overrides(selections),
         selections=selections,
         training=training,
         text_seconds=text_seconds,
-        seconds=time.monotonic() - started - text_seconds,
+        seconds=time.monotonic() - started + sum(record.seconds for record in records if record is not None),
         commit=git_commit(),
         figures=tuple(figure for figure in figures.figures if (figure.group, figure.metric) in COLUMNS),
     )

@@ -96,9 +96,9 @@ class TableCell(_Record):
     training: Training | None
     """None for the row that trains nothing."""
     text_seconds: float
-    """Until its embeddings were there: next to nothing where another cell had made them."""
+    """Until its embeddings were there: next to nothing where they had been made before."""
     seconds: float
-    """Of search, training and ranking; less where an interrupted run had done a part before."""
+    """Of search, training and ranking, each as it last ran."""
     commit: str | None
     """Of the code, `+` behind it with uncommitted changes; None where the code lies in no git work tree."""
     figures: tuple[Figure, ...]

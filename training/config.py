@@ -58,12 +58,12 @@ class Config(Section):
     prepare: PrepareConfig
     encoder: EncoderConfig
     select: SelectConfig = SelectConfig()
-    search: SearchConfig = SearchConfig()
     scft: ScftConfig = ScftConfig()
     embed: EmbedConfig = EmbedConfig()
     rat: RatConfig = RatConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     bundle: BundleConfig = BundleConfig()
+    search: SearchConfig = SearchConfig()
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
