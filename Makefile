@@ -19,6 +19,17 @@ EVAL_DATA_beauty = $(EVAL_DATA)/amazon_beauty_2014
 # Of `eval-seeds`: scientific or beauty.
 CATALOGUE ?= scientific
 SEEDS ?= 42 43 44
+# Of `table`: its data sets and sequence models, the first with all SEEDS, the others with the first of them; and further
+# options of `llmemb table`, such as: --set beauty:rat.max_epochs=60
+DATASETS ?= scientific beauty movielens
+MODELS ?= sasrec gru4rec bert4rec
+TABLE ?= runs/table
+TABLE_OPTIONS ?=
+TABLE_scientific = training/configs/scientific.toml
+TABLE_beauty = training/configs/beauty.toml
+TABLE_movielens = training/configs/demo.toml
+TABLE_SET_scientific = --set scientific:prepare.path=$(EVAL_DATA_scientific)
+TABLE_SET_beauty = --set beauty:prepare.path=$(EVAL_DATA_beauty)
 # Of `fuzz`; the seed is another each time, and is printed.
 EXAMPLES ?= 1000
 SEED ?= $(shell date +%s)
@@ -59,7 +70,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-embedding bench-growth bench-quality fuzz soak load load-open load-overload load-compose load-compose-overload test-docker test-docs test-browser lock docs site
+.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds table bench bench-embedding bench-growth bench-quality fuzz soak load load-open load-overload load-compose load-compose-overload test-docker test-docs test-browser lock docs site
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -109,6 +120,11 @@ eval-beauty: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Beauty, the same into runs
 eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## CATALOGUE over SEEDS, mean and deviation into runs/CATALOGUE-ablation
 	$(BIN)/llmemb ablate training/configs/$(CATALOGUE).toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
 	  --set prepare.path=$(EVAL_DATA_$(CATALOGUE))
+
+table: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## the paper's table: DATASETS by MODELS over SEEDS, tuned alike, into TABLE; many hours, goes on after an interruption
+	$(if $(filter-out scientific beauty movielens,$(DATASETS)),$(error DATASETS is $(DATASETS); there are scientific, beauty and movielens))
+	$(BIN)/llmemb table $(foreach data,$(DATASETS),$(TABLE_$(data))) --models $(MODELS) --seeds $(SEEDS) --run $(TABLE) \
+	  $(foreach data,$(DATASETS),$(TABLE_SET_$(data))) $(TABLE_OPTIONS)
 
 bench: demo-bundle bench-embedding  ## embedding, RAT epochs, `/recommend`, index and cold start beside peers, sizes, backups; prints every aim
 	$(BIN)/python -m benchmarks.rat_epoch --data $(DATA)

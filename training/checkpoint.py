@@ -39,6 +39,12 @@ def save_checkpoint(
     temporary.replace(path)
 
 
+def read_progress(path: Path) -> Progress:
+    """Return the progress that `save_checkpoint` wrote."""
+    with safe_open(path, framework="pt") as file:
+        return Progress(**json.loads(file.metadata()["progress"]))
+
+
 def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Tensor], Progress]:
     """Restore what `save_checkpoint` wrote; return the best state and the progress."""
     module_state: dict[str, Tensor] = {}

@@ -96,6 +96,55 @@ def ablate(arguments: list[str]) -> None:
     print(table.read_text(encoding="utf-8"))
 
 
+@_with_helpers
+def table(arguments: list[str]) -> None:
+    """`llmemb table CONFIG...`: the paper's methods on several data sets and sequence models, and print the tables."""
+    parser = argparse.ArgumentParser(
+        prog="llmemb table",
+        description="Train and rank the paper's methods on several data sets and sequence models, each tuned by the "
+        "same search. What is up to date is not made again; the table is written after every cell.",
+    )
+    parser.add_argument("configs", type=Path, nargs="*", metavar="CONFIG", help="a TOML file for each data set")
+    parser.add_argument("--run", type=Path, default=Path("runs/table"), help="the folder of the table and its runs")
+    parser.add_argument("--models", nargs="+", default=["sasrec", "gru4rec", "bert4rec"], metavar="NAME")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44], help="of the first sequence model")
+    parser.add_argument("--other-seeds", type=int, nargs="+", help="of the others; by default the first of --seeds")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="such as llmemb_paper; all by default")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="[CONFIG:]KEY=VALUE",
+        help="override a value, of all configurations or of the one of that name, e.g. beauty:rat.max_epochs=60",
+    )
+    parser.add_argument(
+        "--shared", type=Path, nargs="+", default=[], metavar="RUN", help="take steps over from these run folders"
+    )
+    parser.add_argument("--summary", action="store_true", help="train nothing, and print the small table of --run")
+    parsed = parser.parse_args(arguments)
+    if parsed.summary == bool(parsed.configs):
+        parser.error("give configurations, or --summary without any")
+    from training.comparison_tables import make_summary, read_table
+
+    if parsed.summary:
+        print(make_summary(read_table(parsed.run)), end="")
+        return
+    from training.comparison import TableRequest, make_table
+
+    request = TableRequest(
+        config_paths=parsed.configs,
+        overrides=parsed.set,
+        models=parsed.models,
+        seeds=parsed.seeds,
+        other_seeds=parsed.other_seeds or parsed.seeds[:1],
+        rows=parsed.rows,
+        folder=parsed.run,
+        shared=parsed.shared,
+    )
+    written = make_table(request)
+    print(written.read_text(encoding="utf-8"))
+
+
 def runs(arguments: list[str]) -> None:
     """`llmemb runs [FOLDER]`: what runs came to; `llmemb runs RUN RUN`: where they differ."""
     parser = argparse.ArgumentParser(

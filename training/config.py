@@ -22,6 +22,7 @@ from training.config_sections import (
     RatConfig,
     ResidualConfig,
     ScftConfig,
+    SearchConfig,
     Section,
     SelectConfig,
     SemanticTermConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "RatConfig",
     "ResidualConfig",
     "ScftConfig",
+    "SearchConfig",
     "SelectConfig",
     "SemanticTermConfig",
     "SourceFormat",
@@ -63,6 +65,7 @@ class Config(Section):
     rat: RatConfig = RatConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     bundle: BundleConfig = BundleConfig()
+    search: SearchConfig = SearchConfig()
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

@@ -285,6 +285,41 @@ class SelectConfig(Section):
     """Of a candidate's training."""
 
 
+SearchedOption = Literal[
+    "rat.learning_rate",
+    "rat.weight_decay",
+    "rat.batch_size",
+    "rat.mask_share",
+    "rat.model.dropout",
+    "rat.model.layers",
+    "rat.model.heads",
+    "rat.model.max_length",
+]
+"""Options that every trained row of `llmemb table` reads. Not `rat.model.dim`: a row is aligned to another one's item
+table, which must be as wide."""
+
+
+class SearchConfig(Section):
+    """The search that `llmemb table` runs for every row alike; other verbs do not search."""
+
+    options: dict[SearchedOption, tuple[PositiveInt | NonNegativeFloat, ...]] = {
+        "rat.model.dropout": (0.2, 0.5),
+        "rat.learning_rate": (1e-3, 3e-3),
+        "rat.model.layers": (2, 1),
+    }
+    """Option -> candidates, chosen one option after another by validation NDCG@10; until an option is chosen it has its
+    first candidate. Empty: no search, every row is trained as configured."""
+    max_epochs: int = Field(default=20, ge=1)
+    """Of a candidate's training; the winner's goes on from there to `rat.max_epochs`."""
+
+    @model_validator(mode="after")
+    def _options_have_candidates(self) -> "SearchConfig":
+        for option, candidates in self.options.items():
+            if not candidates or len(set(candidates)) < len(candidates):
+                raise ValueError(f"options: {option!r} has {list(candidates)}, not one or more different candidates")
+        return self
+
+
 class EvaluateConfig(Section):
     """Ranking the test targets."""
 

@@ -67,7 +67,7 @@ def measure(
         predictions: as in `predictions.parquet`.
         bounds: of the groups.
         ks: the cut-offs.
-        ours: the model that is compared.
+        ours: the model that is compared; without it, or alone, there are no comparisons.
         resampling: how intervals and p-values are drawn.
 
     Raises:
@@ -175,6 +175,9 @@ def _figures(
 def _comparisons(
     group: str, columns: Sequence[_Column], sample: Sample, drawn: Values, ours: str, resampling: Resampling
 ) -> list[Comparison]:
+    models = {column.model for column in columns}
+    if ours not in models or len(models) == 1:
+        return []
     place = {column: i for i, column in enumerate(columns)}
     others = [i for i, c in enumerate(columns) if c.model != ours and c.metric in COMPARED_METRICS]
     own = [place[_Column(ours, columns[i].protocol, columns[i].metric)] for i in others]

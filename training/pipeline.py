@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -33,11 +33,11 @@ def train(config: Config, folder: Path, last: str = "bundle", shared: Sequence[R
     run = RunFolder(folder)
     with run.locked(), _watching(run, list(STEPS)) as view:
         _write_config(config, folder)
-        described = _describe_inputs(config)
+        described = describe_inputs(config)
         given = config
         for name in STEPS:
             if name == _AFTER_SELECT:
-                config = _resolved(config, run)
+                config = resolved(config, run)
             fingerprints = step_fingerprints(config, described, given)
             for other in shared:
                 run.adopt(name, fingerprints[name], other)
@@ -55,11 +55,11 @@ def run_verb(verb: str, config: Config, folder: Path) -> None:
     run = RunFolder(folder)
     with run.locked(), _watching(run, VERBS[verb]) as view:
         _write_config(config, folder)
-        described = _describe_inputs(config)
+        described = describe_inputs(config)
         fingerprints = step_fingerprints(config, described)
         if verb not in ("prepare", "select") and open_options(config):
             _require("select", run, fingerprints)
-            given, config = config, _resolved(config, run)
+            given, config = config, resolved(config, run)
             fingerprints = step_fingerprints(config, described, given)
         for name in VERBS[verb]:
             for needed in STEPS[name].inputs:
@@ -78,7 +78,7 @@ def step_fingerprints(
         given: the configuration as `select` reads it; None: `config`.
     """
     given = config if given is None else given
-    described = _describe_inputs(given) if described is None else described
+    described = describe_inputs(given) if described is None else described
     fingerprints: dict[str, str] = {}
     for name, step in STEPS.items():
         part: dict[str, JsonValue] = {"seed": config.seed, "version": __version__}
@@ -90,7 +90,12 @@ def step_fingerprints(
     return fingerprints
 
 
-def _describe_inputs(config: Config) -> dict[str, list[str]]:
+def describe_inputs(config: Config) -> dict[str, list[str]]:
+    """Return what each step reads from outside the run folder, by its content.
+
+    Raises:
+        DataError: there is no source where the configuration says.
+    """
     _, interactions, items = source_files(Path(config.prepare.path), config.prepare.format)
     llm = _describe_llm(Path(config.encoder.base))
     return {
@@ -100,7 +105,7 @@ def _describe_inputs(config: Config) -> dict[str, list[str]]:
     }
 
 
-def _resolved(config: Config, run: RunFolder) -> Config:
+def resolved(config: Config, run: RunFolder) -> Config:
     """Return the configuration with what `select` chose in it."""
     chosen = {selection.option: selection.chosen for selection in read_selections(run.step("select"))}
     return with_choices(config, chosen)
@@ -117,7 +122,19 @@ def _watching(run: RunFolder, steps: Sequence[str]) -> AbstractContextManager[Vi
 
 
 def _run_step(name: str, config: Config, run: RunFolder, fingerprints: dict[str, str], view: View) -> None:
-    fingerprint = fingerprints[name]
+    run_step(name, run, fingerprints[name], lambda: STEPS[name].run(config, run), view)
+
+
+def run_step(name: str, run: RunFolder, fingerprint: str, work: Callable[[], str], view: View) -> None:
+    """Run one step and record it, unless it is up to date.
+
+    Args:
+        name: of the step and of its folder.
+        run: the run folder, locked by the caller.
+        fingerprint: of all that the step depends on.
+        work: fills the step's folder and returns the summary line.
+        view: shows the step.
+    """
     why = run.why_not_done(name, fingerprint)
     if why is None:
         record = run.record(name)
@@ -126,7 +143,7 @@ def _run_step(name: str, config: Config, run: RunFolder, fingerprints: dict[str,
     view.begin(name, why or None)
     run.begin(name, fingerprint)
     start = time.monotonic()
-    summary = STEPS[name].run(config, run)
+    summary = work()
     seconds = time.monotonic() - start
     run.finish(name, fingerprint, seconds, summary)
     view.end(name, summary, seconds)

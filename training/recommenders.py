@@ -105,12 +105,18 @@ def write_recommender(folder: Path, recommender: TrainedRecommender) -> None:
     (folder / _SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
+def read_item_embeddings(folder: Path) -> Array:
+    """Read a recommender's item embeddings, `(N, d)` or `(W, d)`, whatever its sequence model."""
+    tables = load_file(folder / _EMBEDDINGS_FILE)
+    return compose(tables["semantic"], tables.get("residual"), _read_settings(folder).scoring)
+
+
 def read_recommender(folder: Path, spec: SequenceModelSpec) -> TrainedRecommender:
     """Read what `write_recommender` wrote."""
     model = build_sequence_model(spec)
     model.load_state_dict(load_tensors(folder / _MODEL_FILE))
     tables = load_file(folder / _EMBEDDINGS_FILE)
-    settings = _Settings.model_validate_json((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+    settings = _read_settings(folder)
     path = folder / _PROJECTION_FILE
     term = None
     if settings.gamma is not None and settings.history is not None:
@@ -129,3 +135,7 @@ def read_recommender(folder: Path, spec: SequenceModelSpec) -> TrainedRecommende
         profile=tables.get("profile"),
         successors=tables.get("successors"),
     )
+
+
+def _read_settings(folder: Path) -> _Settings:
+    return _Settings.model_validate_json((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))

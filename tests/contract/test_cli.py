@@ -22,6 +22,7 @@ VERBS = [
     "report",
     "bundle",
     "ablate",
+    "table",
     "runs",
     "serve",
     "check",

@@ -72,10 +72,10 @@ def run(
         output: the step's folder.
     """
     dataset = read_dataset(folders.dataset)
-    predictions, tests = _rank(config, seed, dataset, _scorers(config, rat_config, dataset, folders, raw))
+    predictions, tests = rank(config, seed, dataset, _scorers(config, rat_config, dataset, folders, raw))
     predictions.write_parquet(output / PREDICTIONS_FILE)
     _recommendations(dataset, tests).write_parquet(output / RECOMMENDATIONS_FILE)
-    figures = _figures(config, seed, dataset, predictions, tests)
+    figures = make_figures(config, seed, dataset, predictions, tests)
     write_figures(output, figures)
     write_text_atomically(output / TABLE_FILE, make_tables(figures))
     shown = {
@@ -90,14 +90,19 @@ def _scorers(
     config: EvaluateConfig, rat_config: RatConfig, dataset: Dataset, folders: Folders, raw: NDArray[np.float32]
 ) -> dict[str, Scorer]:
     """Return every model by its name."""
-    ours = read_recommender(folders.rat, rat_config.model)
-    scorers = {LLMEMB: embedding_scorer(ours.model, ours.item_vectors, ours.semantic_term, ours.history_vectors)}
-    scorers[VANILLA] = _trained(folders.vanilla, rat_config, dataset.num_items)
+    places = {LLMEMB: folders.rat, VANILLA: folders.vanilla}
     if config.baselines:
-        for name in (other_vanilla(rat_config.loss)[0], LLM_INIT):
-            scorers[name] = _trained(folders.baselines / name, rat_config, dataset.num_items)
+        places |= {name: folders.baselines / name for name in (other_vanilla(rat_config.loss)[0], LLM_INIT)}
+    trained = {name: trained_scorer(folder, rat_config, dataset.num_items) for name, folder in places.items()}
+    return trained | untrained_scorers(config, rat_config, dataset, raw)
+
+
+def untrained_scorers(
+    config: EvaluateConfig, rat_config: RatConfig, dataset: Dataset, raw: NDArray[np.float32]
+) -> dict[str, Scorer]:
+    """Return by name the baselines that no gradient trains."""
     name, collaborative = collaborative_scorer(dataset.train, dataset.num_warm, config.ease_regularisation)
-    scorers[name] = warm_only(collaborative, dataset.num_items)
+    scorers = {name: warm_only(collaborative, dataset.num_items)}
     assert rat_config.components != "auto"
     # No narrower than what ours goes by.
     term = rat_config.semantic_term
@@ -110,16 +115,26 @@ def _scorers(
     return scorers
 
 
-def _trained(folder: Path, rat_config: RatConfig, num_items: int) -> Scorer:
-    """Return a recommender on ids; where it has no cold items, it cannot rank them."""
+def trained_scorer(folder: Path, rat_config: RatConfig, num_items: int) -> Scorer:
+    """Return a trained recommender; one on ids that has no cold items cannot rank them."""
     recommender = read_recommender(folder, rat_config.model)
-    return warm_only(embedding_scorer(recommender.model, recommender.item_vectors), num_items)
+    scorer = embedding_scorer(
+        recommender.model, recommender.item_vectors, recommender.semantic_term, recommender.history_vectors
+    )
+    return scorer if len(recommender.semantic) == num_items else warm_only(scorer, num_items)
 
 
-def _rank(
+def rank(
     config: EvaluateConfig, seed: int, dataset: Dataset, scorers: Mapping[str, Scorer]
 ) -> tuple[pl.DataFrame, dict[str, Ranking]]:
-    """Return the predictions, and each model's ranking of the test."""
+    """Return the predictions, as in `predictions.parquet`, and each model's ranking of the test.
+
+    Args:
+        config: this step's section.
+        seed: the configuration's seed.
+        dataset: its test targets and its cold ones are ranked.
+        scorers: every model by its name.
+    """
     frames = []
     tests = {}
     splits = {"test": dataset.test, "cold": dataset.cold_targets}
@@ -197,9 +212,10 @@ def _recommendations(dataset: Dataset, tests: Mapping[str, Ranking]) -> pl.DataF
     return pl.concat(frames)
 
 
-def _figures(
+def make_figures(
     config: EvaluateConfig, seed: int, dataset: Dataset, predictions: pl.DataFrame, tests: Mapping[str, Ranking]
 ) -> Figures:
+    """Return the figures of what `rank` returned; comparisons only where `llmemb` is among the models."""
     warm_counts = dataset.train_counts[: dataset.num_warm]
     threshold = tail_threshold(warm_counts, config.tail_share)
     lengths = np.array([len(rows) for rows in dataset.test.histories], dtype=np.int64)

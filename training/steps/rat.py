@@ -10,7 +10,7 @@ from training.adapting import adapt
 from training.config import RatConfig, SelectConfig
 from training.dataset import Dataset, read_dataset
 from training.pseudo_cold import hold_out
-from training.recommenders import read_recommender, write_recommender
+from training.recommenders import read_item_embeddings, write_recommender
 from training.score_weights import ScoreWeights, choose_weights, given_weights, weighed
 from training.seeds import derive_generator
 from training.selection import write_selections
@@ -41,7 +41,7 @@ def run(
         logs: takes the TensorBoard logs.
     """
     dataset = read_dataset(dataset_folder)
-    collaborative = read_recommender(vanilla_folder, config.model).item_embeddings
+    collaborative = read_item_embeddings(vanilla_folder)
     selections: list[Selection] = []
     if (weights := given_weights(config)) is None:
         weights, selections = _choose_weights(config, select, seed, dataset, raw, collaborative, output, logs)

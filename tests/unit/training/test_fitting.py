@@ -13,7 +13,7 @@ from torch import Tensor
 from llmemb.errors import DataError
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
 from llmemb.session import session_vectors
-from training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from training.config import RatConfig
 from training.dataset import Rows, Targets
 from training.fitting import Recommender, fit, train_epoch
@@ -243,7 +243,7 @@ def test_checkpoint_restores_everything(tmp_path: Path) -> None:
     fresh = torch.optim.AdamW(other.parameters(), lr=0.1)
     read_best, progress = load_checkpoint(path, other, fresh)
 
-    assert progress == Progress(epoch=5, best_epoch=2, best_score=0.25)
+    assert progress == read_progress(path) == Progress(epoch=5, best_epoch=2, best_score=0.25)
     assert all(torch.equal(read_best[key], value) for key, value in best.items())
     assert all(torch.equal(other.state_dict()[key], value) for key, value in model.state_dict().items())
     ours, theirs = optimizer.state_dict()["state"], fresh.state_dict()["state"]

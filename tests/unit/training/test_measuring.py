@@ -151,6 +151,18 @@ def test_group_without_targets_has_no_figures() -> None:
     assert {c.group for c in comparisons} == {"all", "tail"}
 
 
+def test_nothing_is_compared_without_ours_or_with_ours_alone() -> None:
+    """The figures are there all the same."""
+    ranks = list(range(1, 20))
+    without = measure(many(ranks, ranks), BOUNDS, (10,), "a third", RESAMPLING)
+    rows = many(ranks, ranks)
+    alone = measure(rows.filter(model="ours"), BOUNDS, (10,), "ours", RESAMPLING)
+
+    assert {f.model for f in without[0]} == set(rows["model"])
+    assert {f.model for f in alone[0]} == {"ours"}
+    assert (without[1], alone[1]) == ((), ())
+
+
 def test_no_targets_make_no_figures() -> None:
     """Nothing to rank is no error of the evaluation."""
     assert measure(predictions([]), BOUNDS, (10,), "ours", RESAMPLING) == ((), ())

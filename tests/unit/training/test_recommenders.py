@@ -1,6 +1,7 @@
 """`training.recommenders` and `training.raw_embeddings`: files that lose nothing."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from llmemb.projection import Projection, unit_length
 from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
 from training.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
-from training.recommenders import TrainedRecommender, read_recommender, write_recommender
+from training.recommenders import TrainedRecommender, read_item_embeddings, read_recommender, write_recommender
 
 
 def draw(*shape: int) -> np.ndarray:
@@ -57,6 +58,16 @@ def test_scoring_and_semantic_term_read_back(tmp_path: Path) -> None:
     assert np.array_equal(read.semantic_term.reduction.weight, draw(5, 3))
     assert np.array_equal(read.item_embeddings, unit_length(draw(6, 8)))
     assert np.array_equal(read.item_vectors, np.concatenate([unit_length(draw(6, 8)), profile], axis=1))
+
+
+@pytest.mark.parametrize("scoring", ["dot", "cosine"])
+def test_item_embeddings_are_read_without_the_sequence_model(tmp_path: Path, scoring: Literal["dot", "cosine"]) -> None:
+    """Composed as the recommender composes them."""
+    model = build_sequence_model(SequenceModelSpec(dim=8, max_length=4))
+    written = TrainedRecommender(model, draw(6, 8), 3 * draw(6, 8) ** 2, scoring=scoring)
+    write_recommender(tmp_path, written)
+
+    assert np.array_equal(read_item_embeddings(tmp_path), written.item_embeddings)
 
 
 def test_raw_embeddings_read_back_as_they_were_written(tmp_path: Path) -> None:
