@@ -1,10 +1,20 @@
 """The sections of the configuration: every value that changes a number, checked before anything runs."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from llmemb.index import IndexKind
+from llmemb.prompt import INSTRUCTION, check_instruction
 from llmemb.sequence_models import SequenceModelSpec
 
 SourceFormat = Literal["generic", "recbole", "movielens", "amazon_2014", "amazon_2018", "amazon_2023", "yelp"]
@@ -38,6 +48,9 @@ class PrepareConfig(Section):
     """Form of the files, see docs/data.md; `auto` looks which of them is there."""
     domain: str = Field(min_length=1)
     """What the items are, a singular noun for the prompt, such as `movie`."""
+    instruction: Annotated[str, AfterValidator(check_instruction)] = INSTRUCTION
+    """The text before an item's attributes in every prompt, as an encoder was trained with one; `{domain}` stands for
+    the domain, a brace is written twice. May be empty."""
     attributes: dict[str, str] = {}
     """Attribute name -> column of the source, in the order of the prompt; empty: those that docs/data.md says of the
     form, which in generic and RecBole sources are all columns but the id."""
