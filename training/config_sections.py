@@ -82,10 +82,10 @@ class EncoderConfig(Section):
     """A Hugging Face id, a folder, or the path of a `.gguf` file."""
     depth: PositiveInt | Literal["auto"] | None = None
     """The first layers that are kept; None keeps all; `auto`: chosen on validation, see `select.depth`."""
-    pooling: Literal["mean", "last"] = "mean"
-    """Mean over the tokens, or the last one."""
+    pooling: Literal["mean", "last", "cls"] = "mean"
+    """Mean over the tokens, the last one, or the first where the tokenizer puts one there for this, as BERT's does."""
     max_tokens: int = Field(default=256, ge=8)
-    """The longest prompt, in tokens."""
+    """The longest prompt, in tokens; no more than the LLM has positions."""
     max_value_characters: int = Field(default=100, ge=1)
     """Attribute values are cut to this length."""
 

@@ -46,7 +46,7 @@ class EncoderInfo(_Part):
     """Layers that run."""
     width: int
     """Width of the raw embeddings, h."""
-    pooling: Literal["mean", "last"]
+    pooling: Literal["mean", "last", "cls"]
     max_tokens: int
     """The longest prompt, in tokens."""
 
