@@ -135,7 +135,8 @@ def read_base(source: str) -> EncoderBase:
             _check_kind(source, config)
         else:
             location, gguf = _location(source), {}
-            config = AutoConfig.from_pretrained(location)
+            # Undecided, transformers would ask at the terminal whether to run code that a repository brings.
+            config = AutoConfig.from_pretrained(location, trust_remote_code=False)
             _check_kind(source, config)
             if path.is_dir():
                 _check_files(source, Path(location))
@@ -162,6 +163,8 @@ def loading(source: str) -> Iterator[None]:
         yield
     except _LOADING_ERRORS as error:
         reason = " ".join(str(error).split())
+        if "trust_remote_code" in reason:
+            reason = "it brings code of its own, which is not run"
         raise EncoderError(
             f"cannot load the LLM {source!r} (a Hugging Face id, a folder or a .gguf file): {reason}"
         ) from error
@@ -273,7 +276,7 @@ def _model_class(config: PretrainedConfig) -> type[PreTrainedModel]:
 
 def _read_tokenizer(location: str, **gguf: str) -> PreTrainedTokenizerBase:
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, **gguf)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, trust_remote_code=False, **gguf)
     except Exception as error:
         # The `tokenizers` library has no exception of its own for a file that it does not understand.
         if type(error) is Exception:

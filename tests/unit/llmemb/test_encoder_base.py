@@ -194,6 +194,12 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "ViT": (_config(ViTConfig()), r"is a vit, which reads pixel_values and not text$"),
     "CLIP": (_config(CLIPConfig()), r"is a clip, which holds no language model that could be taken out of it$"),
+    "code": (
+        lambda folder: (folder / "config.json").write_text(
+            '{"model_type": "nonesuch", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}'
+        ),
+        r"^cannot load the LLM .*: it brings code of its own, which is not run$",
+    ),
     "static": (
         _modules('[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.StaticEmbedding"}]'),
         r"begins with a StaticEmbedding and not with a Transformer, which alone can be tuned$",
