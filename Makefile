@@ -7,8 +7,8 @@ CONSTRAINTS ?= constraints.txt
 DEFAULT_MODEL := .cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
 MINILM := .cache/models/all-MiniLM-L6-v2
 DEFAULT_DATA := .cache/data/ml-100k
-# MODEL: a Hugging Face id, a folder, a .gguf file, or `minilm` for all-MiniLM-L6-v2, the small model of most people. DATA: a folder in one of the forms of docs/data.md; DOMAIN says
-# what its items are.
+# MODEL: a Hugging Face id, a folder, a .gguf file, or `minilm`: all-MiniLM-L6-v2. DATA: a folder in one of the forms of
+# docs/data.md; DOMAIN says what its items are.
 MODEL ?= $(DEFAULT_MODEL)
 DATA ?= $(DEFAULT_DATA)
 DOMAIN ?= product

@@ -14,18 +14,27 @@ def check_base(config: Config) -> None:
         ConfigError: the base is narrower than `components`, or the instruction leaves no room for an item.
     """
     base = read_base(config.encoder.base)
-    depths = config.select.depth if config.encoder.depth == "auto" else (config.encoder.depth,)
-    for depth in depths:
-        base.check(depth=depth, pooling=config.encoder.pooling, max_tokens=config.encoder.max_tokens)
+    depth = None if config.encoder.depth == "auto" else config.encoder.depth
+    base.check(depth=depth, pooling=config.encoder.pooling, max_tokens=config.encoder.max_tokens)
+    if config.encoder.depth == "auto":
+        _check_candidates(config, base)
     _check_components(config, base)
     _check_instruction(config, base)
+
+
+def _check_candidates(config: Config, base: EncoderBase) -> None:
+    deepest = max(config.select.depth, default=1)
+    if deepest > base.depth:
+        raise ConfigError(
+            f"select.depth has {deepest}, but {base.source!r} has {base.depth} layers: choose from 1 to {base.depth}"
+        )
 
 
 def _check_components(config: Config, base: EncoderBase) -> None:
     asked: list[tuple[str, int]] = []
     if config.rat.reduction != "none":
         if config.rat.components == "auto":
-            asked += [("select.components", components) for components in config.select.components]
+            asked += [("a candidate of select.components", components) for components in config.select.components]
         else:
             asked.append(("rat.components", config.rat.components))
     if config.rat.semantic_term.gamma != 0:

@@ -27,13 +27,13 @@ def config(base: Path, folder: Path, *options: str) -> Config:
     ("options", "error", "message"),
     [
         (["encoder.depth=4"], EncoderError, f"encoder.depth is 4, but .* has {LAYERS} layers: choose from 1"),
-        (["encoder.depth=auto", "select.depth=[1, 7]"], EncoderError, "encoder.depth is 7, but "),
+        (["encoder.depth=auto", "select.depth=[7, 1]"], ConfigError, f"select.depth has 7, but .* has {LAYERS} "),
         (["encoder.max_tokens=131"], EncoderError, f"encoder.max_tokens is 131, but .* has {POSITIONS} positions: "),
         (["rat.components=33"], ConfigError, f"rat.components is 33, but the vectors of .* are {WIDTH} wide: "),
         (
             ["rat.components=auto", "select.components=[16, 64]"],
             ConfigError,
-            f"select.components is 64, but the vectors of .* are {WIDTH} wide",
+            f"a candidate of select.components is 64, but the vectors of .* are {WIDTH} wide",
         ),
         (
             ["rat.semantic_term.gamma=1.0"],
