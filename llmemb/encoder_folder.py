@@ -5,15 +5,19 @@ They are written here, not by that library, because the service reads them and r
 
 import json
 from pathlib import Path
-from typing import Literal
 
+from llmemb.encoder_engines.engine import Pooling
 from llmemb.errors import EncoderError
 
 _MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
     {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
 ]
-_POOLING_KEYS = {"mean": "pooling_mode_mean_tokens", "last": "pooling_mode_lasttoken"}
+_POOLING_KEYS: dict[Pooling, str] = {
+    "mean": "pooling_mode_mean_tokens",
+    "last": "pooling_mode_lasttoken",
+    "cls": "pooling_mode_cls_token",
+}
 
 
 def write_encoder_settings(folder: Path, *, width: int, pooling: str, max_tokens: int) -> None:
@@ -25,22 +29,21 @@ def write_encoder_settings(folder: Path, *, width: int, pooling: str, max_tokens
     _write(folder / "1_Pooling" / "config.json", pooling_config)
 
 
-def read_encoder_settings(folder: Path) -> tuple[Literal["mean", "last"], int]:
+def read_encoder_settings(folder: Path) -> tuple[Pooling, int]:
     """Return the pooling and the greatest number of tokens of an encoder folder.
 
     Raises:
-        EncoderError: a file is missing or unreadable, or the pooling is neither `mean` nor `last`.
+        EncoderError: a file is missing or unreadable, or the pooling is none of ours.
     """
     try:
         pooling_config = dict(json.loads((folder / "1_Pooling" / "config.json").read_text()))
         max_tokens = int(json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(f"{folder} is no encoder folder: {error}") from error
-    if pooling_config.get(_POOLING_KEYS["mean"]):
-        return "mean", max_tokens
-    if pooling_config.get(_POOLING_KEYS["last"]):
-        return "last", max_tokens
-    raise EncoderError(f"{folder / '1_Pooling' / 'config.json'}: the pooling must be mean or last token")
+    for pooling, key in _POOLING_KEYS.items():
+        if pooling_config.get(key):
+            return pooling, max_tokens
+    raise EncoderError(f"{folder / '1_Pooling' / 'config.json'}: the pooling must be of the mean, last or CLS token")
 
 
 def _write(path: Path, content: object) -> None:

@@ -2,9 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import Formatter
 
 from llmemb.errors import InvalidItemError
 from llmemb.item import Attributes, AttributeValue
+
+INSTRUCTION = "The {domain} item has the following attributes: \n"
+"""The instruction of the paper, by which every prompt begins unless the configuration has another."""
+
+
+def check_instruction(template: str) -> str:
+    """Return an instruction as it is, if `PromptSpec` can fill it in.
+
+    Args:
+        template: any text, empty too; `{domain}` stands for the domain, and a brace is written twice.
+
+    Raises:
+        ValueError: braces do not match, or enclose something else.
+    """
+    try:
+        fields = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise ValueError(
+            f"the instruction {template!r} is no template: {error}; write {{{{ or }}}} for a brace"
+        ) from error
+    if any(field != ("domain", "", None) for field in fields):
+        raise ValueError(
+            f"the instruction {template!r} has a field other than {{domain}}; write {{{{ or }}}} for a brace"
+        )
+    return template
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +41,13 @@ class PromptSpec:
         domain: what the items are, such as "movie".
         attribute_names: every attribute the catalogue knows, in the order of the prompt.
         max_value_characters: values are cut to this length.
+        instruction: the text before the attributes, see `check_instruction`.
     """
 
     domain: str
     attribute_names: tuple[str, ...]
     max_value_characters: int = 100
+    instruction: str = INSTRUCTION
 
     def check(self, attributes: Attributes) -> None:
         """Refuse attributes that the catalogue does not know.
@@ -49,7 +77,7 @@ class PromptSpec:
         Source: LLMEmb, section "Supervised contrastive fine-tuning", the instruction and attribute template.
         """
         values = "; ".join(f"{name} is {self._clean(attributes[name])}" for name in names)
-        return f"The {self.domain} item has the following attributes: \n{values}"
+        return self.instruction.format(domain=self.domain) + values
 
     def _clean(self, value: AttributeValue) -> str:
         text = value if isinstance(value, str) else ", ".join(value)

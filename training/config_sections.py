@@ -2,9 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from llmemb.index import IndexKind
+from llmemb.prompt import INSTRUCTION, check_instruction
 from llmemb.sequence_models import SequenceModelSpec
 
 SourceFormat = Literal["generic", "recbole", "movielens", "amazon_2014", "amazon_2018", "amazon_2023", "yelp"]
@@ -38,6 +48,9 @@ class PrepareConfig(Section):
     """Form of the files, see docs/data.md; `auto` looks which of them is there."""
     domain: str = Field(min_length=1)
     """What the items are, a singular noun for the prompt, such as `movie`."""
+    instruction: Annotated[str, AfterValidator(check_instruction)] = INSTRUCTION
+    """The text before an item's attributes in every prompt, as an encoder was trained with one; `{domain}` stands for
+    the domain, a brace is written twice. May be empty."""
     attributes: dict[str, str] = {}
     """Attribute name -> column of the source, in the order of the prompt; empty: those that docs/data.md says of the
     form, which in generic and RecBole sources are all columns but the id."""
@@ -69,10 +82,10 @@ class EncoderConfig(Section):
     """A Hugging Face id, a folder, or the path of a `.gguf` file."""
     depth: PositiveInt | Literal["auto"] | None = None
     """The first layers that are kept; None keeps all; `auto`: chosen on validation, see `select.depth`."""
-    pooling: Literal["mean", "last"] = "mean"
-    """Mean over the tokens, or the last one."""
+    pooling: Literal["mean", "last", "cls"] = "mean"
+    """Mean over the tokens, the last one, or the first where the tokenizer puts one there for this, as BERT's does."""
     max_tokens: int = Field(default=256, ge=8)
-    """The longest prompt, in tokens."""
+    """The longest prompt, in tokens; no more than the LLM has positions."""
     max_value_characters: int = Field(default=100, ge=1)
     """Attribute values are cut to this length."""
 

@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch.utils.tensorboard import SummaryWriter
 from transformers import (
+    AutoConfig,
     PreTrainedModel,
     PrinterCallback,
     ProgressCallback,
@@ -22,6 +23,7 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from llmemb.encoder_base import model_options
 from llmemb.errors import ConfigError
 from llmemb.files import write_text_atomically
 from llmemb.projection import Reduction
@@ -85,7 +87,9 @@ def fine_tune(
     Source: LLMEmb, "Supervised contrastive fine-tuning"; see `ContrastiveLoss`.
     """
     torch.manual_seed(options.seed)  # draws LoRA's first weights, before the trainer sets a seed of its own
-    encoder = SentenceTransformer(str(base_folder), device=None)
+    # A pooler would get LoRA layers that no gradient reaches, and be saved with them.
+    model_kwargs = model_options(AutoConfig.from_pretrained(base_folder))
+    encoder = SentenceTransformer(str(base_folder), device=None, model_kwargs=model_kwargs)
     encoder.add_adapter(lora_config(options.lora_rank, options.lora_alpha, options.lora_dropout))
     drawn = _Epoch(pairs, num_items, options.seed)
     batch_items = _batch_items(options, num_items)

@@ -3,7 +3,7 @@
 items.parquet         item row -> item_id, attributes (JSON), train_count; warm items first
 sequences.parquet     user_id, item_rows (warm), cold_rows
 cold_targets.parquet  user_id, history_rows, target_row
-dataset.json          num_warm, domain, attribute names, and what was read and dropped
+dataset.json          num_warm, domain, instruction, attribute names, and what was read and dropped
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from llmemb.bundle import BundleItems
 from llmemb.item import Attributes, attributes_from_json
-from llmemb.prompt import PromptSpec
+from llmemb.prompt import INSTRUCTION, PromptSpec
 
 Rows = NDArray[np.int64]
 
@@ -28,10 +28,15 @@ class DatasetInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
+    instruction: str = INSTRUCTION
     attribute_names: tuple[str, ...]
     num_warm: int
     counts: dict[str, int]
     """What was read, dropped and kept, by name."""
+
+    def prompt(self, max_value_characters: int) -> PromptSpec:
+        """How this catalogue's items become prompts."""
+        return PromptSpec(self.domain, self.attribute_names, max_value_characters, self.instruction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ class Dataset:
 
     def prompt(self, max_value_characters: int) -> PromptSpec:
         """How this catalogue's items become prompts."""
-        return PromptSpec(self.info.domain, self.info.attribute_names, max_value_characters)
+        return self.info.prompt(max_value_characters)
 
     def attributes(self) -> list[Attributes]:
         """Attributes of each item row."""

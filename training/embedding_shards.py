@@ -68,7 +68,7 @@ class ShardedEmbedding:
 
     def _prompt(self) -> PromptSpec:
         info = DatasetInfo.model_validate_json((self.dataset_folder / "dataset.json").read_text(encoding="utf-8"))
-        return PromptSpec(info.domain, info.attribute_names, self.max_value_characters)
+        return info.prompt(self.max_value_characters)
 
     def _items(self) -> pl.LazyFrame:
         return pl.scan_parquet(self.dataset_folder / "items.parquet")

@@ -34,6 +34,7 @@ def train(config: Config, folder: Path, last: str = "bundle", shared: Sequence[R
     with run.locked(), _watching(run, list(STEPS)) as view:
         _write_config(config, folder)
         described = describe_inputs(config)
+        _check_base(config, run, described)
         given = config
         for name in STEPS:
             if name == _AFTER_SELECT:
@@ -56,6 +57,8 @@ def run_verb(verb: str, config: Config, folder: Path) -> None:
     with run.locked(), _watching(run, VERBS[verb]) as view:
         _write_config(config, folder)
         described = describe_inputs(config)
+        if verb in ("select", "scft"):
+            _check_base(config, run, described)
         fingerprints = step_fingerprints(config, described)
         if verb not in ("prepare", "select") and open_options(config):
             _require("select", run, fingerprints)
@@ -103,6 +106,16 @@ def describe_inputs(config: Config) -> dict[str, list[str]]:
         "select": [llm] if open_options(config) else [],
         "scft": [llm],
     }
+
+
+def _check_base(config: Config, run: RunFolder, described: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what the base cannot do; once its encoder is there, nothing is asked of the base."""
+    fingerprints = step_fingerprints(resolved(config, run), described, config)
+    if not all(run.is_done(name, fingerprints[name]) for name in ("select", "scft")):
+        # With it comes transformers, which takes seconds.
+        from training.base_check import check_base
+
+        check_base(config)
 
 
 def resolved(config: Config, run: RunFolder) -> Config:

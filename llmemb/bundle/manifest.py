@@ -7,11 +7,20 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    PositiveInt,
+    model_validator,
+)
 
 from llmemb.index import IndexSpec
 from llmemb.item_space import Scoring
-from llmemb.prompt import PromptSpec
+from llmemb.prompt import INSTRUCTION, PromptSpec, check_instruction
 from llmemb.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec
 
@@ -29,10 +38,12 @@ class PromptInfo(_Part):
     domain: str
     attribute_names: tuple[str, ...]
     max_value_characters: int
+    instruction: Annotated[str, AfterValidator(check_instruction)] = INSTRUCTION
+    """The text before the attributes, in which `{domain}` stands for the domain."""
 
     def spec(self) -> PromptSpec:
         """Return the prompt spec itself."""
-        return PromptSpec(self.domain, self.attribute_names, self.max_value_characters)
+        return PromptSpec(self.domain, self.attribute_names, self.max_value_characters, self.instruction)
 
 
 class EncoderInfo(_Part):
@@ -44,7 +55,7 @@ class EncoderInfo(_Part):
     """Layers that run."""
     width: int
     """Width of the raw embeddings, h."""
-    pooling: Literal["mean", "last"]
+    pooling: Literal["mean", "last", "cls"]
     max_tokens: int
     """The longest prompt, in tokens."""
 

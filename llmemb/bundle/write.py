@@ -115,6 +115,7 @@ def write_bundle(
                 domain=prompt.domain,
                 attribute_names=prompt.attribute_names,
                 max_value_characters=prompt.max_value_characters,
+                instruction=prompt.instruction,
             ),
             encoder=encoder,
             sequence_model=sequence_model.spec,

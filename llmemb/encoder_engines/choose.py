@@ -17,17 +17,17 @@ logger = logging.getLogger(__name__)
 
 
 def _packed(model: PreTrainedModel, pooling: Pooling) -> Engine:
-    return PackedEngine(_known(model), pooling)
+    return PackedEngine(_known(model, pooling), pooling)
 
 
 def _packed_bfloat16(model: PreTrainedModel, pooling: Pooling) -> Engine:
-    if not multiplies_bfloat16(_known(model).device):
+    if not multiplies_bfloat16(_known(model, pooling).device):
         logger.warning("packed-bfloat16: this processor has no instructions for bfloat16, 'packed' is quicker on it")
     return PackedEngine(model, pooling, torch.bfloat16)
 
 
 def _auto(model: PreTrainedModel, pooling: Pooling) -> Engine:
-    packed = is_plain_llama(model) and model.device.type in _PACKED_DEVICES
+    packed = is_plain_llama(model) and pooling != "cls" and model.device.type in _PACKED_DEVICES
     return PackedEngine(model, pooling) if packed else PaddedEngine(model, pooling)
 
 
@@ -38,7 +38,9 @@ ENGINES: Mapping[EngineName, Callable[[PreTrainedModel, Pooling], Engine]] = Map
 )
 
 
-def _known(model: PreTrainedModel) -> PreTrainedModel:
+def _known(model: PreTrainedModel, pooling: Pooling) -> PreTrainedModel:
+    if pooling == "cls":
+        raise EncoderError("the packed engines know the poolings 'mean' and 'last', not 'cls': take the engine 'auto'")
     if not is_plain_llama(model):
         raise EncoderError(
             f"the packed engines know plain Llamas, not this {type(model).__name__}: take the engine 'auto'"

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Pooling = Literal["mean", "last"]
+Pooling = Literal["mean", "last", "cls"]
 EngineName = Literal["auto", "packed", "packed-bfloat16", "transformers"]
 """`auto`: packed where it knows the architecture, else transformers. Both are exact; bfloat16 is not."""
 EXACT_ENGINES: frozenset[EngineName] = frozenset({"auto", "packed", "transformers"})

@@ -80,6 +80,8 @@ def is_plain_llama(model: PreTrainedModel) -> bool:
         and config.hidden_act == "silu"
         and not config.attention_bias
         and not config.mlp_bias
+        # transformers lets every token see the later ones where a configuration says so.
+        and getattr(config, "is_causal", True)
         and (config.rope_parameters or {}).get("rope_type", "default") in _ROPE_TYPES
     )
 

@@ -53,6 +53,8 @@ def pool(hidden: Tensor, present: Tensor, pooling: Pooling) -> Tensor:
     if pooling == "last":
         last = present.sum(dim=1) - 1
         return hidden[torch.arange(len(hidden), device=hidden.device), last].float()
+    if pooling == "cls":
+        return hidden[:, 0].float()
     weights = present.unsqueeze(-1).float()
     return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
 

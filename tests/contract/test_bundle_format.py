@@ -41,7 +41,7 @@ FORMAT_4 = {
     ],
     "encoder": ["base", "depth", "max_tokens", "pooling", "width"],
     "index": ["hnsw", "ivf", "kind", "recall_at_10", "recall_queries"],
-    "prompt": ["attribute_names", "domain", "max_value_characters"],
+    "prompt": ["attribute_names", "domain", "instruction", "max_value_characters"],
     "provenance": ["config", "created_at", "versions"],
     "semantic_term": ["components", "decay", "delta", "gamma", "history", "text_map"],
     "sequence_model": ["dim", "dropout", "heads", "layers", "max_length", "name"],
@@ -206,7 +206,7 @@ def test_embeddings_follow_from_the_files(full_bundle: Path) -> None:
     for attributes in map(json.loads, items["attributes"]):
         values = {name: value if isinstance(value, str) else ", ".join(value) for name, value in attributes.items()}
         known = [f"{name} is {values[name]}" for name in prompt["attribute_names"]]
-        prompts.append(f"The {prompt['domain']} item has the following attributes: \n{'; '.join(known)}")
+        prompts.append(prompt["instruction"].replace("{domain}", prompt["domain"]) + "; ".join(known))
 
     raw = SentenceTransformer(str(full_bundle / "encoder"), device="cpu").encode(prompts)
 

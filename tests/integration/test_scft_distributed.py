@@ -33,6 +33,9 @@ max_steps = 4
 learning_rate = 1e-2
 lora_dropout = 0.0
 checkpoint_steps = 2
+
+[rat]
+components = 16
 """
 
 pytestmark = pytest.mark.slow

@@ -76,7 +76,9 @@ def read_population(bundle: Path) -> Population:
             Item(item_id, attributes_from_json(text))
             for item_id, text in zip(frame["id"], frame["attributes"], strict=True)
         ),
-        prompt=PromptSpec(prompt["domain"], tuple(prompt["attribute_names"]), prompt["max_value_characters"]),
+        prompt=PromptSpec(
+            prompt["domain"], tuple(prompt["attribute_names"]), prompt["max_value_characters"], prompt["instruction"]
+        ),
         # One more for each, so that those of which nothing is known are met too.
         summed_weights=tuple(itertools.accumulate(count + 1.0 for count in frame["popularity"])),
     )

@@ -11,6 +11,7 @@ from transformers import AutoModel, AutoTokenizer
 from llmemb.encoder import Encoder, load_llm
 from llmemb.encoder_engines.engine import Pooling
 from llmemb.index import Array
+from tests.support.families import FAMILIES, write_family
 from tests.support.tiny import tiny_prompts
 
 PROMPTS = [*tiny_prompts(), "", "x", " ".join(tiny_prompts())]
@@ -68,6 +69,22 @@ def test_sentence_transformers_gives_the_same_raw_vectors(pooling: Pooling, tiny
     ours = Encoder.load(tmp_path / "encoder").encode(PROMPTS)
     assert cosine(ours, theirs).min() >= 0.99999
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_the_same_in_sentence_transformers(name: str, tmp_path: Path) -> None:
+    """Whatever the base, its pooling and its special tokens: one prompt alone, in a padded batch, and by theirs."""
+    base = write_family(tmp_path / "base", name)
+    encoder = load_llm(str(base), depth=2, pooling=FAMILIES[name].pooling, max_tokens=40)
+    encoder.save(tmp_path / "encoder")
+
+    theirs = SentenceTransformer(str(tmp_path / "encoder"), device="cpu").encode(PROMPTS, batch_size=8)
+
+    ours = Encoder.load(tmp_path / "encoder").encode(PROMPTS, batch_tokens=100_000)
+    alone = np.concatenate([encoder.encode([prompt]) for prompt in PROMPTS])
+    assert cosine(ours, theirs).min() >= 0.99999
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    np.testing.assert_allclose(ours, alone, atol=1e-5)
 
 
 def test_sentence_transformers_reads_the_encoder_of_a_bundle(tiny_bundle: Path) -> None:

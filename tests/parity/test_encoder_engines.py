@@ -146,11 +146,12 @@ def test_packed_engine_knows_every_plain_llama(options: dict[str, Any], tmp_path
         lambda: Qwen2Model(config(Qwen2Config)),
         lambda: LlamaModel(config(LlamaConfig, attention_bias=True)),
         lambda: LlamaModel(config(LlamaConfig, hidden_act="gelu")),
+        lambda: LlamaModel(config(LlamaConfig, is_causal=False)),
         lambda: LlamaModel(
             config(LlamaConfig, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4})
         ),
     ],
-    ids=["Qwen2", "biases", "another activation", "positions by length"],
+    ids=["Qwen2", "biases", "another activation", "both directions", "positions by length"],
 )
 def test_other_models_run_in_transformers(model: Any, tmp_path: Path) -> None:
     """`auto` leaves to transformers what the packed engine does not know, and to ask for that one is refused."""

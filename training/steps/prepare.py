@@ -58,7 +58,11 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
     )
     counts = dropped | _count_kept(core, items, parts)
     info = DatasetInfo(
-        domain=config.domain, attribute_names=items.attribute_names, num_warm=parts.num_warm, counts=counts
+        domain=config.domain,
+        instruction=config.instruction,
+        attribute_names=items.attribute_names,
+        num_warm=parts.num_warm,
+        counts=counts,
     )
     write_dataset(output, _dataset(info, *ids, items.attributes, parts))
     return _summary(counts)

@@ -12,7 +12,7 @@ from llmemb.bundle import Selection
 from llmemb.encoder import load_llm
 from llmemb.files import new_folder
 from training.adapting import Array, adapt
-from training.config import Config
+from training.config import Config, EncoderConfig
 from training.dataset import Dataset, read_dataset
 from training.progress import bar
 from training.raw_embeddings import load_raw_embeddings, save_raw_embeddings
@@ -62,7 +62,7 @@ def _raw(config: Config, deepest: int | None, dataset: Dataset, output: Path) ->
     path = output / f"raw-depth-{depth}.safetensors"
     if not path.is_file():
         encoder = load_llm(
-            str(_base(config.encoder.base, deepest, output)),
+            str(_base(config.encoder, deepest, output)),
             depth=depth,
             pooling=config.encoder.pooling,
             max_tokens=config.encoder.max_tokens,
@@ -75,11 +75,11 @@ def _raw(config: Config, deepest: int | None, dataset: Dataset, output: Path) ->
     return load_raw_embeddings(path)
 
 
-def _base(base: str, deepest: int | None, output: Path) -> Path:
+def _base(config: EncoderConfig, deepest: int | None, output: Path) -> Path:
     """Return a folder of the LLM cut to the deepest candidate, which loads faster than some sources do."""
     folder = output / _BASE
     if not folder.is_dir():
-        encoder = load_llm(base, depth=deepest)
+        encoder = load_llm(config.base, depth=deepest, max_tokens=config.max_tokens)
         with new_folder(folder) as temporary:
             encoder.save(temporary)
     return folder

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from llmemb.encoder import Encoder, add_end_token, load_llm
+from llmemb.encoder import Encoder, load_llm
+from llmemb.encoder_base import add_end_token
 from llmemb.encoder_engines.engine import Pooling
 from llmemb.encoder_engines.padded import batches_by_tokens, pool
 from llmemb.errors import EncoderError

@@ -9,7 +9,7 @@ from llmemb.encoder_folder import read_encoder_settings, write_encoder_settings
 from llmemb.errors import EncoderError
 
 
-@pytest.mark.parametrize("pooling", ["mean", "last"])
+@pytest.mark.parametrize("pooling", ["mean", "last", "cls"])
 def test_settings_survive_the_folder(pooling: str, tmp_path: Path) -> None:
     """What is written is read."""
     write_encoder_settings(tmp_path / "encoder", width=32, pooling=pooling, max_tokens=77)
@@ -34,7 +34,7 @@ def test_modules_are_a_transformer_and_a_pooling(tmp_path: Path) -> None:
         ("1_Pooling/config.json", None),
         ("1_Pooling/config.json", "{"),
         ("1_Pooling/config.json", "[]"),
-        ("1_Pooling/config.json", '{"pooling_mode_cls_token": true}'),
+        ("1_Pooling/config.json", '{"pooling_mode_max_tokens": true}'),
         ("sentence_bert_config.json", None),
         ("sentence_bert_config.json", "not JSON"),
         ("sentence_bert_config.json", "{}"),

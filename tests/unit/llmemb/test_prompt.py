@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from llmemb.errors import InvalidItemError
 from llmemb.item import AttributeValue
-from llmemb.prompt import PromptSpec
+from llmemb.prompt import INSTRUCTION, PromptSpec, check_instruction
 
 MOVIE = PromptSpec("movie", ("title", "release_year", "genres"))
 HEAD = "The movie item has the following attributes: \n"
@@ -26,6 +26,46 @@ def test_prompts_begin_as_announced() -> None:
     assert MOVIE.beginning == HEAD + "title is "
     assert MOVIE.render({"title": "Heat", "genres": ("Action",)}).startswith(MOVIE.beginning)
     assert PromptSpec("movie", ()).beginning == HEAD
+
+
+@pytest.mark.parametrize(
+    ("instruction", "head"),
+    [
+        ("", ""),
+        ("passage: ", "passage: "),
+        ("Represent this {domain} of {{brand}}:\n", "Represent this movie of {brand}:\n"),
+    ],
+)
+def test_instruction_is_the_catalogues_own(instruction: str, head: str) -> None:
+    """Any text in which the domain may stand, or none; prompts and the announced beginning have the same."""
+    own = PromptSpec("movie", ("title", "genres"), instruction=check_instruction(instruction))
+
+    assert own.render({"title": "Heat {domain}", "genres": "Crime"}) == head + "title is Heat {domain}; genres is Crime"
+    assert own.beginning == head + "title is "
+
+
+def test_instruction_of_the_paper_is_the_default() -> None:
+    """A catalogue that says nothing has the paper's."""
+    assert MOVIE.instruction == check_instruction(INSTRUCTION) == "The {domain} item has the following attributes: \n"
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("The {title}: ", r"has a field other than \{domain\}"),
+        ("The {}: ", r"has a field other than \{domain\}"),
+        ("The {0}: ", r"has a field other than \{domain\}"),
+        ("The {domain.__class__}: ", r"has a field other than \{domain\}"),
+        ("The {domain!r}: ", r"has a field other than \{domain\}"),
+        ("The {domain:>9}: ", r"has a field other than \{domain\}"),
+        ("The {domain: ", "is no template: "),
+        ("The domain}: ", "is no template: Single '}' encountered"),
+    ],
+)
+def test_bad_instruction_is_refused(template: str, fault: str) -> None:
+    """Whatever is no text around the domain: the error shows it, and what would be right."""
+    with pytest.raises(ValueError, match=fault):
+        check_instruction(template)
 
 
 def test_missing_attribute_leaves_no_trace() -> None:

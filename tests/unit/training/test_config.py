@@ -95,6 +95,10 @@ def test_override_below_a_value_is_refused(path: Path) -> None:
         ("seed=1.5", "seed: Input should be a valid integer"),
         ("seed=-1", "seed: Input should be greater than or equal to 0"),
         ("prepare.path=1", "prepare.path: Input should be a valid string"),
+        (
+            "prepare.instruction='The {title}: '",
+            "prepare.instruction: Value error, the instruction 'The {title}: ' has a field other than {domain}",
+        ),
         ("prepare.attributes.title=1", "prepare.attributes.title: Input should be a valid string"),
         (
             "rat.model.name=lstm",

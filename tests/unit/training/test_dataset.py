@@ -19,7 +19,13 @@ def dataset() -> Dataset:
         {"user_id": list(SEQUENCES), "item_rows": list(SEQUENCES.values()), "cold_rows": list(COLD.values())}
     )
     return Dataset(
-        info=DatasetInfo(domain="movie", attribute_names=("title", "genres"), num_warm=4, counts={"users_kept": 4}),
+        info=DatasetInfo(
+            domain="movie",
+            instruction="a {domain}: ",
+            attribute_names=("title", "genres"),
+            num_warm=4,
+            counts={"users_kept": 4},
+        ),
         items=pl.DataFrame(
             {
                 "item_id": ["a", "b", "c", "d", "cold"],
@@ -92,3 +98,4 @@ def test_items_of_the_bundle_are_the_dataset_s(dataset: Dataset) -> None:
     assert items.attributes(0) == dataset.attributes()[0] == {"title": "a", "genres": ("x", "y")}
     assert dataset.prompt(7).attribute_names == ("title", "genres")
     assert dataset.prompt(7).max_value_characters == 7
+    assert dataset.prompt(7).beginning == "a movie: title is "

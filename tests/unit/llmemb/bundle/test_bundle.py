@@ -200,6 +200,7 @@ def test_same_content_has_the_same_id_wherever_and_whenever(bundle: Bundle, tmp_
         "seed",
         "projection",
         "encoder",
+        "instruction",
         "scoring",
         "semantic_term",
         "profile",
@@ -219,6 +220,7 @@ def test_other_content_has_another_id(changed: str, full: Bundle, tmp_path: Path
     bias = bundle.projection.bias + 1
     others: dict[str, object] = {
         "prompt": replace(bundle.prompt, max_value_characters=50),
+        "instruction": replace(bundle.prompt, instruction=""),
         "semantic": bundle.semantic * 2,
         "items": replace(bundle.items, popularity=bundle.items.popularity + 1),
         "seed": 99,
@@ -234,7 +236,7 @@ def test_other_content_has_another_id(changed: str, full: Bundle, tmp_path: Path
         "categories_attribute": None,
     }
 
-    part = "semantic_term" if changed in ("text_map", "delta") else changed
+    part = {"text_map": "semantic_term", "delta": "semantic_term", "instruction": "prompt"}.get(changed, changed)
 
     other = write_bundle(tmp_path / "b", **parts_of(bundle) | {part: others[changed]})
 

@@ -38,6 +38,13 @@ def run(folder: Path, output: Path, *, seed: int = 0, **values: object) -> tuple
     return read_dataset(output), summary
 
 
+def test_prompts_are_the_configuration_s(tmp_path: Path) -> None:
+    """Domain and instruction go with the dataset, so that every later step renders the same prompts."""
+    dataset, _ = run(write_source(tmp_path / "source"), tmp_path / "out", domain="film", instruction="a {domain}: ")
+
+    assert dataset.prompt(100).render({"title": "Heat"}) == "a film: title is Heat"
+
+
 def test_every_interaction_is_accounted_for(tmp_path: Path) -> None:
     """What was read is repeated, without text, outside the core, or kept; and the summary says so."""
     extra = (
