@@ -8,15 +8,25 @@ ALL_LINEAR = "all-linear"
 """Every linear layer of the LLM: in a Llama q, k, v, o, gate, up and down, as in the paper."""
 
 
-def lora_config(rank: int, alpha: int, dropout: float) -> LoraConfig:
-    """Return LoRA on all linear layers; its update is scaled by `alpha / rank`."""
-    return LoraConfig(
-        task_type=TaskType.FEATURE_EXTRACTION,
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=ALL_LINEAR,
+def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float) -> None:
+    """Put LoRA on all linear layers, scaled by `alpha / rank`; nothing else of `model` is trained from then on."""
+    model.add_adapter(
+        LoraConfig(
+            task_type=TaskType.FEATURE_EXTRACTION,
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            target_modules=ALL_LINEAR,
+        )
     )
+
+
+def train_dropout(model: PreTrainedModel) -> None:
+    """Put the model in evaluation mode, but for LoRA's own dropout."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.lora_dropout.train()
 
 
 def merge_lora(model: PreTrainedModel) -> PreTrainedModel:

@@ -9,19 +9,16 @@ from transformers import PreTrainedModel
 from llmemb.encoder import Encoder, load_llm
 from llmemb.files import new_folder
 from llmemb.projection import Reduction, fit_reduction
-from llmemb.prompt import PromptSpec
 from training import processes
-from training.co_occurrence import CoOccurrence
 from training.config import EncoderConfig, ScftConfig
-from training.contrastive import ContrastiveOptions, discard_checkpoints, fine_tune
+from training.contrastive import TuningProgress, fine_tune
 from training.dataset import Dataset, read_dataset
 from training.embedding_sample import SAMPLE_FILE, read_sample, write_sample
-from training.pairs import PairDrawer
-from training.seeds import derive_seed
+from training.scft_batches import Batches
 
 ENCODER = "encoder"
 _BASE = "base"
-_CHECKPOINTS = "checkpoints"
+_CHECKPOINT = "checkpoint.safetensors"
 
 
 def run(
@@ -49,12 +46,16 @@ def run(
         logs=logs,
     )
     processes.summon(job.model_dump_json())
-    model, loss = job.run(dataset)
-    Encoder(model, base.tokenizer, base.pooling, base.max_tokens).save(output / ENCODER)
-    discard_checkpoints(output / _CHECKPOINTS)
+    model, progress = job.run(dataset)
+    with new_folder(output / ENCODER) as temporary:
+        Encoder(model, base.tokenizer, base.pooling, base.max_tokens).save(temporary)
+    (output / _CHECKPOINT).unlink(missing_ok=True)
     # Half-removed under its own name, it would be taken for whole after a kill.
     shutil.rmtree(base_folder.rename(output / f".{_BASE}.tmp"))
-    return f"{dataset.num_warm:,} items, {config.epochs} epochs, contrastive loss {loss:.3f} at the end"
+    return (
+        f"{progress.pairs:,} pairs in {progress.step:,} steps, {progress.pairs / progress.seconds:.1f} pairs/s, "
+        f"contrastive loss {progress.last_loss:.3f} at the end"
+    )
 
 
 def help_main() -> None:
@@ -75,30 +76,24 @@ class _Job(BaseModel):
     output: Path
     logs: Path
 
-    def run(self, dataset: Dataset) -> tuple[PreTrainedModel, float]:
+    def run(self, dataset: Dataset) -> tuple[PreTrainedModel, TuningProgress]:
         """Fine-tune the LLM in `output/base`; see `fine_tune`."""
-        config = self.scft
+        batches = Batches(
+            dataset.items["attributes"].to_list(),
+            dataset.num_warm,
+            dataset.train,
+            dataset.prompt(self.max_value_characters),
+            self.scft,
+            self.seed,
+        )
         return fine_tune(
             self.output / _BASE,
-            dataset.num_warm,
-            _pairs(config, dataset, dataset.prompt(self.max_value_characters), self.seed),
-            ContrastiveOptions(
-                epochs=config.epochs,
-                max_steps=config.max_steps,
-                batch_items=config.batch_items,
-                mini_batch_items=config.mini_batch_items,
-                temperature=config.temperature,
-                learning_rate=config.learning_rate,
-                warmup_share=config.warmup_share,
-                lora_rank=config.lora_rank,
-                lora_alpha=config.lora_alpha,
-                lora_dropout=config.lora_dropout,
-                checkpoint_steps=config.checkpoint_steps,
-                seed=derive_seed(self.seed, "scft", "order"),
-            ),
-            self.output / _CHECKPOINTS,
+            batches,
+            self.scft,
+            self.seed,
+            self.output / _CHECKPOINT,
             self.logs,
-            _whitening(config.whitened_components, dataset, self.output),
+            _whitening(self.scft.whitened_components, dataset, self.output),
         )
 
 
@@ -117,15 +112,3 @@ def _whitening(components: int, dataset: Dataset, output: Path) -> Reduction | N
     warm = sample.before[sample.rows < dataset.num_warm]
     components = min(components, len(warm) - 1, warm.shape[1])
     return fit_reduction(warm, components, "whiten") if components > 1 else None
-
-
-def _pairs(config: ScftConfig, dataset: Dataset, prompt: PromptSpec, seed: int) -> PairDrawer:
-    with_near = config.positives != "views"
-    return PairDrawer(
-        attributes_json=dataset.items["attributes"].to_list(),
-        prompt=prompt,
-        drop_share=config.drop_share,
-        seed=seed,
-        near=CoOccurrence(dataset.train, dataset.num_warm, config.co_occurrence_window) if with_near else None,
-        in_turn=config.positives == "both",
-    )
