@@ -104,7 +104,7 @@ class ScftConfig(Section):
     """Ends training earlier, the learning rate falling to zero by then; the result then hangs on the machine."""
     max_tokens: int | None = Field(default=None, ge=8)
     """The longest text in training, in tokens; None: `encoder.max_tokens`."""
-    part_tokens: int = Field(default=1536, ge=1)
+    part_tokens: int = Field(default=4096, ge=1)
     """Bound on the tokens that go through the LLM at once, padding included; like lengths go together."""
     held_states: int = Field(default=131072, ge=0)
     """Bound on tokens times layers of a step, in one process, whose intermediate results are held for the backward
@@ -123,6 +123,9 @@ class ScftConfig(Section):
     """Of AdamW, falling linearly to zero."""
     warmup_share: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of the steps in which the learning rate rises."""
+    generation_weight: float = Field(default=0.0, ge=0.0)
+    """Weight of a second loss: the mean cross-entropy of the tokens of a view after its first attribute, each from all
+    before it. Needs a causal LLM whose head is its token embeddings; 0 leaves it out."""
     lora_rank: int = Field(default=8, ge=1)
     """r."""
     lora_alpha: int = Field(default=16, ge=1)

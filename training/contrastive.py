@@ -18,17 +18,17 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import PreTrainedModel
 
 from llmemb.encoder import Encoder
-from llmemb.encoder_engines.engine import TokenIds
 from llmemb.encoder_engines.llama_weights import multiplies_bfloat16
+from llmemb.encoder_engines.token_tree import shared_length
 from llmemb.projection import Reduction
 from training import processes
 from training.config import ScftConfig
 from training.contrastive_loss import ContrastiveLoss
-from training.lora import add_lora, merge_lora, train_dropout
+from training.lora import add_lora, merge_lora, save_lora, train_dropout
 from training.progress import bar
 from training.scft_batches import Batch, Batches
 from training.seeds import derive_seed
-from training.text_gradients import TextGradients
+from training.text_gradients import Text, TextGradients
 
 _GREATEST_GRADIENT = 1.0
 """Norm to which gradients are clipped, as sentence-transformers and the paper's code do."""
@@ -60,6 +60,7 @@ def fine_tune(
     config: ScftConfig,
     seed: int,
     checkpoint: Path,
+    lora_folder: Path,
     log_folder: Path,
     whitening: Reduction | None = None,
 ) -> tuple[PreTrainedModel, TuningProgress]:
@@ -74,6 +75,7 @@ def fine_tune(
         config: how to train.
         seed: the configuration's.
         checkpoint: a file, written every `checkpoint_steps` steps and after the last.
+        lora_folder: takes the LoRA weights in PEFT's form.
         log_folder: takes the TensorBoard logs.
         whitening: see `ContrastiveLoss`.
 
@@ -114,6 +116,8 @@ def fine_tune(
             shown.update(batch.num_pairs)
     if log is not None:
         log.close()
+    if processes.is_main():
+        save_lora(trainer.encoder.model, lora_folder)
     return merge_lora(trainer.encoder.model), progress
 
 
@@ -151,32 +155,48 @@ class _Trainer:
 
     def step(self, batch: Batch, step: int, rate: float) -> float:
         """Take an optimiser step; return its loss."""
-        token_ids = self.encoder.tokenize([*batch.views, *batch.second_views])
-        parts = list(enumerate(self._texts.parts(token_ids)))[processes.rank() :: processes.count()]
-        states = self.encoder.depth * sum(len(part) * len(token_ids[part[0]]) for _, part in parts)
-        held = states <= self._config.held_states
-        device = self.encoder.model.device
-        embeddings = torch.zeros((len(token_ids), self.encoder.width), device=device)
+        config = self._config
+        texts = self._tokenize(batch)
+        tokens = sum(len(text.ids) - text.generated for text in texts)
+        generation_weight = config.generation_weight / tokens if tokens else 0.0
+        parts = list(enumerate(self._texts.parts(texts)))[processes.rank() :: processes.count()]
+        states = self.encoder.depth * sum(len(part) * len(texts[part[0]].ids) for _, part in parts)
+        held = states <= config.held_states
+        embeddings = torch.zeros((len(texts), self.encoder.width), device=self.encoder.model.device)
         outputs = []
         with torch.set_grad_enabled(held):
             for number, part in parts:
-                outputs.append(self._embed(token_ids, part, step, number))
-                embeddings[part] = outputs[-1].detach()
+                outputs.append(self._run(texts, part, step, number, generate=held and generation_weight > 0))
+                embeddings[part] = outputs[-1][0].detach()
         embeddings = processes.sum_up(embeddings).requires_grad_()
         loss = self._loss(embeddings, batch)
         (gradient,) = torch.autograd.grad(loss, embeddings)
-        # The last part's graph first: its memory is freed for the backward passes of those before.
-        for place in reversed(range(len(parts))):
-            number, part = parts[place]
-            output = outputs.pop() if held else self._embed(token_ids, part, step, number)
-            output.backward(gradient[part])
+        generation_loss = torch.zeros_like(loss)
+        for number, part in reversed(parts):
+            embedded, generated = outputs.pop()
+            if not held:
+                embedded, generated = self._run(texts, part, step, number, generate=generation_weight > 0)
+            generation_loss += generation_weight * generated.detach()
+            ((embedded * gradient[part]).sum() + generation_weight * generated).backward()
         self._update(rate)
-        return float(loss.detach())
+        return float(loss.detach() + processes.sum_up(generation_loss))
 
-    def _embed(self, token_ids: Sequence[TokenIds], part: list[int], step: int, number: int) -> Tensor:
+    def _tokenize(self, batch: Batch) -> list[Text]:
+        every = self.encoder.tokenize([*batch.views, *batch.second_views])
+        generated = [len(ids) for ids in every]
+        if self._config.generation_weight:
+            # What a view goes on with after its first attribute; ";" is in no value.
+            heads = [view.partition(";")[0] + ";" for view in batch.views]
+            for row, (head, ids) in enumerate(zip(self.encoder.tokenize(heads), every, strict=False)):
+                generated[row] = shared_length(head[:-1], ids)
+        return [Text(ids, start) for ids, start in zip(every, generated, strict=True)]
+
+    def _run(
+        self, texts: Sequence[Text], part: list[int], step: int, number: int, *, generate: bool
+    ) -> tuple[Tensor, Tensor]:
         # Dropout hangs on the part alone: it is the same in a second pass, after an interruption, in any process.
         torch.manual_seed(derive_seed(self._seed, "scft", "dropout", step, number))
-        return self._texts.embed([token_ids[i] for i in part])
+        return self._texts([texts[i] for i in part], generate=generate)
 
     def _update(self, rate: float) -> None:
         parameters = list(self._weights.values())

@@ -1,8 +1,12 @@
 """LoRA layers put into an LLM of any architecture, and merged into its weights."""
 
+from pathlib import Path
+
 from peft import LoraConfig, TaskType
 from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedModel
+
+from llmemb.files import new_folder
 
 ALL_LINEAR = "all-linear"
 """Every linear layer of the LLM: in a Llama q, k, v, o, gate, up and down, as in the paper."""
@@ -27,6 +31,12 @@ def train_dropout(model: PreTrainedModel) -> None:
     for module in model.modules():
         if isinstance(module, LoraLayer):
             module.lora_dropout.train()
+
+
+def save_lora(model: PreTrainedModel, folder: Path) -> None:
+    """Write the LoRA weights alone, as PEFT does, whole or not at all; `load_adapter(folder)` puts them on the LLM."""
+    with new_folder(folder) as temporary:
+        model.save_pretrained(temporary)
 
 
 def merge_lora(model: PreTrainedModel) -> PreTrainedModel:

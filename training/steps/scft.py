@@ -15,8 +15,10 @@ from training.contrastive import TuningProgress, fine_tune
 from training.dataset import Dataset, read_dataset
 from training.embedding_sample import SAMPLE_FILE, read_sample, write_sample
 from training.scft_batches import Batches
+from training.text_gradients import require_generation
 
 ENCODER = "encoder"
+LORA = "lora"
 _BASE = "base"
 _CHECKPOINT = "checkpoint.safetensors"
 
@@ -24,19 +26,15 @@ _CHECKPOINT = "checkpoint.safetensors"
 def run(
     config: ScftConfig, encoder_config: EncoderConfig, seed: int, dataset_folder: Path, output: Path, logs: Path
 ) -> str:
-    """Write the encoder folder `output/encoder` and `output/sample.safetensors`; return the summary line.
+    """Write `output/encoder`, `output/lora` and `output/sample.safetensors`; return the summary line.
 
-    Cold items take no part. With `enabled = false` the encoder is the base LLM, cut to its depth.
+    Cold items take no part. With `enabled = false` the encoder is the base LLM, cut to its depth, and there is no LoRA.
+
+    Raises:
+        ConfigError: `generation_weight` is set, and the LLM cannot generate.
+        DataError: all items read the same, or no history has two items where `positives` needs them.
     """
     dataset = read_dataset(dataset_folder)
-    base_folder = output / (_BASE if config.enabled else ENCODER)
-    if not base_folder.is_dir():
-        _save_base(encoder_config, base_folder)
-    base = Encoder.load(base_folder)
-    if not (output / SAMPLE_FILE).is_file():
-        write_sample(output, dataset, base, encoder_config.max_value_characters, seed)
-    if not config.enabled:
-        return "switched off: the encoder is the base LLM"
     job = _Job(
         scft=config,
         max_value_characters=encoder_config.max_value_characters,
@@ -45,23 +43,35 @@ def run(
         output=output,
         logs=logs,
     )
+    batches = job.batches(dataset) if config.enabled else None
+    base_folder = output / (ENCODER if batches is None else _BASE)
+    if not base_folder.is_dir():
+        _save_base(encoder_config, base_folder)
+    base = Encoder.load(base_folder)
+    if batches is not None and config.generation_weight:
+        require_generation(base.model, "scft.generation_weight")
+    if not (output / SAMPLE_FILE).is_file():
+        write_sample(output, dataset, base, encoder_config.max_value_characters, seed)
+    if batches is None:
+        return "switched off: the encoder is the base LLM"
     processes.summon(job.model_dump_json())
-    model, progress = job.run(dataset)
+    model, progress = job.run(dataset, batches)
     with new_folder(output / ENCODER) as temporary:
         Encoder(model, base.tokenizer, base.pooling, base.max_tokens).save(temporary)
-    (output / _CHECKPOINT).unlink(missing_ok=True)
     # Half-removed under its own name, it would be taken for whole after a kill.
     shutil.rmtree(base_folder.rename(output / f".{_BASE}.tmp"))
+    (output / _CHECKPOINT).unlink(missing_ok=True)
     return (
         f"{progress.pairs:,} pairs in {progress.step:,} steps, {progress.pairs / progress.seconds:.1f} pairs/s, "
-        f"contrastive loss {progress.last_loss:.3f} at the end"
+        f"loss {progress.last_loss:.3f} at the end"
     )
 
 
 def help_main() -> None:
-    """Take part in every `run` of the main process, as one of several; write no more than checkpoints need."""
+    """Take part in every `run` of the main process, as one of several; write nothing."""
     for job in map(_Job.model_validate_json, processes.jobs()):
-        job.run(read_dataset(job.dataset_folder))
+        dataset = read_dataset(job.dataset_folder)
+        job.run(dataset, job.batches(dataset))
 
 
 class _Job(BaseModel):
@@ -76,9 +86,9 @@ class _Job(BaseModel):
     output: Path
     logs: Path
 
-    def run(self, dataset: Dataset) -> tuple[PreTrainedModel, TuningProgress]:
-        """Fine-tune the LLM in `output/base`; see `fine_tune`."""
-        batches = Batches(
+    def batches(self, dataset: Dataset) -> Batches:
+        """Return what is trained on."""
+        return Batches(
             dataset.items["attributes"].to_list(),
             dataset.num_warm,
             dataset.train,
@@ -86,12 +96,16 @@ class _Job(BaseModel):
             self.scft,
             self.seed,
         )
+
+    def run(self, dataset: Dataset, batches: Batches) -> tuple[PreTrainedModel, TuningProgress]:
+        """Fine-tune the LLM in `output/base`; see `fine_tune`."""
         return fine_tune(
             self.output / _BASE,
             batches,
             self.scft,
             self.seed,
             self.output / _CHECKPOINT,
+            self.output / LORA,
             self.logs,
             _whitening(self.scft.whitened_components, dataset, self.output),
         )
