@@ -95,20 +95,36 @@ class ScftConfig(Section):
 
     enabled: bool = True
     """False leaves the LLM as it is."""
-    positives: Literal["views", "co_occurrence", "both"] = "views"
-    """What is pulled together: two views of an item (the paper's), an item and one that stands near it in training
-    histories, each as a view, or both kinds in turn."""
-    co_occurrence_window: int = Field(default=3, ge=1)
-    """Steps of a history within which two items co-occur."""
-    epochs: int = Field(default=1, ge=1)
-    """Passes over the items, each with fresh views."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """Stops earlier, in optimiser steps."""
+    positives: Literal["views", "next", "both"] = "views"
+    """What is pulled together: `views`: two views of an item, as in the paper; `next`: at each step of a training
+    history, what was taken before and what was taken then; `both`: the sum of the two losses."""
+    batch_histories: int = Field(default=96, ge=2)
+    """`next` and `both`: histories of a step, over all processes together; each item of them is embedded once."""
+    history_window: int = Field(default=20, ge=2)
+    """`next` and `both`: items of a history that take part in a step; of a longer one, each epoch takes as many in a
+    row, from a random place on."""
+    history: int = Field(default=10, ge=1)
+    """`next` and `both`: most recent items that make a query."""
+    decay: float = Field(default=0.7, gt=0.0, le=1.0)
+    """`next` and `both`: weight of an item of a query over that of the next one; 1 weighs all alike."""
     batch_items: int = Field(default=64, ge=2)
-    """Items contrasted with each other in a step, over all processes together."""
-    mini_batch_items: int | None = Field(default=None, ge=1)
-    """Items that go through the LLM at once in a process; less than its part of `batch_items` caches gradients, which
-    bounds memory and costs one more forward pass. None: the whole part."""
+    """`views`: items contrasted with each other in a step, over all processes together."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes over the histories, or with `views` over the items, each with fresh views."""
+    max_pairs: int | None = Field(default=None, ge=1)
+    """Positive pairs after which training ends, in place of `epochs`: as many passes as that takes."""
+    max_minutes: float | None = Field(default=None, gt=0.0)
+    """Ends training earlier, the learning rate falling to zero by then; the result then hangs on the machine."""
+    max_tokens: int | None = Field(default=None, ge=8)
+    """The longest text in training, in tokens; None: `encoder.max_tokens`."""
+    part_tokens: int = Field(default=4096, ge=1)
+    """Bound on the tokens that go through the LLM at once, padding included; like lengths go together."""
+    held_states: int = Field(default=131072, ge=0)
+    """Bound on tokens times layers of a step, in one process, whose intermediate results are held for the backward
+    pass, at some 80 bytes for each unit of the LLM's width; a larger step runs the LLM twice (gradient caching)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the matrix products; `auto`: bfloat16 where the processor multiplies it faster. All weights that are trained,
+    and the loss, are float32."""
     temperature: float = Field(default=0.05, gt=0.0)
     """tau: cosines are divided by it."""
     whitened_components: int = Field(default=128, ge=0)
@@ -120,12 +136,15 @@ class ScftConfig(Section):
     """Of AdamW, falling linearly to zero."""
     warmup_share: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of the steps in which the learning rate rises."""
+    generation_weight: float = Field(default=0.0, ge=0.0)
+    """Weight of a second loss: the mean cross-entropy of the tokens of a view after its first attribute, each from all
+    before it. Needs a causal LLM whose head is its token embeddings; 0 leaves it out."""
     lora_rank: int = Field(default=8, ge=1)
     """r."""
     lora_alpha: int = Field(default=16, ge=1)
     """Scale of the update: alpha / r."""
-    lora_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """On the input of the update."""
+    lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """On the input of the update; the paper's .1 makes a step a third longer."""
     checkpoint_steps: int = Field(default=10, ge=1)
     """Steps between two checkpoints."""
 

@@ -1,265 +1,253 @@
-"""SCFT's inner part: LoRA on an encoder folder, trained so that the two texts of a pair find each other."""
+"""SCFT's inner part: LoRA on an encoder folder, trained contrastively, batch by batch.
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+`n` texts of a batch, `h` the LLM's width.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from datasets import Dataset
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.base.sampler import DefaultBatchSampler
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
-from transformers import (
-    AutoConfig,
-    PreTrainedModel,
-    PrinterCallback,
-    ProgressCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
-from transformers.integrations.integration_utils import TensorBoardCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers import PreTrainedModel
 
-from llmemb.encoder_base import model_options
-from llmemb.errors import ConfigError
-from llmemb.files import write_text_atomically
+from llmemb.encoder import Encoder
+from llmemb.encoder_engines.llama_weights import multiplies_bfloat16
+from llmemb.encoder_engines.token_tree import shared_length
 from llmemb.projection import Reduction
 from training import processes
+from training.config import ScftConfig
 from training.contrastive_loss import ContrastiveLoss
-from training.lora import lora_config, merge_lora
-from training.pairs import Pairs
+from training.lora import add_lora, merge_lora, save_lora, train_dropout
 from training.progress import bar
-from training.seeds import derive_generator
+from training.scft_batches import Batch, Batches
+from training.seeds import derive_seed
+from training.text_gradients import Text, TextGradients
 
-_MARK = "last_checkpoint"
+_GREATEST_GRADIENT = 1.0
+"""Norm to which gradients are clipped, as sentence-transformers and the paper's code do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContrastiveOptions:
-    """See `training.config.ScftConfig`, whose words these are."""
+@dataclass(slots=True)
+class TuningProgress:
+    """Where a training stands."""
 
-    epochs: int
-    max_steps: int | None
-    batch_items: int
-    mini_batch_items: int | None
-    temperature: float
-    learning_rate: float
-    warmup_share: float
-    lora_rank: int
-    lora_alpha: int
-    lora_dropout: float
-    checkpoint_steps: int
-    seed: int
+    step: int = 0
+    """Optimiser steps that are done."""
+    pairs: int = 0
+    """Positive pairs that are done."""
+    seconds: float = 0.0
+    """Time that was trained, interruptions left out."""
+    losses: list[float] = field(default_factory=list)
+    """Of each step."""
+
+    @property
+    def last_loss(self) -> float:
+        """Mean loss of the last tenth of the steps."""
+        last = self.losses[-max(1, len(self.losses) // 10) :]
+        return sum(last) / len(last)
 
 
 def fine_tune(
     base_folder: Path,
-    num_items: int,
-    pairs: Pairs,
-    options: ContrastiveOptions,
-    work_folder: Path,
+    batches: Batches,
+    config: ScftConfig,
+    seed: int,
+    checkpoint: Path,
+    lora_folder: Path,
     log_folder: Path,
     whitening: Reduction | None = None,
-) -> tuple[PreTrainedModel, float]:
-    """Train LoRA weights contrastively and merge them; go on from the last checkpoint in `work_folder`.
+) -> tuple[PreTrainedModel, TuningProgress]:
+    """Train LoRA weights contrastively and merge them; go on from `checkpoint` where it exists.
 
-    Every process that `torchrun` or `accelerate launch` started calls this, with the same arguments; they share each
-    batch, and the main one writes.
+    Every process that `torchrun` or `accelerate launch` started calls this, with the same arguments. They share the
+    texts of each batch and sum their gradients, so that their number changes nothing but the time; the main one writes.
 
     Args:
         base_folder: an encoder folder, as `Encoder.save` writes it.
-        num_items: items 0..num_items-1 are trained on.
-        pairs: draws an item's positive pair.
-        options: how to train.
-        work_folder: takes the checkpoints.
+        batches: what to train on.
+        config: how to train.
+        seed: the configuration's.
+        checkpoint: a file, written every `checkpoint_steps` steps and after the last.
+        lora_folder: takes the LoRA weights in PEFT's form.
         log_folder: takes the TensorBoard logs.
         whitening: see `ContrastiveLoss`.
 
     Returns:
-        The LLM with the update merged into its weights, and the mean loss of the last tenth of the steps.
+        The LLM with the update merged into its weights, and what was trained.
 
-    Raises:
-        ConfigError: `batch_items` cannot be shared by the processes.
-
-    Source: LLMEmb, "Supervised contrastive fine-tuning"; see `ContrastiveLoss`.
+    Source: LLMEmb, "Supervised contrastive fine-tuning"; see `ContrastiveLoss`. Gradients by parts of a batch: Gao et
+    al. 2021, arXiv 2101.06983.
     """
-    torch.manual_seed(options.seed)  # draws LoRA's first weights, before the trainer sets a seed of its own
-    # A pooler would get LoRA layers that no gradient reaches, and be saved with them.
-    model_kwargs = model_options(AutoConfig.from_pretrained(base_folder))
-    encoder = SentenceTransformer(str(base_folder), device=None, model_kwargs=model_kwargs)
-    encoder.add_adapter(lora_config(options.lora_rank, options.lora_alpha, options.lora_dropout))
-    drawn = _Epoch(pairs, num_items, options.seed)
-    batch_items = _batch_items(options, num_items)
-    trainer = _Trainer(
-        epoch=drawn,
-        model=encoder,
-        args=_arguments(options, num_items // batch_items, batch_items, work_folder),
-        train_dataset=drawn.dataset,
-        loss=ContrastiveLoss(encoder, options.temperature, whitening, _mini_batch(options, batch_items)),
-        callbacks=[drawn, _Marker(work_folder)],
-    )
+    trainer = _Trainer(base_folder, config, seed, whitening)
+    progress = TuningProgress()
+    if checkpoint.is_file():
+        progress = trainer.load(checkpoint)
+    log = SummaryWriter(str(log_folder), purge_step=progress.step + 1) if processes.is_main() else None
+    with bar("scft", " pairs", batches.num_pairs) as shown:
+        shown.update(progress.pairs)
+        while progress.step < len(batches):
+            started = time.perf_counter()
+            time_share = progress.seconds / (60 * config.max_minutes) if config.max_minutes is not None else 0.0
+            time_share = processes.from_main(time_share)
+            if time_share >= 1:
+                break
+            batch = batches[progress.step]
+            rate = config.learning_rate * _rate_share(progress.step, len(batches), config.warmup_share, time_share)
+            loss = trainer.step(batch, progress.step, rate)
+            progress.losses.append(loss)
+            progress.step += 1
+            progress.pairs += batch.num_pairs
+            seconds = time.perf_counter() - started
+            progress.seconds += seconds
+            if processes.is_main() and (progress.step % config.checkpoint_steps == 0 or progress.step == len(batches)):
+                trainer.save(checkpoint, progress)
+            if log is not None:
+                log.add_scalar("train/loss", loss, progress.step)
+                log.add_scalar("train/learning_rate", rate, progress.step)
+                log.add_scalar("train/pairs_per_second", batch.num_pairs / seconds, progress.step)
+            shown.set_figures(loss=loss, pairs_per_second=batch.num_pairs / seconds)
+            shown.update(batch.num_pairs)
+    if log is not None:
+        log.close()
     if processes.is_main():
-        trainer.add_callback(_Bar())
-        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(log_folder))))
-    # Our bar stands instead of the library's, which prints a line for each step where there is no terminal.
-    trainer.remove_callback(ProgressCallback)
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_checkpoint(work_folder))
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    last = losses[-max(1, len(losses) // 10) :]
-    return merge_lora(encoder.transformers_model), sum(last) / len(last)
+        save_lora(trainer.encoder.model, lora_folder)
+    return merge_lora(trainer.encoder.model), progress
 
 
-class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]  # its types are not published
-    def __init__(self, epoch: "_Epoch", **options: object) -> None:
-        self._epoch = epoch
-        super().__init__(**options)
-
-    def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **options: object) -> "_Batches":
-        """Give the items in an order that hangs on nothing but the seed and the epoch."""
-        return _Batches(self._epoch, batch_size)
-
-    def add_model_card_callback(self, default_args_dict: Mapping[str, object]) -> None:
-        """Make no model card: it would draw from the global random state, and nobody reads a checkpoint's."""
+def _rate_share(step: int, steps: int, warmup_share: float, time_share: float) -> float:
+    """Return the share of the learning rate in a step: up in a line, then down in a line, to zero at either end."""
+    warmup = int(warmup_share * steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return max(0.0, min((steps - step) / (steps - warmup), 1 - time_share))
 
 
-class _Epoch(TrainerCallback):
-    """A dataset whose rows are drawn when they are read, and their order, both afresh in each epoch."""
+class _Trainer:
+    """The LLM with its LoRA weights, the loss and the optimiser."""
 
-    def __init__(self, pairs: Pairs, num_items: int, seed: int) -> None:
-        self._pairs = pairs
+    def __init__(self, base_folder: Path, config: ScftConfig, seed: int, whitening: Reduction | None) -> None:
+        self._config = config
         self._seed = seed
-        self._number = 0
-        self.dataset = Dataset.from_dict({"item_row": range(num_items)}).with_transform(self._draw)
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        # A resumed epoch begins at a fraction.
-        self._number = int(state.epoch or 0)
-
-    def order(self) -> list[int]:
-        """Return the item rows in this epoch's order."""
-        generator = derive_generator(self._seed, "order", self._number)
-        return [int(row) for row in generator.permutation(len(self.dataset))]
-
-    def _draw(self, batch: Mapping[str, Sequence[int]]) -> dict[str, list[object]]:
-        pairs = [self._pairs(self._number, row) for row in batch["item_row"]]
-        # Neighbours in a batch go through the LLM together: of one length, they need little padding.
-        pairs.sort(key=lambda pair: len(pair.first) + len(pair.second))
-        return {
-            "first": [pair.first for pair in pairs],
-            "second": [pair.second for pair in pairs],
-            "label": [pair.identity() for pair in pairs],
+        device = _device()
+        encoder = Encoder.load(base_folder, str(device))
+        max_tokens = min(encoder.max_tokens, config.max_tokens or encoder.max_tokens)
+        torch.manual_seed(derive_seed(seed, "scft", "lora"))
+        add_lora(encoder.model, config.lora_rank, config.lora_alpha, config.lora_dropout)
+        dtype = _dtype(config, device)
+        if device.type == "cpu" and dtype == torch.bfloat16:
+            # By oneDNN; torch's fused attention is slow there, the more so backwards.
+            encoder.model.set_attn_implementation("eager")
+        self.encoder = Encoder(encoder.model, encoder.tokenizer, encoder.pooling, max_tokens)
+        train_dropout(encoder.model)
+        self._texts = TextGradients(encoder.model, encoder.pooling, dtype, config.part_tokens)
+        self._loss = ContrastiveLoss(config.temperature, whitening).to(device)
+        self._weights = {
+            name: parameter for name, parameter in encoder.model.named_parameters() if parameter.requires_grad
         }
+        self._optimizer = torch.optim.AdamW(self._weights.values(), lr=config.learning_rate, weight_decay=0.0)
 
+    def step(self, batch: Batch, step: int, rate: float) -> float:
+        """Take an optimiser step; return its loss."""
+        config = self._config
+        texts = self._tokenize(batch)
+        tokens = sum(len(text.ids) - text.generated for text in texts)
+        generation_weight = config.generation_weight / tokens if tokens else 0.0
+        parts = list(enumerate(self._texts.parts(texts)))[processes.rank() :: processes.count()]
+        states = self.encoder.depth * sum(len(part) * len(texts[part[0]].ids) for _, part in parts)
+        held = states <= config.held_states
+        embeddings = torch.zeros((len(texts), self.encoder.width), device=self.encoder.model.device)
+        outputs = []
+        with torch.set_grad_enabled(held):
+            for number, part in parts:
+                outputs.append(self._run(texts, part, step, number, generate=held and generation_weight > 0))
+                embeddings[part] = outputs[-1][0].detach()
+        embeddings = processes.sum_up(embeddings).requires_grad_()
+        loss = self._loss(embeddings, batch)
+        (gradient,) = torch.autograd.grad(loss, embeddings)
+        generation_loss = torch.zeros_like(loss)
+        for number, part in reversed(parts):
+            embedded, generated = outputs.pop()
+            if not held:
+                embedded, generated = self._run(texts, part, step, number, generate=generation_weight > 0)
+            generation_loss += generation_weight * generated.detach()
+            ((embedded * gradient[part]).sum() + generation_weight * generated).backward()
+        self._update(rate)
+        return float(loss.detach() + processes.sum_up(generation_loss))
 
-class _Batches(DefaultBatchSampler):  # type: ignore[misc]  # its types are not published
-    """Whole batches in the epoch's order."""
+    def _tokenize(self, batch: Batch) -> list[Text]:
+        every = self.encoder.tokenize([*batch.views, *batch.second_views])
+        generated = [len(ids) for ids in every]
+        if self._config.generation_weight:
+            # What a view goes on with after its first attribute; ";" is in no value.
+            heads = [view.partition(";")[0] + ";" for view in batch.views]
+            for row, (head, ids) in enumerate(zip(self.encoder.tokenize(heads), every, strict=False)):
+                generated[row] = shared_length(head[:-1], ids)
+        return [Text(ids, start) for ids, start in zip(every, generated, strict=True)]
 
-    def __init__(self, epoch: _Epoch, batch_items: int) -> None:
-        super().__init__(epoch.dataset, batch_size=batch_items, drop_last=True)
-        self._epoch = epoch
+    def _run(
+        self, texts: Sequence[Text], part: list[int], step: int, number: int, *, generate: bool
+    ) -> tuple[Tensor, Tensor]:
+        # Dropout hangs on the part alone: it is the same in a second pass, after an interruption, in any process.
+        torch.manual_seed(derive_seed(self._seed, "scft", "dropout", step, number))
+        return self._texts([texts[i] for i in part], generate=generate)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        order = self._epoch.order()
-        for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
-            yield order[start : start + self.batch_size]
+    def _update(self, rate: float) -> None:
+        parameters = list(self._weights.values())
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        summed = processes.sum_up(torch.cat([gradient.flatten() for gradient in gradients]))
+        sizes = [parameter.numel() for parameter in parameters]
+        for parameter, gradient in zip(parameters, summed.split(sizes), strict=True):
+            parameter.grad = gradient.view_as(parameter)
+        nn.utils.clip_grad_norm_(parameters, _GREATEST_GRADIENT)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad()
 
-
-class _Marker(TrainerCallback):
-    """Notes the newest checkpoint once it is written whole, so that one that was cut off is never gone on from."""
-
-    def __init__(self, work_folder: Path) -> None:
-        self._mark = work_folder / _MARK
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        processes.meet()  # each process writes its random state
-        if processes.is_main():
-            write_text_atomically(self._mark, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
-
-
-def _last_checkpoint(work_folder: Path) -> str | None:
-    mark = work_folder / _MARK
-    return str(work_folder / mark.read_text(encoding="utf-8")) if mark.is_file() else None
-
-
-def discard_checkpoints(work_folder: Path) -> None:
-    """Remove the checkpoints, the mark first, so that a half-removed one is never gone on from."""
-    (work_folder / _MARK).unlink(missing_ok=True)
-    shutil.rmtree(work_folder, ignore_errors=True)
-
-
-class _Bar(TrainerCallback):
-    """The step's bar, with the loss beside it."""
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        self._bar = bar("scft", " steps", state.max_steps)
-        self._bar.update(state.global_step)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        self._bar.update(state.global_step - self._bar.n)
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        self._bar.set_figures(loss=state.log_history[-1].get("loss"))
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        self._bar.close()
-
-
-def _arguments(
-    options: ContrastiveOptions, epoch_steps: int, batch_items: int, work_folder: Path
-) -> SentenceTransformerTrainingArguments:
-    steps = options.max_steps or options.epochs * epoch_steps
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(work_folder),
-        num_train_epochs=options.epochs,
-        max_steps=options.max_steps or -1,
-        per_device_train_batch_size=batch_items,
-        dataloader_drop_last=True,
-        learning_rate=options.learning_rate,
-        warmup_steps=int(options.warmup_share * steps),
-        lr_scheduler_type="linear",
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        save_steps=options.checkpoint_steps,
-        save_total_limit=2,
-        seed=options.seed % 2**32,
-        data_seed=options.seed % 2**32,
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        # Without this the library lets processes without a GPU train each for itself.
-        use_cpu=processes.count() > 1 and not torch.cuda.is_available(),
-        accelerator_config={"split_batches": True},
-        ddp_find_unused_parameters=False,
-    )
-    # One process drives one device; the library would spread a lone process over all it sees, and multiply the batch.
-    arguments._n_gpu = min(1, arguments.n_gpu)
-    return arguments
-
-
-def _batch_items(options: ContrastiveOptions, num_items: int) -> int:
-    """Return the pairs of a batch, of all processes together."""
-    if options.batch_items % processes.count():
-        raise ConfigError(
-            f"scft.batch_items is {options.batch_items}, which {processes.count()} processes cannot share: "
-            f"choose a multiple of {processes.count()}"
+    def save(self, path: Path, progress: TuningProgress) -> None:
+        """Write the weights, the optimiser's state and the progress, whole or not at all."""
+        tensors = dict(self._weights)
+        for name, parameter in self._weights.items():
+            tensors |= {f"{field}:{name}": value for field, value in self._optimizer.state[parameter].items()}
+        tensors["losses"] = torch.tensor(progress.losses, dtype=torch.float64)
+        fields = {"step": progress.step, "pairs": progress.pairs, "seconds": progress.seconds}
+        temporary = path.with_suffix(".tmp")
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+            temporary,
+            {"progress": json.dumps(fields)},
         )
-    return min(options.batch_items, num_items // processes.count() * processes.count())
+        temporary.replace(path)
+
+    def load(self, path: Path) -> TuningProgress:
+        """Restore what `save` wrote."""
+        with safe_open(path, framework="pt") as file, torch.no_grad():
+            for name, parameter in self._weights.items():
+                parameter.copy_(file.get_tensor(name))
+                self._optimizer.state[parameter] = {
+                    field: file.get_tensor(f"{field}:{name}").to("cpu" if field == "step" else parameter.device)
+                    for field in ("step", "exp_avg", "exp_avg_sq")
+                }
+            losses = file.get_tensor("losses").tolist()
+            return TuningProgress(losses=losses, **json.loads(file.metadata()["progress"]))
 
 
-def _mini_batch(options: ContrastiveOptions, batch_items: int) -> int | None:
-    """Return the pairs that one process passes through the LLM at once, None where that is its whole batch."""
-    mini_batch = options.mini_batch_items
-    return mini_batch if mini_batch is not None and mini_batch * processes.count() < batch_items else None
+def _device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def _dtype(config: ScftConfig, device: torch.device) -> torch.dtype:
+    if config.precision == "auto":
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    return torch.bfloat16 if config.precision == "bfloat16" else torch.float32

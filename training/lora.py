@@ -1,22 +1,42 @@
 """LoRA layers put into an LLM of any architecture, and merged into its weights."""
 
+from pathlib import Path
+
 from peft import LoraConfig, TaskType
 from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedModel
+
+from llmemb.files import new_folder
 
 ALL_LINEAR = "all-linear"
 """Every linear layer of the LLM: in a Llama q, k, v, o, gate, up and down, as in the paper."""
 
 
-def lora_config(rank: int, alpha: int, dropout: float) -> LoraConfig:
-    """Return LoRA on all linear layers; its update is scaled by `alpha / rank`."""
-    return LoraConfig(
-        task_type=TaskType.FEATURE_EXTRACTION,
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=ALL_LINEAR,
+def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float) -> None:
+    """Put LoRA on all linear layers, scaled by `alpha / rank`; nothing else of `model` is trained from then on."""
+    model.add_adapter(
+        LoraConfig(
+            task_type=TaskType.FEATURE_EXTRACTION,
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            target_modules=ALL_LINEAR,
+        )
     )
+
+
+def train_dropout(model: PreTrainedModel) -> None:
+    """Put the model in evaluation mode, but for LoRA's own dropout."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.lora_dropout.train()
+
+
+def save_lora(model: PreTrainedModel, folder: Path) -> None:
+    """Write the LoRA weights alone, as PEFT does, whole or not at all; `load_adapter(folder)` puts them on the LLM."""
+    with new_folder(folder) as temporary:
+        model.save_pretrained(temporary)
 
 
 def merge_lora(model: PreTrainedModel) -> PreTrainedModel:

@@ -8,6 +8,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The main process may be at work alone for long, before it needs the others.
 _PATIENCE = timedelta(days=7)
@@ -18,9 +22,14 @@ def count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def rank() -> int:
+    """Return this process's number, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_main() -> bool:
     """Whether this process writes folders and prints; the only one there is, or rank 0."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return rank() == 0
 
 
 @contextmanager
@@ -59,9 +68,15 @@ def _tell(word: str) -> str:
     return words[0]
 
 
-def meet() -> None:
-    """Wait until every process is here."""
+def sum_up(tensor: "Tensor") -> "Tensor":
+    """Return the sum of the processes' tensors, in all of them; changes `tensor` in place."""
     if count() > 1:
         from torch import distributed
 
-        distributed.barrier()
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def from_main(number: float) -> float:
+    """Return the main process's number in all of them."""
+    return float(_tell(str(number))) if count() > 1 else number

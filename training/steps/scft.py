@@ -9,37 +9,32 @@ from transformers import PreTrainedModel
 from llmemb.encoder import Encoder, load_llm
 from llmemb.files import new_folder
 from llmemb.projection import Reduction, fit_reduction
-from llmemb.prompt import PromptSpec
 from training import processes
-from training.co_occurrence import CoOccurrence
 from training.config import EncoderConfig, ScftConfig
-from training.contrastive import ContrastiveOptions, discard_checkpoints, fine_tune
+from training.contrastive import TuningProgress, fine_tune
 from training.dataset import Dataset, read_dataset
 from training.embedding_sample import SAMPLE_FILE, read_sample, write_sample
-from training.pairs import PairDrawer
-from training.seeds import derive_seed
+from training.scft_batches import Batches
+from training.text_gradients import require_generation
 
 ENCODER = "encoder"
+LORA = "lora"
 _BASE = "base"
-_CHECKPOINTS = "checkpoints"
+_CHECKPOINT = "checkpoint.safetensors"
 
 
 def run(
     config: ScftConfig, encoder_config: EncoderConfig, seed: int, dataset_folder: Path, output: Path, logs: Path
 ) -> str:
-    """Write the encoder folder `output/encoder` and `output/sample.safetensors`; return the summary line.
+    """Write `output/encoder`, `output/lora` and `output/sample.safetensors`; return the summary line.
 
-    Cold items take no part. With `enabled = false` the encoder is the base LLM, cut to its depth.
+    Cold items take no part. With `enabled = false` the encoder is the base LLM, cut to its depth, and there is no LoRA.
+
+    Raises:
+        ConfigError: `generation_weight` is set, and the LLM cannot generate.
+        DataError: all items read the same, or no history has two items where `positives` needs them.
     """
     dataset = read_dataset(dataset_folder)
-    base_folder = output / (_BASE if config.enabled else ENCODER)
-    if not base_folder.is_dir():
-        _save_base(encoder_config, base_folder)
-    base = Encoder.load(base_folder)
-    if not (output / SAMPLE_FILE).is_file():
-        write_sample(output, dataset, base, encoder_config.max_value_characters, seed)
-    if not config.enabled:
-        return "switched off: the encoder is the base LLM"
     job = _Job(
         scft=config,
         max_value_characters=encoder_config.max_value_characters,
@@ -48,19 +43,35 @@ def run(
         output=output,
         logs=logs,
     )
+    batches = job.batches(dataset) if config.enabled else None
+    base_folder = output / (ENCODER if batches is None else _BASE)
+    if not base_folder.is_dir():
+        _save_base(encoder_config, base_folder)
+    base = Encoder.load(base_folder)
+    if batches is not None and config.generation_weight:
+        require_generation(base.model, "scft.generation_weight")
+    if not (output / SAMPLE_FILE).is_file():
+        write_sample(output, dataset, base, encoder_config.max_value_characters, seed)
+    if batches is None:
+        return "switched off: the encoder is the base LLM"
     processes.summon(job.model_dump_json())
-    model, loss = job.run(dataset)
-    Encoder(model, base.tokenizer, base.pooling, base.max_tokens).save(output / ENCODER)
-    discard_checkpoints(output / _CHECKPOINTS)
+    model, progress = job.run(dataset, batches)
+    with new_folder(output / ENCODER) as temporary:
+        Encoder(model, base.tokenizer, base.pooling, base.max_tokens).save(temporary)
     # Half-removed under its own name, it would be taken for whole after a kill.
     shutil.rmtree(base_folder.rename(output / f".{_BASE}.tmp"))
-    return f"{dataset.num_warm:,} items, {config.epochs} epochs, contrastive loss {loss:.3f} at the end"
+    (output / _CHECKPOINT).unlink(missing_ok=True)
+    return (
+        f"{progress.pairs:,} pairs in {progress.step:,} steps, {progress.pairs / progress.seconds:.1f} pairs/s, "
+        f"loss {progress.last_loss:.3f} at the end"
+    )
 
 
 def help_main() -> None:
-    """Take part in every `run` of the main process, as one of several; write no more than checkpoints need."""
+    """Take part in every `run` of the main process, as one of several; write nothing."""
     for job in map(_Job.model_validate_json, processes.jobs()):
-        job.run(read_dataset(job.dataset_folder))
+        dataset = read_dataset(job.dataset_folder)
+        job.run(dataset, job.batches(dataset))
 
 
 class _Job(BaseModel):
@@ -75,30 +86,28 @@ class _Job(BaseModel):
     output: Path
     logs: Path
 
-    def run(self, dataset: Dataset) -> tuple[PreTrainedModel, float]:
+    def batches(self, dataset: Dataset) -> Batches:
+        """Return what is trained on."""
+        return Batches(
+            dataset.items["attributes"].to_list(),
+            dataset.num_warm,
+            dataset.train,
+            dataset.prompt(self.max_value_characters),
+            self.scft,
+            self.seed,
+        )
+
+    def run(self, dataset: Dataset, batches: Batches) -> tuple[PreTrainedModel, TuningProgress]:
         """Fine-tune the LLM in `output/base`; see `fine_tune`."""
-        config = self.scft
         return fine_tune(
             self.output / _BASE,
-            dataset.num_warm,
-            _pairs(config, dataset, dataset.prompt(self.max_value_characters), self.seed),
-            ContrastiveOptions(
-                epochs=config.epochs,
-                max_steps=config.max_steps,
-                batch_items=config.batch_items,
-                mini_batch_items=config.mini_batch_items,
-                temperature=config.temperature,
-                learning_rate=config.learning_rate,
-                warmup_share=config.warmup_share,
-                lora_rank=config.lora_rank,
-                lora_alpha=config.lora_alpha,
-                lora_dropout=config.lora_dropout,
-                checkpoint_steps=config.checkpoint_steps,
-                seed=derive_seed(self.seed, "scft", "order"),
-            ),
-            self.output / _CHECKPOINTS,
+            batches,
+            self.scft,
+            self.seed,
+            self.output / _CHECKPOINT,
+            self.output / LORA,
             self.logs,
-            _whitening(config.whitened_components, dataset, self.output),
+            _whitening(self.scft.whitened_components, dataset, self.output),
         )
 
 
@@ -117,15 +126,3 @@ def _whitening(components: int, dataset: Dataset, output: Path) -> Reduction | N
     warm = sample.before[sample.rows < dataset.num_warm]
     components = min(components, len(warm) - 1, warm.shape[1])
     return fit_reduction(warm, components, "whiten") if components > 1 else None
-
-
-def _pairs(config: ScftConfig, dataset: Dataset, prompt: PromptSpec, seed: int) -> PairDrawer:
-    with_near = config.positives != "views"
-    return PairDrawer(
-        attributes_json=dataset.items["attributes"].to_list(),
-        prompt=prompt,
-        drop_share=config.drop_share,
-        seed=seed,
-        near=CoOccurrence(dataset.train, dataset.num_warm, config.co_occurrence_window) if with_near else None,
-        in_turn=config.positives == "both",
-    )
