@@ -1,8 +1,8 @@
 """The prepared dataset: what `prepare` writes and every later step reads.
 
 items.parquet         item row -> item_id, attributes (JSON), train_count; warm items first
-sequences.parquet     user_id, item_rows (warm), cold_rows
-cold_targets.parquet  user_id, history_rows, target_row
+sequences.parquet     user_id, item_rows (warm) and their times; cold_rows, their cold_times and cold_after
+cold_targets.parquet  user_id, history_rows, target_row, time
 dataset.json          num_warm, domain, attribute names, and what was read and dropped
 """
 
