@@ -20,6 +20,7 @@ from training.config_sections import (
     EvaluateConfig,
     PrepareConfig,
     RatConfig,
+    ReplayConfig,
     ResidualConfig,
     ScftConfig,
     Section,
@@ -38,6 +39,7 @@ __all__ = [
     "EvaluateConfig",
     "PrepareConfig",
     "RatConfig",
+    "ReplayConfig",
     "ResidualConfig",
     "ScftConfig",
     "SelectConfig",
@@ -61,6 +63,7 @@ class Config(Section):
     rat: RatConfig = RatConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     bundle: BundleConfig = BundleConfig()
+    replay: ReplayConfig = ReplayConfig()
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

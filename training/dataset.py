@@ -48,6 +48,10 @@ class Targets:
     histories: list[Rows]
     rows: Rows
 
+    def part(self, chosen: slice) -> "Targets":
+        """Return some of the targets."""
+        return Targets(self.user_ids[chosen], self.histories[chosen], self.rows[chosen])
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -74,9 +78,14 @@ class Dataset:
         return self.items["train_count"].to_numpy()
 
     @cached_property
+    def histories(self) -> list[Rows]:
+        """Each user's warm items, the oldest first, whatever the split."""
+        return _arrays(self.sequences["item_rows"])
+
+    @cached_property
     def train(self) -> list[Rows]:
         """Each user's training items: the whole history but its last two, or all of one shorter than three."""
-        return [rows[: _train_length(len(rows))] for rows in self._histories]
+        return [rows[: _train_length(len(rows))] for rows in self.histories]
 
     @cached_property
     def validation(self) -> Targets:
@@ -104,7 +113,7 @@ class Dataset:
         users = self.sequences["user_id"].to_list()
         return {
             user: np.concatenate((history, rows)) if len(rows) else history
-            for user, history, rows in zip(users, self._histories, cold, strict=True)
+            for user, history, rows in zip(users, self.histories, cold, strict=True)
         }
 
     def prompt(self, max_value_characters: int) -> PromptSpec:
@@ -123,13 +132,9 @@ class Dataset:
             popularity=self.train_counts,
         )
 
-    @cached_property
-    def _histories(self) -> list[Rows]:
-        return _arrays(self.sequences["item_rows"])
-
     def _targets(self, position: int) -> Targets:
         users = self.sequences["user_id"].to_list()
-        kept = [(user, rows) for user, rows in zip(users, self._histories, strict=True) if len(rows) >= 3]
+        kept = [(user, rows) for user, rows in zip(users, self.histories, strict=True) if len(rows) >= 3]
         return Targets(
             user_ids=tuple(user for user, _ in kept),
             histories=[rows[:position] for _, rows in kept],

@@ -112,14 +112,25 @@ def full_ranks(scorer: Scorer, targets: Targets, num_items: int, *, exclude_hist
         exclude_history: leave the history's items out, but never the target.
     """
     ranks = np.empty(len(targets.rows), dtype=np.int64)
-    for chunk in _chunks(len(ranks), num_items):
-        histories, rows = targets.histories[chunk], targets.rows[chunk]
-        scores = scorer(histories)
-        own = _own(scores, rows)
-        if exclude_history:
-            _exclude(scores, histories)
-        ranks[chunk] = _full_ranks(scores, own, rows)
+    for chunk in chunks(len(ranks), num_items):
+        histories = targets.histories[chunk]
+        ranks[chunk] = rank_scores(scorer(histories), histories, targets.rows[chunk], exclude_history=exclude_history)
     return ranks
+
+
+def rank_scores(scores: Array, histories: Sequence[Rows], rows: Rows, *, exclude_history: bool) -> Ranks:
+    """Return the rank of each target by the scores of all items, `(n,)`.
+
+    Args:
+        scores: `(n, N)`, changed where histories are excluded.
+        histories: item rows before each target.
+        rows: of the targets.
+        exclude_history: see `full_ranks`.
+    """
+    own = _own(scores, rows)
+    if exclude_history:
+        _exclude(scores, histories)
+    return _full_ranks(scores, own, rows)
 
 
 def rank_both_ways(
@@ -141,7 +152,7 @@ def rank_both_ways(
     kept = min(best, num_items)
     best_rows = np.full((len(full), kept), -1, dtype=np.int64)
     best_scores = np.full((len(full), kept), -np.inf, dtype=np.float32)
-    for chunk in _chunks(len(full), num_items):
+    for chunk in chunks(len(full), num_items):
         histories, rows = targets.histories[chunk], targets.rows[chunk]
         scores = scorer(histories)
         own = _own(scores, rows)
@@ -153,7 +164,8 @@ def rank_both_ways(
     return Ranking(full, sampled, best_rows, best_scores)
 
 
-def _chunks(num_targets: int, num_items: int) -> Iterator[slice]:
+def chunks(num_targets: int, num_items: int) -> Iterator[slice]:
+    """Cut targets up, so that only some of their scores are held at once."""
     size = max(1, min(CHUNK, CHUNK_SCORES // num_items))
     for start in range(0, num_targets, size):
         yield slice(start, min(start + size, num_targets))

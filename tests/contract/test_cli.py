@@ -22,6 +22,7 @@ VERBS = [
     "report",
     "bundle",
     "ablate",
+    "replay",
     "runs",
     "serve",
     "check",
