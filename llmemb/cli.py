@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bundle": ("training.cli:bundle", "train", "write the bundle that the service reads"),
     "ablate": ("training.cli:ablate", "train", "train a config with parts switched off or changed, over several seeds"),
     "table": ("training.cli:table", "train", "train the paper's methods on several data sets and sequence models"),
+    "replay": ("training.cli:replay", "train", "measure what a new item gains by its first clicks, in time order"),
     "runs": ("training.cli:runs", "train", "list runs with what came out, or compare some"),
     "serve": ("service.cli:serve", "serve", "serve a bundle over HTTP"),
     "check": ("service.check:check", "serve", "serve a bundle on a free port, ask it real requests, and stop"),

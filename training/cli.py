@@ -145,6 +145,12 @@ def table(arguments: list[str]) -> None:
     print(written.read_text(encoding="utf-8"))
 
 
+def replay(arguments: list[str]) -> None:
+    """`llmemb replay CONFIG`, and print its table."""
+    folder = _run_verb("replay", arguments)
+    print((folder / "replay" / "table.md").read_text(encoding="utf-8"))
+
+
 def runs(arguments: list[str]) -> None:
     """`llmemb runs [FOLDER]`: what runs came to; `llmemb runs RUN RUN`: where they differ."""
     parser = argparse.ArgumentParser(

@@ -20,6 +20,7 @@ from training.config_sections import (
     EvaluateConfig,
     PrepareConfig,
     RatConfig,
+    ReplayConfig,
     ResidualConfig,
     ScftConfig,
     SearchConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "EvaluateConfig",
     "PrepareConfig",
     "RatConfig",
+    "ReplayConfig",
     "ResidualConfig",
     "ScftConfig",
     "SearchConfig",
@@ -66,6 +68,7 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     bundle: BundleConfig = BundleConfig()
     search: SearchConfig = SearchConfig()
+    replay: ReplayConfig = ReplayConfig()
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

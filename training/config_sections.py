@@ -392,3 +392,37 @@ class BundleConfig(Section):
     categories_attribute: str = "auto"
     """The attribute whose values are an item's categories for filters; empty: none; `auto`: the first of `categories`,
     `category`, `genres` and `genre` that is an attribute."""
+
+
+class ReplayConfig(Section):
+    """`llmemb replay`: what new items gain by their first clicks, see `llmemb.first_clicks`."""
+
+    ks: tuple[int, ...] = (0, 1, 3, 5, 10)
+    """Clicks from which a held-out item's residual is fitted, a line of the table each, from 0 up; what is measured are
+    the clicks after the last k, the same for all lines."""
+    later_clicks: PositiveInt | None = 10
+    """Clicks after the last k that are measured of an item, at most, so that no popular item decides the figures; None:
+    all."""
+    prior: float = Field(default=40.0, gt=0.0)
+    """lambda: how strongly a residual is pulled to zero."""
+    exposure: float = Field(default=2.0, ge=0.0)
+    """How many sessions that did not take the item one exposure stands for."""
+    exposures: Literal["time", "all"] = "time"
+    """What an item's exposures are: `time`, the interactions of everybody since it could be taken, up to the click;
+    `all`, those of the whole replay, so that an item that is taken often is not told from one that is taken seldom."""
+    patience: float = Field(default=4.0, ge=0.0)
+    """Clicks at which an exposure counts half: the first ones say little of how often an item will be taken."""
+    background_sessions: int = Field(default=1500, ge=1)
+    """Training histories that stand for the sessions in which an item was not taken, m; drawn by the seed."""
+    items: Literal["all", "first_half", "second_half"] = "all"
+    """The held-out items whose later clicks are measured: one half, drawn by the seed, to choose the options above by,
+    and the other to report. All items are candidates, and learn, in any case."""
+    trained_anew: bool = True
+    """Whether to train the recommender once more on histories with the first clicks in them, for comparison: as long as
+    `rat` takes."""
+
+    @model_validator(mode="after")
+    def _ks_ascend(self) -> "ReplayConfig":
+        if len(self.ks) < 2 or self.ks[0] != 0 or list(self.ks) != sorted(set(self.ks)):
+            raise ValueError(f"ks {list(self.ks)} must begin with 0 and ascend, such as [0, 1, 5]")
+        return self

@@ -1,8 +1,8 @@
 """The prepared dataset: what `prepare` writes and every later step reads.
 
 items.parquet         item row -> item_id, attributes (JSON), train_count; warm items first
-sequences.parquet     user_id, item_rows (warm), cold_rows
-cold_targets.parquet  user_id, history_rows, target_row
+sequences.parquet     user_id, item_rows (warm) and their times; cold_rows, their cold_times and cold_after
+cold_targets.parquet  user_id, history_rows, target_row, time
 dataset.json          num_warm, domain, instruction, attribute names, and what was read and dropped
 """
 
@@ -53,6 +53,10 @@ class Targets:
     histories: list[Rows]
     rows: Rows
 
+    def part(self, chosen: slice) -> "Targets":
+        """Return some of the targets."""
+        return Targets(self.user_ids[chosen], self.histories[chosen], self.rows[chosen])
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -77,6 +81,11 @@ class Dataset:
     def train_counts(self) -> NDArray[np.int64]:
         """Training interactions of each item, `(N,)`."""
         return self.items["train_count"].to_numpy()
+
+    @cached_property
+    def histories(self) -> list[Rows]:
+        """Each user's warm items, the oldest first, whatever the split."""
+        return _arrays(self.sequences["item_rows"])
 
     @cached_property
     def train(self) -> list[Rows]:
@@ -127,11 +136,6 @@ class Dataset:
             attributes_json=tuple(self.items["attributes"].to_list()),
             popularity=self.train_counts,
         )
-
-    @cached_property
-    def histories(self) -> list[Rows]:
-        """Each user's warm items, the oldest first, validation and test target included."""
-        return _arrays(self.sequences["item_rows"])
 
     def _targets(self, position: int) -> Targets:
         users = self.sequences["user_id"].to_list()

@@ -16,9 +16,10 @@ from training.progress import View, watching
 from training.run_folder import RunFolder, fingerprint_of
 from training.selection import open_options, read_selections, with_choices
 from training.sources import source_files
-from training.step_table import STEPS, VERBS
+from training.step_table import ASIDE, STEPS, VERBS, VERBS_ASIDE
 
 _AFTER_SELECT = "scft"
+_STEPS = STEPS | ASIDE
 
 
 def train(config: Config, folder: Path, last: str = "bundle", shared: Sequence[RunFolder] = ()) -> None:
@@ -53,8 +54,8 @@ def run_verb(verb: str, config: Config, folder: Path) -> None:
     Raises:
         RunError: a step before it is not up to date.
     """
-    run = RunFolder(folder)
-    with run.locked(), _watching(run, VERBS[verb]) as view:
+    run, names = RunFolder(folder), (VERBS | VERBS_ASIDE)[verb]
+    with run.locked(), _watching(run, names) as view:
         _write_config(config, folder)
         described = describe_inputs(config)
         if verb in ("select", "scft"):
@@ -64,8 +65,8 @@ def run_verb(verb: str, config: Config, folder: Path) -> None:
             _require("select", run, fingerprints)
             given, config = config, resolved(config, run)
             fingerprints = step_fingerprints(config, described, given)
-        for name in VERBS[verb]:
-            for needed in STEPS[name].inputs:
+        for name in names:
+            for needed in _STEPS[name].inputs:
                 _require(needed, run, fingerprints)
             _run_step(name, config, run, fingerprints, view)
 
@@ -83,7 +84,7 @@ def step_fingerprints(
     given = config if given is None else given
     described = describe_inputs(given) if described is None else described
     fingerprints: dict[str, str] = {}
-    for name, step in STEPS.items():
+    for name, step in _STEPS.items():
         part: dict[str, JsonValue] = {"seed": config.seed, "version": __version__}
         read = given if name == "select" else config
         if name != "select" or open_options(given):
@@ -135,7 +136,7 @@ def _watching(run: RunFolder, steps: Sequence[str]) -> AbstractContextManager[Vi
 
 
 def _run_step(name: str, config: Config, run: RunFolder, fingerprints: dict[str, str], view: View) -> None:
-    run_step(name, run, fingerprints[name], lambda: STEPS[name].run(config, run), view)
+    run_step(name, run, fingerprints[name], lambda: _STEPS[name].run(config, run), view)
 
 
 def run_step(name: str, run: RunFolder, fingerprint: str, work: Callable[[], str], view: View) -> None:

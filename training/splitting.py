@@ -20,9 +20,10 @@ class Split:
             that no order of the source's ids can be learnt.
         num_warm: how many of them are warm.
         sequences: columns `user_id`, `item_rows`: each user's warm items, the oldest first. The last is the test
-            target and the last but one the validation target where there are three or more. `cold_rows`: the cold
-            items the user met at any time, each once.
-        cold_targets: columns `user_id`, `history_rows` (the warm items before it), `target_row`.
+            target and the last but one the validation target where there are three or more. `times`: when, as the
+            source says it. `cold_rows`: the cold items the user met at any time, each once, in the order of the first
+            meetings; `cold_times`: when that was; `cold_after`: how many of the warm items stand before it.
+        cold_targets: columns `user_id`, `history_rows` (the warm items before it), `target_row`, `time`.
     """
 
     item_codes: NDArray[np.int64]
@@ -57,38 +58,55 @@ def split(ordered: pl.DataFrame, cold_share: float, cold_interactions: int, gene
     warm = rows < num_warm
 
     histories = (
-        ordered.select(USER, pl.Series("item_rows", rows)).filter(warm).group_by(USER, maintain_order=True).all()
+        ordered.select(USER, pl.Series("item_rows", rows), pl.col(TIME).alias("times"))
+        .filter(warm)
+        .group_by(USER, maintain_order=True)
+        .all()
     )
-    met = (
-        ordered.select(USER, TIME, pl.Series(ROW, rows), pl.Series("warm_until", np.cumsum(warm)))
-        .filter(~warm)
-        .unique([USER, ROW], keep="first", maintain_order=True)
+    met = _first_meetings(
+        ordered.select(USER, TIME, pl.Series(ROW, rows), pl.Series("warm_until", np.cumsum(warm))).filter(~warm),
+        histories,
     )
-    met_by_user = met.group_by(USER, maintain_order=True).agg(pl.col(ROW).alias("cold_rows"))
+    met_by_user = met.group_by(USER, maintain_order=True).agg(
+        pl.col(ROW).alias("cold_rows"), pl.col(TIME).alias("cold_times"), pl.col("warm_before").alias("cold_after")
+    )
     sequences = histories.join(met_by_user, on=USER, how="left", maintain_order="left").with_columns(
-        pl.col("cold_rows").fill_null([])
+        pl.col("cold_rows", "cold_times", "cold_after").fill_null([])
     )
     return Split(item_codes, num_warm, sequences, _cold_targets(met, histories, cold_interactions))
 
 
-def _cold_targets(met: pl.DataFrame, histories: pl.DataFrame, most: int) -> pl.DataFrame:
-    """Choose among the first meetings; `warm_until` counts the warm interactions of all users up to each."""
-    # Histories stand in the order of the interactions: those of the users before make the difference.
+def _first_meetings(cold: pl.DataFrame, histories: pl.DataFrame) -> pl.DataFrame:
+    """Return the first meeting of each user with a warm history and each cold item, with `warm_before` beside it.
+
+    Args:
+        cold: all meetings; `warm_until` counts the warm interactions of all users up to each.
+        histories: in the order of the interactions, so that those of the users before make the difference.
+    """
     length = pl.col("item_rows").list.len().cast(pl.Int64)
     warm_before_user = histories.select(USER, (length.cum_sum() - length).alias("warm_before_user"))
-    chosen = (
-        met.join(warm_before_user, on=USER, how="inner", maintain_order="left")
+    return (
+        cold.unique([USER, ROW], keep="first", maintain_order=True)
+        .join(warm_before_user, on=USER, how="inner", maintain_order="left")
         .with_columns((pl.col("warm_until") - pl.col("warm_before_user")).alias("warm_before"))
-        .filter(pl.col("warm_before") > 0)
+        .drop("warm_until", "warm_before_user")
+    )
+
+
+def _cold_targets(met: pl.DataFrame, histories: pl.DataFrame, most: int) -> pl.DataFrame:
+    """Choose among the first meetings."""
+    chosen = (
+        met.filter(pl.col("warm_before") > 0)
         .sort(ROW, TIME, maintain_order=True)
         .group_by(ROW, maintain_order=True)
         .head(most)
-        .join(histories, on=USER, how="left", maintain_order="left")
+        .join(histories.select(USER, "item_rows"), on=USER, how="left", maintain_order="left")
     )
     return chosen.select(
         USER,
         pl.col("item_rows").list.head(pl.col("warm_before")).alias("history_rows"),
         pl.col(ROW).alias("target_row"),
+        pl.col(TIME).alias("time"),
     )
 
 

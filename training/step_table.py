@@ -123,6 +123,50 @@ def _bundle(config: Config, run: RunFolder) -> str:
     )
 
 
+def _retrain(config: Config, run: RunFolder) -> str:
+    from training.dataset import read_dataset, write_dataset
+    from training.raw_embeddings import read_raw_embeddings
+    from training.replaying import plan_replay, with_first_clicks
+    from training.steps import rat, vanilla
+
+    dataset = read_dataset(run.step("prepare"))
+    # What cannot be replayed is refused before the training.
+    clicks, _ = plan_replay(config.replay, config.rat, dataset, config.seed)
+    if not config.replay.trained_anew:
+        return "left out by replay.trained_anew"
+    folder, logs = run.step("retrain"), run.logs / "retrain"
+    for name in ("prepare", "vanilla", "rat"):
+        (folder / name).mkdir(exist_ok=True)
+    write_dataset(folder / "prepare", with_first_clicks(dataset, clicks, config.replay.ks[-1]))
+    if config.rat.alignment.alpha:
+        vanilla.run(config.rat, config.seed, folder / "prepare", folder / "vanilla", logs / "vanilla")
+    return rat.run(
+        config.rat,
+        config.select,
+        config.seed,
+        folder / "prepare",
+        read_raw_embeddings(run.step("embed")),
+        folder / "vanilla" if config.rat.alignment.alpha else run.step("vanilla"),
+        folder / "rat",
+        logs / "rat",
+    )
+
+
+def _replay(config: Config, run: RunFolder) -> str:
+    from training.steps import replay
+
+    return replay.run(
+        config.replay,
+        config.rat,
+        config.seed,
+        run.step("prepare"),
+        run.step("rat"),
+        run.step("retrain") / "rat" if config.replay.trained_anew else None,
+        run.step("replay"),
+        exclude_history=config.evaluate.exclude_history,
+    )
+
+
 # Not the whole of `rat`: what only the adapted recommender reads need not train the vanilla one again.
 _VANILLA_SECTIONS = tuple(
     f"rat.{name}"
@@ -157,6 +201,7 @@ _RAT_CHOICES = tuple(
         "pseudo_cold_interactions",
     )
 )
+_RAT_SECTIONS = ("rat", *_RAT_CHOICES)
 
 STEPS: dict[str, Step] = {
     "prepare": Step(("prepare",), (), _prepare),
@@ -164,21 +209,30 @@ STEPS: dict[str, Step] = {
     "scft": Step(("encoder", "scft"), ("prepare",), _scft),
     "embed": Step(("encoder", "embed"), ("prepare", "scft"), _embed),
     "vanilla": Step(_VANILLA_SECTIONS, ("prepare",), _vanilla),
-    "rat": Step(
-        ("rat", *_RAT_CHOICES),
-        ("prepare", "embed", "vanilla"),
-        _rat,
-    ),
+    "rat": Step(_RAT_SECTIONS, ("prepare", "embed", "vanilla"), _rat),
     "baselines": Step((*_VANILLA_SECTIONS, "evaluate.baselines"), ("prepare", "embed"), _baselines),
     "evaluate": Step(("rat", "evaluate"), ("prepare", "embed", "vanilla", "rat", "baselines"), _evaluate),
     "report": Step(("encoder", "rat"), ("prepare", "select", "scft", "embed", "rat", "evaluate"), _report),
     "bundle": Step(("encoder", "rat", "bundle"), ("prepare", "select", "scft", "rat", "evaluate"), _bundle),
 }
 
+ASIDE: dict[str, Step] = {
+    "retrain": Step(
+        (*_RAT_SECTIONS, "replay.ks", "replay.trained_anew"),
+        ("prepare", "embed", "vanilla", "rat"),
+        _retrain,
+    ),
+    "replay": Step(("rat", "replay", "evaluate.exclude_history"), ("prepare", "rat", "retrain"), _replay),
+}
+"""Steps that are no part of the line: `llmemb train` does not run them, and nothing depends on them."""
+
 _HALVES = {"rat": ("vanilla", "rat"), "evaluate": ("baselines", "evaluate")}
 
 VERBS = {name: _HALVES.get(name, (name,)) for name in STEPS if name not in ("vanilla", "baselines")}
 """The command's verbs and the steps they run."""
+
+VERBS_ASIDE = {"replay": ("retrain", "replay")}
+"""Likewise, of the steps that are no part of the line."""
 
 
 def encoder_folder(run: RunFolder) -> Path:

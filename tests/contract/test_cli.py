@@ -23,6 +23,7 @@ VERBS = [
     "bundle",
     "ablate",
     "table",
+    "replay",
     "runs",
     "serve",
     "check",

@@ -41,7 +41,7 @@ def run(
         logs: takes the TensorBoard logs.
     """
     dataset = read_dataset(dataset_folder)
-    collaborative = read_item_embeddings(vanilla_folder)
+    collaborative = read_item_embeddings(vanilla_folder) if config.alignment.alpha else None
     selections: list[Selection] = []
     if (weights := given_weights(config)) is None:
         weights, selections = _choose_weights(config, select, seed, dataset, raw, collaborative, output, logs)
@@ -60,7 +60,7 @@ def _choose_weights(
     seed: int,
     dataset: Dataset,
     raw: Array,
-    collaborative: Array,
+    collaborative: Array | None,
     output: Path,
     logs: Path,
 ) -> tuple[ScoreWeights, list[Selection]]:
@@ -78,7 +78,7 @@ def _choose_weights(
         seed,
         fold.dataset,
         raw[fold.order],
-        collaborative[fold.order[: fold.dataset.num_warm]],
+        None if collaborative is None else collaborative[fold.order[: fold.dataset.num_warm]],
         output / "fold.safetensors",
         logs / "fold",
     )

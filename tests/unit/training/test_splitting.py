@@ -63,13 +63,16 @@ def test_equal_times_stand_in_an_order_of_the_seed() -> None:
 
 
 def test_histories_are_in_time() -> None:
-    """A user's sequence is what the user did, in order, under the rows of the items."""
+    """A user's sequence is what the user did, in order and with its times, under the rows of the items."""
     rows: Rows = [("u", "c", 3), ("v", "c", 1), ("u", "a", 1), ("u", "b", 2), ("u", "a", 4)]
     parts = cut(rows, cold_share=0)
     names = item_names(parts, rows)
-    sequences = {chr(user): [names[row] for row in history] for user, history, _ in parts.sequences.rows()}
+    sequences = {
+        chr(user): [(names[row], time) for row, time in zip(history, times, strict=True)]
+        for user, history, times in parts.sequences.select(USER, "item_rows", "times").rows()
+    }
 
-    assert sequences == {"u": ["a", "b", "c", "a"], "v": ["c"]}
+    assert sequences == {"u": [("a", 1), ("b", 2), ("c", 3), ("a", 4)], "v": [("c", 1)]}
     assert (parts.num_warm, parts.cold_targets.height) == (3, 0)
     assert parts.sequences["cold_rows"].to_list() == [[], []]
 
@@ -90,15 +93,25 @@ def test_cold_items_are_in_no_history(rows: Rows, seed: int, share: float, most:
 
 @given(ROWS, SEEDS, st.floats(0, 0.9))
 def test_cold_items_of_a_user_are_known(rows: Rows, seed: int, share: float) -> None:
-    """Beside each history stand the cold items the user met, before or after, each once."""
+    """Beside each history stand the cold items the user met, each once: which, when, and after how many warm ones."""
     parts = cut(rows, share, seed=seed)
     names = item_names(parts, rows)
     cold = set(names[parts.num_warm :])
-    found = {chr(user): [names[row] for row in met] for user, _, met in parts.sequences.rows()}
+    expected = {}
+    for user in parts.sequences[USER]:
+        first: dict[str, tuple[float, int]] = {}
+        warm_before = 0
+        for other, item, time in decoded(ordered(rows), rows):
+            if other == chr(user):
+                if item in cold:
+                    first.setdefault(item, (time, warm_before))
+                warm_before += item not in cold
+        expected[chr(user)] = [(item, *when) for item, when in first.items()]
 
-    assert {user: sorted(met) for user, met in found.items()} == {
-        user: sorted({item for other, item, _ in rows if other == user and item in cold}) for user in found
-    }
+    columns = parts.sequences.select(USER, "cold_rows", "cold_times", "cold_after").rows()
+    assert {
+        chr(user): [(names[row], time, after) for row, time, after in zip(*met, strict=True)] for user, *met in columns
+    } == expected
 
 
 @given(ROWS, SEEDS, st.floats(0, 0.9), st.integers(1, 3))
@@ -119,11 +132,11 @@ def test_cold_targets_are_the_earliest_first_meetings_with_warm_items_before_the
             history = [other for other, _ in own[:position] if other in warm]
             if history:
                 met.append((own[position][1], user, history))
-        expected += [(user, history, item) for _, user, history in sorted(met)[:most]]
+        expected += [(user, history, item, time) for time, user, history in sorted(met)[:most]]
 
     assert [
-        (chr(user), [names[row] for row in history], names[target])
-        for user, history, target in parts.cold_targets.rows()
+        (chr(user), [names[row] for row in history], names[target], time)
+        for user, history, target, time in parts.cold_targets.rows()
     ] == expected
 
 

@@ -1,0 +1,164 @@
+"""A new item's first clicks: a residual fitted to the sessions that took it, with the model frozen.
+
+`d` width of item embeddings, `D` of session and item vectors, `m` background sessions, `k` sessions that took the item.
+
+An item of vector x competes with the warm items: session s takes it with probability
+`p(s) = exp(s.x + s.r) / (Z_s + exp(s.x + s.r))`, where `Z_s` is the sum of `exp(s.x_j)` over the warm items j. The
+residual r `(d,)` belongs to the first d numbers of x, the item embedding; the rest, the semantic term's, is constant.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Wide = NDArray[np.float64]
+
+CHUNK_SCORES = 2**22
+"""Scores that are held in float64 at once: 32 MiB."""
+MOST_STEPS = 50
+"""Newton steps of a fit, at most."""
+LEAST_DECREASE = 1e-12
+"""The fit ends with the step that promises less than this of the loss, which is in nats."""
+MOST_HALVINGS = 40
+"""Of a Newton step that overshoots."""
+ARMIJO = 1e-4
+"""Share of the decrease that the gradient promises which a step must give."""
+JITTER = 1e-12
+"""Share of the Hessian's mean eigenvalue that is added to it, so that it can be solved whatever the sessions are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """A sample of the sessions in which the item was not taken.
+
+    Args:
+        sessions: `(m, D)`.
+        log_partition: of each session, see `log_partition`, `(m,)`.
+    """
+
+    sessions: Array
+    log_partition: Wide
+
+
+@dataclass(frozen=True, slots=True)
+class ClickPrior:
+    """How much a residual must be worth.
+
+    Args:
+        strength: lambda, of the pull to zero; positive.
+        exposure: how many sessions that did not take the item one exposure stands for.
+        patience: clicks at which an exposure counts half. An item with few clicks has had few chances, and the model
+            overrates most items that nobody took yet: with all exposures at once a first click would lower the item.
+    """
+
+    strength: float
+    exposure: float
+    patience: float
+
+    def background_weight(self, num_clicks: int, exposures: float, num_background: int) -> float:
+        """Return w, how often each background session counts: `exposure * exposures * k / (k + patience) / m`.
+
+        Args:
+            num_clicks: k.
+            exposures: sessions of everybody since the item could be taken.
+            num_background: m, positive.
+        """
+        if num_clicks == 0:
+            return 0.0
+        return self.exposure * exposures * num_clicks / (num_clicks + self.patience) / num_background
+
+
+def log_partition(sessions: Array, item_vectors: Array) -> Wide:
+    """Return `log Z_s`, the logarithm of the sum of `exp(score)` over the items, of each session.
+
+    Args:
+        sessions: `(n, D)`.
+        item_vectors: of the warm items, `(W, D)`.
+
+    Returns:
+        `(n,)` float64.
+    """
+    logs = np.empty(len(sessions))
+    rows = max(1, CHUNK_SCORES // max(1, len(item_vectors)))
+    for start in range(0, len(sessions), rows):
+        scores = (sessions[start : start + rows] @ item_vectors.T).astype(np.float64)
+        highest = scores.max(axis=1, keepdims=True)
+        logs[start : start + rows] = highest[:, 0] + np.log(np.exp(scores - highest).sum(axis=1))
+    return logs
+
+
+def fit_residual(
+    taken: Array,
+    taken_log_partition: Wide,
+    background: Background,
+    item_vector: Array,
+    dim: int,
+    *,
+    weight: float,
+    strength: float,
+) -> Array:
+    """Fit the residual of one item to the sessions that took it.
+
+    It minimises `- sum of log p(s) over those k - w * sum of log(1 - p(s)) over the m background sessions
+    + lambda |r|^2 / 2`: the training loss with everything but r frozen. The function is convex and has one minimum,
+    which Newton's method finds with the exact Hessian `(d, d)`; the same inputs give the same residual.
+
+    Args:
+        taken: `(k, D)`; of no session the residual is zero.
+        taken_log_partition: see `log_partition`, `(k,)`.
+        background: sessions that did not take it.
+        item_vector: the item's without a residual, `(D,)`; scored by inner product, as `scoring="dot"` does.
+        dim: width of the item embedding, d.
+        weight: w, see `ClickPrior.background_weight`.
+        strength: lambda, positive.
+
+    Returns:
+        `(d,)` float32, finite for finite inputs.
+
+    Source: the loss is the training's, see `training.full_softmax`; fitting one item by it is ours.
+    """
+    if not len(taken):
+        return np.zeros(dim, dtype=np.float32)
+    sessions = np.concatenate([taken, background.sessions]).astype(np.float64)
+    offsets = sessions @ item_vector.astype(np.float64)
+    offsets -= np.concatenate([taken_log_partition, background.log_partition])
+    # Logistic regression: log p is -log(1 + exp(-a)) and log(1 - p) is -log(1 + exp(a)), with a = s.x + s.r - log Z_s.
+    signs = np.ones(len(sessions))
+    signs[: len(taken)] = -1.0
+    weights = np.full(len(sessions), weight)
+    weights[: len(taken)] = 1.0
+    return _minimise(sessions[:, :dim], offsets, signs, weights, strength).astype(np.float32)
+
+
+def _minimise(features: Wide, offsets: Wide, signs: Wide, weights: Wide, strength: float) -> Wide:
+    """Return r `(d,)` that minimises `weights . log(1 + exp(signs * (offsets + features r))) + strength |r|^2 / 2`."""
+    point = np.zeros(features.shape[1])
+    margins = signs * offsets
+
+    def loss(margins: Wide, point: Wide) -> float:
+        return float(weights @ np.logaddexp(0.0, margins) + strength * (point @ point) / 2.0)
+
+    value = loss(margins, point)
+    for _ in range(MOST_STEPS):
+        odds = np.exp(-np.logaddexp(0.0, -margins))
+        gradient = features.T @ (weights * odds * signs) + strength * point
+        roots = features * np.sqrt(weights * odds * (1.0 - odds))[:, None]
+        hessian = roots.T @ roots
+        hessian[np.diag_indices_from(hessian)] += strength + JITTER * np.trace(hessian) / len(hessian)
+        step = np.linalg.solve(hessian, gradient)
+        along, promised = signs * (features @ step), float(gradient @ step)
+        size = 1.0
+        for _ in range(MOST_HALVINGS):
+            closer, closer_margins = point - size * step, margins - size * along
+            lower = loss(closer_margins, closer)
+            if lower <= value - ARMIJO * size * promised:
+                break
+            size /= 2.0
+        else:
+            break  # what is left to gain is below the rounding of the loss
+        point, margins, value = closer, closer_margins, lower
+        if promised <= LEAST_DECREASE:
+            break
+    return point

@@ -1,0 +1,227 @@
+"""`replay`: what new items gain by their first clicks, measured on their later ones and on the ordinary test.
+
+figures.json, table.md  see `training.replay_figures`
+work/                   what is done so far, until the step is done
+
+`N` items, `C` of them cold; `n` targets; `K` the last k. A new item has K + 1 states: its residual fitted to none of
+its clicks, to the first, to the first two, and so on.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from llmemb.first_clicks import Background, ClickPrior, Wide, fit_residual, log_partition
+from llmemb.session import items_read, session_vectors
+from training.config import RatConfig, ReplayConfig
+from training.dataset import Dataset, Rows, Targets, read_dataset
+from training.progress import bar
+from training.ranking import Ranks, chunks, embedding_scorer, full_ranks, hit_rate, ndcg, rank_scores
+from training.recommenders import TrainedRecommender, read_recommender
+from training.replay_figures import FIRST_CLICKS, FROZEN, TRAINED_ANEW, ReplayFigures, ReplayRow, write_replay
+from training.replaying import Clicks, plan_replay
+from training.seeds import derive_generator
+
+Array = NDArray[np.float32]
+Values = TypeVar("Values", Array, Ranks)
+BLOCK = 256
+"""Items, or targets, after which what is done is kept."""
+WORK = "work"
+
+
+def run(
+    config: ReplayConfig,
+    rat_config: RatConfig,
+    seed: int,
+    dataset_folder: Path,
+    rat_folder: Path,
+    retrained_folder: Path | None,
+    output: Path,
+    *,
+    exclude_history: bool,
+) -> str:
+    """Replay, write the table, and return the summary line; goes on from what an interrupted run kept.
+
+    Args:
+        config: this step's section.
+        rat_config: the section the recommenders were trained by.
+        seed: the configuration's seed.
+        dataset_folder: of `prepare`.
+        rat_folder: of `rat`, whose recommender stays as it is.
+        retrained_folder: of the recommender that was trained with the first clicks; None where there is none.
+        output: the step's folder.
+        exclude_history: whether items of the history cannot be recommended.
+
+    Raises:
+        ConfigError: this configuration or its data cannot be replayed.
+        DataError: the dataset has no times.
+    """
+    dataset = read_dataset(dataset_folder)
+    clicks, places = plan_replay(config, rat_config, dataset, seed)
+    recommender = read_recommender(rat_folder, rat_config.model)
+    work = output / WORK
+    work.mkdir(exist_ok=True)
+    replay = _Replay(config, seed, dataset, recommender, clicks, exclude_history=exclude_history)
+    states = _in_blocks(dataset.num_items - dataset.num_warm, "items", work, replay.fit)
+    later = _in_blocks(len(places), "later", work, lambda block: replay.rank_later(states, places[block]))
+    ordinary = _in_blocks(len(dataset.test.rows), "ordinary", work, lambda block: replay.rank_ordinary(states, block))
+    rows = [_row(FIRST_CLICKS if k else FROZEN, k, later[:, i], ordinary[:, i]) for i, k in enumerate(config.ks)]
+    if retrained_folder is not None:
+        retrained = read_recommender(retrained_folder, rat_config.model)
+        scorer = embedding_scorer(
+            retrained.model, retrained.item_vectors, retrained.semantic_term, retrained.history_vectors
+        )
+
+        def rank(targets: Targets) -> Ranks:
+            return full_ranks(scorer, targets, dataset.num_items, exclude_history=exclude_history)
+
+        known = clicks.targets(dataset, places)
+        later = _in_blocks(len(places), "later-anew", work, lambda block: rank(known.part(block)))
+        ordinary = _in_blocks(len(ordinary), "ordinary-anew", work, lambda block: rank(dataset.test.part(block)))
+        rows.append(_row(TRAINED_ANEW, config.ks[-1], later, ordinary))
+    figures = ReplayFigures(
+        seed=seed,
+        by_position=clicks.by_position,
+        held_out_items=dataset.num_items - dataset.num_warm,
+        measured_items=len(np.unique(clicks.rows[places])),
+        later_clicks=len(places),
+        ordinary_targets=len(dataset.test.rows),
+        rows=tuple(rows),
+    )
+    write_replay(output, figures)
+    shutil.rmtree(work)
+    last = figures.rows[len(config.ks) - 1]
+    return (
+        f"{figures.later_clicks:,} later clicks of {figures.measured_items:,} new items: HR@10 "
+        f"{rows[0].later_hr_at_10:.4f} frozen, {last.later_hr_at_10:.4f} with {last.clicks} clicks"
+    )
+
+
+class _Replay:
+    """A frozen recommender, and new items that learn from their clicks.
+
+    Args:
+        config: the step's section.
+        seed: draws the background sessions.
+        dataset: with the clicks and the test.
+        recommender: stays as it is.
+        clicks: all of them.
+        exclude_history: whether items of the history cannot be recommended.
+    """
+
+    def __init__(
+        self,
+        config: ReplayConfig,
+        seed: int,
+        dataset: Dataset,
+        recommender: TrainedRecommender,
+        clicks: Clicks,
+        *,
+        exclude_history: bool,
+    ) -> None:
+        self._config, self._dataset, self._clicks = config, dataset, clicks
+        self._recommender, self._vectors = recommender, recommender.item_vectors
+        self._history_vectors = recommender.history_vectors
+        self._read = items_read(recommender.model, recommender.semantic_term)
+        self._exclude_history = exclude_history
+        self._prior = ClickPrior(config.prior, config.exposure, config.patience)
+        known = [rows for rows in dataset.train if len(rows)]
+        drawn = derive_generator(seed, "replay", "background").permutation(len(known))[: config.background_sessions]
+        sessions = self._sessions([known[i] for i in drawn])
+        self._background = Background(sessions, self._log_partition(sessions))
+
+    def fit(self, block: slice) -> Array:
+        """Return the residuals of some cold items, counted from 0, in all their states: `(n, K + 1, d)`."""
+        most, dim = self._config.ks[-1], self._recommender.model.spec.dim
+        cold = np.arange(self._dataset.num_warm, self._dataset.num_items)[block]
+        residuals = np.zeros((len(cold), most + 1, dim), dtype=np.float32)
+        learned = self._clicks.earlier < most
+        for line, row in enumerate(cold):
+            places = np.flatnonzero(learned & (self._clicks.rows == row))
+            taken = self._sessions(self._clicks.targets(self._dataset, places).histories)
+            partition = self._log_partition(taken)
+            for k, place in enumerate(places.tolist(), 1):
+                residuals[line, k:] = fit_residual(
+                    taken[:k],
+                    partition[:k],
+                    self._background,
+                    self._vectors[row],
+                    dim,
+                    weight=self._prior.background_weight(k, self._exposures(place), len(self._background.sessions)),
+                    strength=self._prior.strength,
+                )
+        return residuals
+
+    def rank_later(self, states: Array, places: Rows) -> Ranks:
+        """Return the ranks of clicks by what was known before each, `(n, number of ks)`.
+
+        Args:
+            states: the residuals of all cold items, `(C, K + 1, d)`.
+            places: of the clicks.
+        """
+        targets = self._clicks.targets(self._dataset, places)
+        return self._rank(states, targets, self._clicks.counts_before(places, self._dataset.num_warm, len(states)))
+
+    def rank_ordinary(self, states: Array, block: slice) -> Ranks:
+        """Return the ranks of some test targets by all that was learned in the end; see `rank_later`."""
+        targets = self._dataset.test.part(block)
+        counts = np.bincount(self._clicks.rows - self._dataset.num_warm, minlength=len(states))
+        return self._rank(states, targets, np.broadcast_to(counts, (len(targets.rows), len(states))))
+
+    def _rank(self, states: Array, targets: Targets, counts: Rows) -> Ranks:
+        """Rank targets, given how many clicks each cold item had when each was predicted, `(n, C)`."""
+        ranks = np.empty((len(targets.rows), len(self._config.ks)), dtype=np.int64)
+        num_cold, num_states, dim = states.shape
+        for chunk in chunks(len(ranks), len(self._vectors)):
+            histories, rows = targets.histories[chunk], targets.rows[chunk]
+            sessions = self._sessions(histories)
+            frozen = sessions @ self._vectors.T
+            gains = (sessions[:, :dim] @ states.reshape(-1, dim).T).reshape(-1, num_cold, num_states)
+            for i, k in enumerate(self._config.ks):
+                scores = frozen.copy()
+                state = np.minimum(counts[chunk], k)[:, :, None]
+                scores[:, -num_cold:] += np.take_along_axis(gains, state, axis=2)[:, :, 0]
+                ranks[chunk, i] = rank_scores(scores, rows, histories if self._exclude_history else ())
+        return ranks
+
+    def _exposures(self, place: int) -> int:
+        return int(self._clicks.exposures[place]) if self._config.exposures == "time" else self._clicks.interactions
+
+    def _sessions(self, histories: Sequence[Rows]) -> Array:
+        """Return the session vector of each history, `(n, D)`."""
+        kept = [self._history_vectors[rows[-self._read :]] for rows in histories]
+        return session_vectors(self._recommender.model, kept, self._recommender.semantic_term)
+
+    def _log_partition(self, sessions: Array) -> Wide:
+        return log_partition(sessions, self._vectors[: self._dataset.num_warm])
+
+
+def _in_blocks(total: int, name: str, work: Path, compute: Callable[[slice], Values]) -> Values:
+    """Compute an array block by block, and keep each in a file as soon as it is there."""
+    parts: list[Values] = []
+    with bar("replay", f" {name}", total) as progress:
+        for start in range(0, total, BLOCK):
+            path = work / f"{name}-{start:09d}.safetensors"
+            if not path.is_file():
+                temporary = path.with_suffix(".tmp")
+                save_file({name: compute(slice(start, min(start + BLOCK, total)))}, temporary)
+                temporary.replace(path)
+            parts.append(load_file(path)[name])
+            progress.update(len(parts[-1]))
+    return np.concatenate(parts) if parts else compute(slice(0, 0))
+
+
+def _row(model: str, k: int, later: Ranks, ordinary: Ranks) -> ReplayRow:
+    return ReplayRow(
+        model=model,
+        clicks=k,
+        later_hr_at_10=float(hit_rate(later, 10).mean()),
+        later_ndcg_at_10=float(ndcg(later, 10).mean()),
+        ordinary_hr_at_10=float(hit_rate(ordinary, 10).mean()) if len(ordinary) else None,
+        ordinary_ndcg_at_10=float(ndcg(ordinary, 10).mean()) if len(ordinary) else None,
+    )
