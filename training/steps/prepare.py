@@ -25,7 +25,7 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
     that repeats another in user, item and time, and one whose item has no text; then the k-core is taken.
 
     Raises:
-        DataError: the source cannot be read, or nothing is left of it.
+        DataError: the source cannot be read, nothing is left of it, or all items have the same text.
     """
     files = source_files(Path(config.path), config.format)
     read = _read_interactions(files, config)
@@ -64,7 +64,9 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
         num_warm=parts.num_warm,
         counts=counts,
     )
-    write_dataset(output, _dataset(info, *ids, items.attributes, parts))
+    dataset = _dataset(info, *ids, items.attributes, parts)
+    _check_texts(dataset, config)
+    write_dataset(output, dataset)
     return _summary(counts)
 
 
@@ -76,6 +78,15 @@ def _read_interactions(files: SourceFiles, config: PrepareConfig) -> Interaction
         rating=None if config.min_rating is None else config.columns.rating,
     )
     return read_interactions(files, columns, config.min_rating)
+
+
+def _check_texts(dataset: Dataset, config: PrepareConfig) -> None:
+    texts = dataset.items["attributes"]
+    if dataset.num_items > 1 and texts.n_unique() == 1:
+        raise DataError(
+            f"{config.path}: all {dataset.num_items:,} items have the same attributes, {texts[0][:200]}: their texts tell "
+            "none from another; name the columns that do in prepare.attributes"
+        )
 
 
 def _count_kept(core: pl.DataFrame, items: Items, parts: Split) -> dict[str, int]:

@@ -173,3 +173,11 @@ def test_source_with_nothing_left_is_refused(tmp_path: Path, items: list[dict[st
 
     with pytest.raises(DataError, match=f"^{source}: no interaction is left after the {least}-core$"):
         run(source, tmp_path / "out", min_interactions=least)
+
+
+def test_items_that_all_read_the_same_are_refused(tmp_path: Path) -> None:
+    """Before anything is embedded or trained, with the text and what to set."""
+    source = write_source(tmp_path / "source", items=[{"item_id": item, "title": "Tea"} for item in ITEMS])
+
+    with pytest.raises(DataError, match=rf'^{source}: all 5 items have the same attributes, {{"title":"Tea"}}: '):
+        run(source, tmp_path / "out")
