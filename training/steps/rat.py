@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from llmemb.bundle import Selection
 from llmemb.projection import Projection
 from training.adapting import adapt
+from training.checkpoint import write_progress
 from training.config import RatConfig, SelectConfig
 from training.dataset import Dataset, read_dataset
 from training.ranking import validation_ndcg
@@ -54,8 +55,12 @@ def run(
     recommender = with_new_items_scaled(recommender, scale, dataset.train_counts > 0)
     write_selections(output, selections)
     write_recommender(output, recommender)
+    write_progress(output, progress)
     gamma = recommender.semantic_term.gamma if recommender.semantic_term else 0
-    return f"{config.model.name}, {progress}, gamma {gamma:.3g}, new items scaled by {scale:g}"
+    return (
+        f"{config.model.name}, {progress}, gamma {gamma:.3g}, new items scaled by {scale:g}"
+        f"{progress.warning(config.patience)}"
+    )
 
 
 def with_gamma(recommender: TrainedRecommender, gamma: float) -> TrainedRecommender:
