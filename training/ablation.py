@@ -39,6 +39,8 @@ class AblationFigure(BaseModel):
     mean: float
     deviation: float | None
     """Sample standard deviation; None for one seed."""
+    not_converged: int = 0
+    """Seeds whose training did not converge: no gain can be stated over a baseline of which there is one."""
 
 
 def variants_of(config: Config) -> dict[str, tuple[str, ...]]:
@@ -110,6 +112,7 @@ def ablation_figures(results: Mapping[str, Sequence[Figures]]) -> tuple[Ablation
     rows |= {model: (model, first) for model in baselines}
     made = []
     for row, (model, runs) in rows.items():
+        faulty = sum(model in run.faults for run in runs)
         tables = [{(f.protocol, f.model, f.group, f.metric): f.value for f in run.figures} for run in runs]
         for protocol in PROTOCOLS:
             for group in GROUPS:
@@ -126,6 +129,7 @@ def ablation_figures(results: Mapping[str, Sequence[Figures]]) -> tuple[Ablation
                             values=values,
                             mean=statistics.mean(values),
                             deviation=statistics.stdev(values) if len(values) > 1 else None,
+                            not_converged=faulty,
                         )
                     )
     return tuple(made)
@@ -144,9 +148,10 @@ def make_ablation_tables(figures: Sequence[AblationFigure]) -> str:
             "| | " + " | ".join(f"{group} {metric.upper()}" for group, metric in columns) + " |",
             "|---" * (len(columns) + 1) + "|",
         ]
-        for row in dict.fromkeys(figure.row for figure in chosen):
+        for row, faulty in dict.fromkeys((figure.row, figure.not_converged) for figure in chosen):
             shown = " | ".join(_cell(cells[row, group, metric]) for group, metric in columns)
-            lines.append(f"| {row} | {shown} |")
+            mark = f" ({faulty} of {len(chosen[0].values)} not converged)" if faulty else ""
+            lines.append(f"| {row}{mark} | {shown} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 

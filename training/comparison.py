@@ -24,7 +24,7 @@ from llmemb.files import write_text_atomically
 from training import pipeline
 from training.adapting import adapt
 from training.baselines import LLM_INIT
-from training.checkpoint import Progress, read_progress
+from training.checkpoint import Progress, checkpoint_progress
 from training.comparison_tables import (
     COLUMNS,
     OURS,
@@ -367,12 +367,13 @@ def _evaluate(cell: Cell, selections: tuple[Selection, ...], text_seconds: float
         scorers = untrained_scorers(config.evaluate, config.rat, dataset, raw)
     else:
         scorers = {row.name: trained_scorer(run.step(row.trains), config.rat, dataset.num_items)}
-        progress = read_progress(run.step(row.trains) / _CHECKPOINT)
+        progress = checkpoint_progress(run.step(row.trains) / _CHECKPOINT)
         training = Training(
             epochs=progress.epoch,
             best_epoch=progress.best_epoch,
             max_epochs=config.rat.max_epochs,
             validation_ndcg=progress.best_score,
+            fault=progress.fault(config.rat.patience),
         )
     predictions, tests = rank(config.evaluate, config.seed, dataset, scorers)
     figures = make_figures(config.evaluate, config.seed, dataset, predictions, tests)

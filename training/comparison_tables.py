@@ -78,6 +78,8 @@ class Training(_Record):
     max_epochs: int
     validation_ndcg: float
     """NDCG@10 of the validation targets in that epoch."""
+    fault: str | None = None
+    """Why the training cannot stand for its model, see `training.checkpoint.Progress.fault`; None where it can."""
 
     @property
     def at_limit(self) -> bool:
@@ -186,6 +188,10 @@ def failed_baseline(table: Table, data: str, model: str, row: str = VANILLA_SOFT
     behind = [seed for seed in vanilla if vanilla[seed] <= popular.get(seed, -1.0)]
     if behind:
         return f"it is behind most popular (seed {behind[0]}: {vanilla[behind[0]]:.4f}, {popular[behind[0]]:.4f})"
+    for cell in table.cells:
+        here = (cell.name.data, cell.name.model, cell.name.row) == (data, model, row)
+        if here and cell.training is not None and cell.training.fault is not None:
+            return f"it is not converged (seed {cell.name.seed}: {cell.training.fault})"
     return None
 
 

@@ -57,6 +57,20 @@ class Comparison(_Record):
     """Two-sided, of the paired randomisation test, see `training.statistics`."""
 
 
+class Training(_Record):
+    """How the training of a model went."""
+
+    model: str
+    epochs: int
+    best_epoch: int
+    validation_ndcg: float
+    """NDCG@10 of the best epoch."""
+    popular_ndcg: float
+    """NDCG@10 of the most popular items on the same targets."""
+    fault: str | None
+    """Why the model cannot stand for its kind, None where it can. A baseline with a fault is compared with nothing."""
+
+
 class GroupBounds(_Record):
     """What puts a test target into a group. Cold targets are in the group `cold` alone."""
 
@@ -88,6 +102,18 @@ class Figures(_Record):
     group_bounds: tuple[GroupBounds, ...]
     figures: tuple[Figure, ...]
     comparisons: tuple[Comparison, ...]
+    """Those with baselines whose training has no fault."""
+    trainings: tuple[Training, ...] = ()
+    """Of the models that a gradient trained."""
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Models that did not converge -> why that is said."""
+        return {training.model: training.fault for training in self.trainings if training.fault is not None}
+
+    def label(self, model: str, name: str | None = None) -> str:
+        """Return a model's name, or the one given for it, and behind it that it did not converge where that is so."""
+        return f"{name or model} (not converged)" if model in self.faults else name or model
 
 
 def write_figures(folder: Path, figures: Figures) -> None:

@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from llmemb.errors import DataError
 from llmemb.history import PADDING
 from llmemb.sequence_models import SequenceModel
+from training.baselines import popular_scorer
 from training.batches import Batch, cut_windows, iterate_batches
 from training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from training.config import RatConfig
@@ -22,7 +23,7 @@ from training.dataset import Rows, Targets
 from training.item_tables import ItemTable
 from training.losses import build_loss
 from training.progress import bar
-from training.ranking import validation_ndcg
+from training.ranking import full_ranks, ndcg, validation_ndcg
 from training.seeds import derive_generator, derive_seed
 from training.semantic_profile import SemanticProfile
 
@@ -94,7 +95,8 @@ def fit(
 ) -> Progress:
     """Train until the validation NDCG@10 has not risen for `patience` epochs; leave the best state in `recommender`.
 
-    Goes on from `checkpoint` where it exists, to the same result as without the interruption.
+    A model first learns which items are popular, and may stay on that plateau for epochs: there patience is longer, see
+    `Progress`. Goes on from `checkpoint` where it exists, to the same result as without the interruption.
 
     Args:
         name: of the bar and the logs.
@@ -119,9 +121,10 @@ def fit(
     progress = Progress()
     if checkpoint.is_file():
         best, progress = load_checkpoint(checkpoint, recommender, optimizer)
+    progress.popular_score = popular_ndcg(train, validation, len(recommender.item_embeddings()))
     with SummaryWriter(str(log_folder)) as log, bar(name, " epochs", config.max_epochs) as epochs:
         epochs.update(progress.epoch)
-        while progress.epoch < config.max_epochs and progress.epoch - progress.best_epoch < config.patience:
+        while progress.epoch < config.max_epochs and not progress.is_out_of_patience(config.patience):
             loss = train_epoch(
                 name, recommender, windows, optimizer, config, seed, progress.epoch, regulariser, adjustment
             )
@@ -138,6 +141,19 @@ def fit(
     recommender.load_state_dict(best)
     recommender.eval()
     return progress
+
+
+def popular_ndcg(train: Sequence[Rows], validation: Targets, num_warm: int) -> float:
+    """Return NDCG@10 of the validation targets where the items with the most training interactions come first.
+
+    Args:
+        train: each user's training items.
+        validation: ranked among the warm items, the history left out; without targets the result is 0.
+        num_warm: W.
+    """
+    counts = np.bincount(np.concatenate(train), minlength=num_warm)
+    ranks = full_ranks(popular_scorer(counts), validation, num_warm, exclude_history=True)
+    return float(ndcg(ranks, 10).mean()) if len(ranks) else 0.0
 
 
 def train_epoch(

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from llmemb.sequence_models import build_sequence_model
-from training.checkpoint import Progress
+from training.checkpoint import Progress, write_progress
 from training.config import RatConfig
 from training.dataset import Dataset
 from training.fitting import Recommender, fit
@@ -51,4 +51,5 @@ def train_on_ids(
     if initial is not None:
         embeddings = np.concatenate([embeddings, initial[num_warm:]])
     write_recommender(folder, TrainedRecommender(recommender.model.cpu(), embeddings))
+    write_progress(folder, progress)
     return progress

@@ -62,6 +62,11 @@ class RunSummary:
         """Return the models that were evaluated, ours first."""
         return [] if self.figures is None else list(dict.fromkeys(figure.model for figure in self.figures.figures))
 
+    @property
+    def faults(self) -> dict[str, str]:
+        """Models that did not converge -> why that is said."""
+        return {} if self.figures is None else self.figures.faults
+
     def figure(self, model: str, group: str, metric: str, protocol: Protocol = "full") -> float | None:
         """Return one figure of the evaluation, None where there is none."""
         wanted = (model, protocol, group, metric)

@@ -28,8 +28,11 @@ def list_runs(runs: Sequence[RunSummary]) -> str:
             f"  {run.data} by {run.llm}, {run.sequence_model}, seed {_value(run, 'seed')}; {when}; {run.progress}; "
             f"bundle {run.bundle_id or _NONE}",
         ]
-        rows = [[model, *(_number(run.figure(model, *figure)) for figure in FIGURES)] for model in run.models()]
+        rows = [
+            [_label(run, model), *(_number(run.figure(model, *figure)) for figure in FIGURES)] for model in run.models()
+        ]
         lines += [f"  {line}" for line in _aligned([["", *_TITLES], *rows])] if rows else []
+        lines += [f"  warning: {model} did not converge: {fault}" for model, fault in run.faults.items()]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
@@ -44,6 +47,7 @@ def compare_runs(runs: Sequence[RunSummary]) -> str:
     parts = [
         ("Configuration, where it differs", [[name, *(_value(run, name) for run in runs)] for name in options]),
         ("Ranked among all items", _figure_rows(runs)),
+        ("Did not converge", [[model, *(run.faults.get(model, _NONE) for run in runs)] for model in _faulty(runs)]),
         ("Seconds of the steps", _second_rows(runs)),
         ("Bundle", [["id", *(run.bundle_id or _NONE for run in runs)]]),
     ]
@@ -63,6 +67,14 @@ def _figure_rows(runs: Sequence[RunSummary]) -> list[list[str]]:
             first, *others = (run.figure(model, group, metric) for run in runs)
             rows.append([f"{model} {title}", _number(first), *(_beside(other, first) for other in others)])
     return rows
+
+
+def _label(run: RunSummary, model: str) -> str:
+    return model if run.figures is None else run.figures.label(model)
+
+
+def _faulty(runs: Sequence[RunSummary]) -> list[str]:
+    return list(dict.fromkeys(model for run in runs for model in run.faults))
 
 
 def _second_rows(runs: Sequence[RunSummary]) -> list[list[str]]:

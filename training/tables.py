@@ -17,8 +17,14 @@ _SMALLEST_P = 0.001
 
 
 def make_tables(figures: Figures) -> str:
-    """Write the tables: full ranking, the catalogue, groups, comparisons; then the sampled protocol."""
+    """Write the tables: full ranking, the catalogue, groups, comparisons; then the sampled protocol.
+
+    Models that did not converge are named first, and marked in every table.
+    """
+    named = tuple(f.model_copy(update={"model": figures.label(f.model)}) for f in figures.figures)
+    figures = figures.model_copy(update={"figures": named})
     parts = [
+        *(f"**Warning**: {model} did not converge: {fault}." for model, fault in figures.faults.items()),
         _ranking(figures, "full"),
         _catalogue(figures),
         _groups(figures, "target_train_count", "popularity of the target"),

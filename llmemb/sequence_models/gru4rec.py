@@ -6,12 +6,18 @@ from llmemb.sequence_models.sequence_model import SequenceModel, SequenceModelSp
 
 
 class GRU4Rec(SequenceModel):
-    """Output t is made of items 0..t; trained on whole histories rather than in session-parallel batches."""
+    """Output t is made of items 0..t; trained on whole histories rather than in session-parallel batches.
+
+    Unlike the paper's, the network reads normalised items, it adds to the item that it reads instead of replacing it,
+    and its output is normalised, as in the transformers here. Item vectors start small, so that without the norms the
+    GRU gets next to no input and the scores hardly differ: it then learns nothing but popularity for many epochs.
+    """
 
     objective = "next_item"
 
     def __init__(self, spec: SequenceModelSpec) -> None:
         super().__init__(spec)
+        self.input_norm = nn.LayerNorm(spec.dim)
         self.dropout = nn.Dropout(spec.dropout)
         self.gru = nn.GRU(
             spec.dim,
@@ -21,10 +27,12 @@ class GRU4Rec(SequenceModel):
             dropout=spec.dropout if spec.layers > 1 else 0.0,
         )
         self.output = nn.Linear(spec.dim, spec.dim)
+        self.output_norm = nn.LayerNorm(spec.dim)
 
     def forward(self, items: Tensor, present: Tensor) -> Tensor:  # noqa: ARG002 - the padding stands after all it could reach
-        hidden, _ = self.gru(self.dropout(items))
-        out: Tensor = self.output(hidden)
+        x = self.dropout(self.input_norm(items))
+        hidden, _ = self.gru(x)
+        out: Tensor = self.output_norm(x + self.output(hidden))
         return out
 
     def session_vectors(self, items: Tensor, present: Tensor) -> Tensor:

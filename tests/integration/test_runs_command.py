@@ -10,6 +10,7 @@ import pytest
 from llmemb.cli import main
 from tests.support.catalogue import TrainedRun, trained_run
 from training import pipeline
+from training.figures import Figures, write_figures
 from training.run_folder import RunFolder
 from training.run_summary import read_run
 
@@ -75,7 +76,7 @@ def test_comparison_has_what_differs_and_nothing_else(
 ) -> None:
     """Options that one has and the other has not are a difference too."""
     out = printed(capsys, runs / "whole", runs / "deep" / "cut")
-    configuration, figures, seconds, bundle = out.split("\n\n")
+    configuration, figures, _, seconds, bundle = out.split("\n\n")
 
     assert re.search(r"rat\.model\.dim +16 +24", configuration)
     assert re.search(r"scft\.epochs +2 +-", configuration)
@@ -84,7 +85,7 @@ def test_comparison_has_what_differs_and_nothing_else(
     assert "rat " in seconds
     assert "embed" not in seconds
     assert "id " in bundle
-    assert printed(capsys, done.folder, runs / "whole").count("the same") == 4
+    assert printed(capsys, done.folder, runs / "whole").count("the same") == 5
 
 
 def test_distance_of_figures_is_from_the_first_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +102,26 @@ def test_distance_of_figures_is_from_the_first_run(runs: Path, capsys: pytest.Ca
 
     (line,) = [line for line in printed(capsys, runs / "whole", better).splitlines() if "llmemb all HR@10" in line]
     assert line.endswith(f"{figure['value']:.4f} (+0.0010)")
+
+
+def test_model_that_did_not_converge_is_warned_of(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the list its name says so and a line says why; a comparison of runs has it beside the other run."""
+    bad = runs / "bad"
+    shutil.copytree(runs / "whole", bad)
+    for run, fault in (("whole", None), ("bad", "it learned nothing")):
+        path = runs / run / "evaluate" / "figures.json"
+        figures = Figures.model_validate_json(path.read_bytes())
+        training = next(one for one in figures.trainings if one.model == "vanilla")
+        changed = figures.model_copy(update={"trainings": (training.model_copy(update={"fault": fault}),)})
+        path.unlink()  # a hard link to the finished run's
+        write_figures(path.parent, changed)
+    listed = printed(capsys, bad)
+    compared = printed(capsys, runs / "whole", bad)
+
+    assert re.search(r"^  vanilla \(not converged\) +0\.\d{4} ", listed, re.MULTILINE)
+    assert listed.splitlines()[-1] == "  warning: vanilla did not converge: it learned nothing"
+    assert "not converge" not in printed(capsys, runs / "whole")
+    assert re.search(r"Did not converge\n .*\n  vanilla +- +it learned nothing\n", compared)
 
 
 def test_without_runs_there_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from llmemb.cli import main
 from tests.support.catalogue import Ending, run_llmemb, write_catalogue, write_config
-from training.checkpoint import read_progress
+from training.checkpoint import checkpoint_progress
 from training.comparison_tables import COLUMNS, Table, TableCell, read_table
 from training.config import Config, load_config
 from training.dataset import read_dataset
@@ -170,7 +170,7 @@ def test_winner_is_trained_on_from_its_search(whole: Made, tmp_path: Path) -> No
     mine, anew = (load_file(folder / "item_embeddings.safetensors") for folder in (run.step("vanilla"), tmp_path))
 
     assert {path.name for path in run.step("search").iterdir()} == {"selection.json", "checkpoint.safetensors"}
-    assert read_progress(run.step("search") / "checkpoint.safetensors").epoch == 2
+    assert checkpoint_progress(run.step("search") / "checkpoint.safetensors").epoch == 2
     (curve,) = (c for c in read_curves(run.logs, "ndcg@10/validation") if c.name == "vanilla")
     assert [epoch for epoch, _ in curve.points] == list(range(3, progress.epoch + 1))
     assert mine["semantic"].equal(anew["semantic"])

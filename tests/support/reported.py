@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from llmemb.bundle import Selection, Trial
 from llmemb.item import attributes_to_json, parse_attributes
 from tests.support.evaluated import RAT, RAW_WIDTH, write_inputs
+from training.checkpoint import Progress, write_progress
 from training.config import Config, EncoderConfig, EvaluateConfig, PrepareConfig, ScftConfig
 from training.dataset import read_dataset, write_dataset
 from training.embedding_sample import SAMPLE_FILE
@@ -23,6 +24,8 @@ ITEMS, COLD, USERS = 60, 6, 80
 STEPS = ("prepare", "select", "scft", "embed", "vanilla", "rat", "baselines", "evaluate")
 ATTACK = '</script><script>alert("x")</script><img src=http://host.invalid/x onerror=alert(1)>'
 """Stands in titles, genres and user ids."""
+STUCK = Progress(epoch=21, best_epoch=1, best_score=0.05, popular_score=0.1)
+"""A training that never left its first plateau."""
 GENRES = ("Drama", "Space", "Western & Horror")
 SELECTION = Selection(
     option="rat.semantic_term.gamma",
@@ -32,7 +35,7 @@ SELECTION = Selection(
 )
 
 
-def write_run(folder: Path, *, scft: bool = True) -> tuple[Config, RunFolder]:
+def write_run(folder: Path, *, scft: bool = True, stuck: bool = False) -> tuple[Config, RunFolder]:
     """Write what the steps before `report` leave; return the configuration and the run folder.
 
     Item r is called `Film r`, followed by the attack where r is a multiple of 7; its genres are `All`, one of
@@ -41,6 +44,7 @@ def write_run(folder: Path, *, scft: bool = True) -> tuple[Config, RunFolder]:
     Args:
         folder: takes the run.
         scft: whether SCFT was on.
+        stuck: whether the vanilla model's training went as `STUCK` says.
     """
     folders, raw = write_inputs(folder, num_items=ITEMS, num_cold=COLD, num_users=USERS)
     dataset = read_dataset(folders.dataset)
@@ -71,6 +75,8 @@ def write_run(folder: Path, *, scft: bool = True) -> tuple[Config, RunFolder]:
     rows = np.arange(0, ITEMS, 2)
     before = np.random.default_rng(1).standard_normal((len(rows), RAW_WIDTH), dtype=np.float32)
     save_file({"rows": rows, "before": before}, run.step("scft") / SAMPLE_FILE)
+    if stuck:
+        write_progress(folders.vanilla, STUCK)
     evaluate.run(config.evaluate, RAT, config.seed, folders, raw, run.step("evaluate"))
     for name in STEPS:
         run.finish(name, "made up", 61.5, f"{name} is done")

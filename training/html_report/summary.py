@@ -1,7 +1,7 @@
 """Figures -> what the report says first, in plain words."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.figures import Comparison, Figure, Figures
 from training.html_report.wording import Wording
@@ -29,8 +29,9 @@ class Tile:
         ours: in words, such as `11.9 %`.
         baseline: the baseline's name.
         theirs: its figure.
-        change: such as `+19 %`, "" where there is no ratio.
-        verdict: `better`, `worse` or `even`, even where chance alone may explain the difference.
+        change: such as `+19 %`, "" where there is no ratio, or the baseline did not converge.
+        verdict: `better`, `worse` or `even`, even where chance alone may explain the difference; `none` where the
+            baseline did not converge.
         p_value: of the paired test, None where there is none.
     """
 
@@ -49,6 +50,8 @@ class Tile:
 class Summary:
     """What the report says first."""
 
+    warnings: tuple[str, ...]
+    """One sentence for each model that did not converge."""
     sentences: tuple[str, ...]
     tiles: tuple[Tile, ...]
 
@@ -69,8 +72,18 @@ def summarise(figures: Figures, words: Wording) -> Summary:
     for group, baseline in BASELINES.items():
         ours, theirs = values.get((OURS, group)), values.get((baseline, group))
         if ours is not None and theirs is not None:
-            tiles.append(_tile(group, ours, theirs, compared.get((baseline, group)), words))
-    return Summary(tuple(_sentence(tile, values, words) for tile in tiles), tuple(tiles))
+            tile = _tile(group, ours, theirs, compared.get((baseline, group)), words)
+            tiles.append(replace(tile, change="", verdict="none") if baseline in figures.faults else tile)
+    return Summary(
+        warnings=tuple(_warning(model, fault, words) for model, fault in figures.faults.items()),
+        sentences=tuple(_sentence(tile, values, words) for tile in tiles),
+        tiles=tuple(tiles),
+    )
+
+
+def _warning(model: str, fault: str, words: Wording) -> str:
+    rest = "" if model == OURS else " It is no baseline, and no gain over it is stated."
+    return f"{words.model(model)}: {fault}.{rest}"
 
 
 def _tile(group: str, ours: Figure, theirs: Figure, compared: Comparison | None, words: Wording) -> Tile:

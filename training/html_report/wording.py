@@ -63,11 +63,12 @@ class Wording:
             "semantic_knn": ("Semantic neighbours", "items whose texts the LLM finds nearest to the history"),
             "popular": ("Most popular", "the same items for everybody"),
         }
+        self._figures = figures
         self._bounds = {bounds.group: bounds for bounds in figures.group_bounds}
 
     def model(self, name: str) -> str:
-        """Return a model's name."""
-        return self._models.get(name, (name, ""))[0]
+        """Return a model's name, and behind it that it did not converge where that is so."""
+        return self._figures.label(name, self._models.get(name, (name, ""))[0])
 
     def model_in_sentence(self, name: str) -> str:
         """Return a model's name as it stands within a sentence."""

@@ -41,7 +41,7 @@ def run(config: RatConfig, seed: int, dataset_folder: Path, raw: Array, output: 
         folder = output / baseline
         folder.mkdir(parents=True, exist_ok=True)
         progress = train_on_ids(baseline, its_config, seed, dataset, folder, logs / baseline, its_initial)
-        lines.append(f"{baseline} {progress}")
+        lines.append(f"{baseline} {progress}{progress.warning(config.patience)}")
     return "; ".join(lines)
 
 

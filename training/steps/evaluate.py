@@ -24,9 +24,10 @@ from training.baselines import (
     semantic_knn_scorer,
     warm_only,
 )
+from training.checkpoint import read_progress
 from training.config import EvaluateConfig, RatConfig
 from training.dataset import Dataset, Targets, read_dataset
-from training.figures import Figures, write_figures
+from training.figures import Figures, Training, write_figures
 from training.grouping import group_bounds
 from training.measuring import Resampling, measure, measure_catalogue
 from training.negatives import draw_negatives
@@ -75,7 +76,8 @@ def run(
     predictions, tests = rank(config, seed, dataset, _scorers(config, rat_config, dataset, folders, raw))
     predictions.write_parquet(output / PREDICTIONS_FILE)
     _recommendations(dataset, tests).write_parquet(output / RECOMMENDATIONS_FILE)
-    figures = make_figures(config, seed, dataset, predictions, tests)
+    trainings = _trainings(config, rat_config, folders)
+    figures = make_figures(config, seed, dataset, predictions, tests, trainings)
     write_figures(output, figures)
     write_text_atomically(output / TABLE_FILE, make_tables(figures))
     shown = {
@@ -83,7 +85,8 @@ def run(
         for figure in figures.figures
         if (figure.protocol, figure.group, figure.metric) == ("full", "all", "ndcg@10")
     }
-    return "full NDCG@10: " + ", ".join(f"{model} {value:.4f}" for model, value in shown.items())
+    summary = "full NDCG@10: " + ", ".join(f"{model} {value:.4f}" for model, value in shown.items())
+    return summary + "".join(f"; WARNING: {model} did not converge: {fault}" for model, fault in figures.faults.items())
 
 
 def _scorers(
@@ -113,6 +116,28 @@ def untrained_scorers(
     scorers["semantic_knn"] = semantic_knn_scorer(reduction.apply(raw), config.knn_history, config.knn_decay)
     scorers["popular"] = popular_scorer(dataset.train_counts)
     return scorers
+
+
+def _trainings(config: EvaluateConfig, rat_config: RatConfig, folders: Folders) -> tuple[Training, ...]:
+    """Return how the models were trained, of those that say so."""
+    places = {LLMEMB: folders.rat, VANILLA: folders.vanilla}
+    if config.baselines:
+        places |= {name: folders.baselines / name for name in (other_vanilla(rat_config.loss)[0], LLM_INIT)}
+    trainings = []
+    for model, folder in places.items():
+        progress = read_progress(folder)
+        if progress is not None:
+            trainings.append(
+                Training(
+                    model=model,
+                    epochs=progress.epoch,
+                    best_epoch=progress.best_epoch,
+                    validation_ndcg=progress.best_score,
+                    popular_ndcg=progress.popular_score,
+                    fault=progress.fault(rat_config.patience),
+                )
+            )
+    return tuple(trainings)
 
 
 def trained_scorer(folder: Path, rat_config: RatConfig, num_items: int) -> Scorer:
@@ -213,7 +238,12 @@ def _recommendations(dataset: Dataset, tests: Mapping[str, Ranking]) -> pl.DataF
 
 
 def make_figures(
-    config: EvaluateConfig, seed: int, dataset: Dataset, predictions: pl.DataFrame, tests: Mapping[str, Ranking]
+    config: EvaluateConfig,
+    seed: int,
+    dataset: Dataset,
+    predictions: pl.DataFrame,
+    tests: Mapping[str, Ranking],
+    trainings: tuple[Training, ...] = (),
 ) -> Figures:
     """Return the figures of what `rank` returned; comparisons only where `llmemb` is among the models."""
     warm_counts = dataset.train_counts[: dataset.num_warm]
@@ -223,6 +253,8 @@ def make_figures(
     resampling = Resampling(bootstrap_samples=config.bootstrap_samples, confidence=config.confidence, seed=seed)
     figures, comparisons = measure(predictions, bounds, config.ks, LLMEMB, resampling)
     best = {model: ranking.best_rows for model, ranking in tests.items()}
+    # A gain over a baseline that learned next to nothing says nothing.
+    faulty = {training.model for training in trainings if training.fault is not None}
     return Figures(
         seed=seed,
         tail_max_train_count=threshold,
@@ -230,5 +262,6 @@ def make_figures(
         bootstrap_samples=config.bootstrap_samples,
         group_bounds=bounds,
         figures=(*figures, *measure_catalogue(best, dataset.train_counts <= threshold)),
-        comparisons=comparisons,
+        comparisons=tuple(comparison for comparison in comparisons if comparison.baseline not in faulty),
+        trainings=trainings,
     )

@@ -84,8 +84,8 @@ def _check_texts(dataset: Dataset, config: PrepareConfig) -> None:
     texts = dataset.items["attributes"]
     if dataset.num_items > 1 and texts.n_unique() == 1:
         raise DataError(
-            f"{config.path}: all {dataset.num_items:,} items have the same attributes, {texts[0][:200]}: their texts tell "
-            "none from another; name the columns that do in prepare.attributes"
+            f"{config.path}: all {dataset.num_items:,} items have the same attributes, {texts[0][:200]}: their "
+            "texts tell none from another; name the columns that do in prepare.attributes"
         )
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from llmemb.bundle import Selection
 from training.adapting import adapt
+from training.checkpoint import write_progress
 from training.config import RatConfig, SelectConfig
 from training.dataset import Dataset, read_dataset
 from training.pseudo_cold import hold_out
@@ -48,9 +49,10 @@ def run(
     recommender, progress = adapt(config, seed, dataset, raw, collaborative, output / "checkpoint.safetensors", logs)
     write_selections(output, selections)
     write_recommender(output, weighed(recommender, weights, dataset))
+    write_progress(output, progress)
     return (
         f"{config.model.name}, {progress}, gamma {weights.gamma:.3g}, delta {weights.delta:g}, "
-        f"new items scaled by {weights.new_item_scale:g}"
+        f"new items scaled by {weights.new_item_scale:g}{progress.warning(config.patience)}"
     )
 
 

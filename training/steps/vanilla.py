@@ -11,4 +11,4 @@ from training.recommenders import VANILLA
 def run(config: RatConfig, seed: int, dataset_folder: Path, output: Path, logs: Path) -> str:
     """Train the vanilla recommender and write it; return the summary line."""
     progress = train_on_ids(VANILLA, config, seed, read_dataset(dataset_folder), output, logs)
-    return f"{config.model.name}, {progress}"
+    return f"{config.model.name}, {progress}{progress.warning(config.patience)}"

@@ -16,7 +16,7 @@ from training.ablation import (
     variants_of,
 )
 from training.config import load_config
-from training.figures import Figure, Figures, Protocol
+from training.figures import Figure, Figures, Protocol, Training
 
 ONE = {"llmemb": 0.2, "vanilla": 0.1, "semantic_knn": 0.05, "popular": 0.01}
 LEAST = '[prepare]\npath = "data"\ndomain = "movie"\n[encoder]\nbase = "llm"\n'
@@ -139,6 +139,22 @@ def test_tables_have_a_row_for_each_variant_and_baseline() -> None:
     assert rows_of(full)[1][1] == f"0.2500 ± {statistics.stdev([0.2, 0.3]):.4f}"
     assert rows_of(full)[2][3] == "0.2100 ± 0.0000"
     assert rows_of(sampled)[1][1].startswith("0.7500 ± ")
+
+
+def test_baseline_that_did_not_converge_is_marked_by_its_seeds() -> None:
+    """One of two seeds of the vanilla model; no other row has a mark."""
+    training = Training(
+        model="vanilla", epochs=5, best_epoch=1, validation_ndcg=0.1, popular_ndcg=0.2, fault="it learned nothing"
+    )
+    seeds = [figures(ONE), figures(ONE).model_copy(update={"trainings": (training,)})]
+    made = ablation_figures({"llmemb": seeds})
+
+    assert {figure.row: figure.not_converged for figure in made} == {
+        "llmemb": 0, "vanilla": 1, "semantic_knn": 0, "popular": 0,
+    }  # fmt: skip
+    assert [row[0] for row in rows_of(make_ablation_tables(made).split("### Ranked among 1")[0])[1:]] == [
+        "llmemb", "vanilla (1 of 2 not converged)", "semantic_knn", "popular",
+    ]  # fmt: skip
 
 
 def test_one_seed_has_no_deviation_in_the_table() -> None:

@@ -239,3 +239,18 @@ def test_missing_table_is_one_sentence(tmp_path: Path) -> None:
     """It names the folder and the command."""
     with pytest.raises(RunError, match=r"there is no table\.json; `llmemb table` writes it$"):
         read_table(tmp_path)
+
+
+def test_no_gain_is_claimed_over_a_baseline_that_is_not_converged() -> None:
+    """What its training says of itself is shown with the seed."""
+    vanilla = cell("sasrec", "vanilla_softmax", 1, {"vanilla_softmax": 0.1})
+    assert vanilla.training is not None
+    training = vanilla.training.model_copy(update={"fault": "the best of 9 epochs is epoch 1"})
+    broken = table(
+        untrained(1, popular=0.01),
+        vanilla.model_copy(update={"training": training}),
+        cell("sasrec", "llmemb", 1, {"llmemb": 0.3}),
+    )
+
+    assert failed_baseline(broken, "shop", "sasrec") == "it is not converged (seed 1: the best of 9 epochs is epoch 1)"
+    assert ratio(broken, "shop", "sasrec", "llmemb", NDCG) is None

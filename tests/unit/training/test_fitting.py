@@ -1,6 +1,7 @@
 """`training.fitting` and `training.checkpoint`: models that learn, stop in time, and go on after an interruption."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,18 @@ from torch import Tensor
 from llmemb.errors import DataError
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
 from llmemb.session import session_vectors
-from training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
+from training.checkpoint import (
+    PLATEAU_PATIENCE,
+    Progress,
+    checkpoint_progress,
+    load_checkpoint,
+    read_progress,
+    save_checkpoint,
+    write_progress,
+)
 from training.config import RatConfig
 from training.dataset import Rows, Targets
-from training.fitting import Recommender, fit, train_epoch
+from training.fitting import Recommender, fit, popular_ndcg, train_epoch
 from training.item_tables import AdaptedTable, IdTable
 from training.losses import logit_adjustment
 from training.ranking import hit_rate, rank_targets
@@ -139,18 +148,122 @@ def test_finished_fit_trains_no_more(tmp_path: Path) -> None:
 def test_early_stop_keeps_the_best_epoch(tmp_path: Path) -> None:
     """At a learning rate that destroys what it learnt: it stops `patience` epochs after the best, whose state stays."""
     model = recommender(adapted=True)
-    progress = run(model, tmp_path, learning_rate=0.3, max_epochs=50, patience=3)
+    progress = run(model, tmp_path, learning_rate=0.05, max_epochs=50, patience=3)
     scores = []
     for epochs in range(1, progress.epoch + 1):
         folder = tmp_path / str(epochs)
         folder.mkdir()
-        shorter = run(recommender(adapted=True), folder, learning_rate=0.3, max_epochs=epochs, patience=99)
+        shorter = run(recommender(adapted=True), folder, learning_rate=0.05, max_epochs=epochs, patience=99)
         scores.append(shorter.best_score)
 
     assert progress.epoch == progress.best_epoch + 3 < 50
     assert scores[progress.best_epoch - 1] == progress.best_score == max(scores)
     assert progress.best_epoch == 1 or scores[progress.best_epoch - 2] < progress.best_score
     assert model.validate(VALIDATION) == pytest.approx(progress.best_score)
+
+
+class Scripted(Recommender):
+    """Trains as any other, and says of its validation what a script says."""
+
+    def __init__(self, curve: Sequence[float]) -> None:
+        model = recommender()
+        super().__init__(model.table, model.model)
+        self.curve = list(curve)
+
+    def validate(self, validation: Targets) -> float:
+        return self.curve.pop(0)
+
+
+POPULAR = popular_ndcg(cycles(40), VALIDATION, NUM_ITEMS)
+ON, OFF = POPULAR * 1.09, POPULAR * 1.11
+"""The best score on the plateau, and one beyond it."""
+
+
+@pytest.mark.parametrize(
+    ("curve", "epochs", "best"),
+    [
+        ([ON, *[0.0] * 8, OFF, OFF, OFF, OFF, OFF], 12, 10),
+        ([0.0, OFF, 0.0, 0.0, OFF], 4, 2),
+        ([ON, *[0.0] * (2 * PLATEAU_PATIENCE + 5)], 1 + 2 * PLATEAU_PATIENCE, 1),
+        ([0.0, POPULAR / 2, *[0.0] * 4, ON, *[0.0] * 20], 7 + 2 * PLATEAU_PATIENCE, 7),
+    ],
+)
+def test_patience_is_longer_on_the_first_plateau(curve: list[float], epochs: int, best: int, tmp_path: Path) -> None:
+    """At patience 2: two epochs without a better score once one is 10 % above most popular's, five times two before."""
+    progress = run(Scripted(curve), tmp_path, max_epochs=30, patience=2)
+
+    assert (progress.epoch, progress.best_epoch) == (epochs, best)
+    assert progress.best_score == max(curve)
+    assert progress.popular_score == POPULAR
+
+
+def test_plateau_ends_with_the_last_epoch(tmp_path: Path) -> None:
+    """Longer patience does not go beyond `max_epochs`."""
+    assert run(Scripted([ON] * 9), tmp_path, max_epochs=4, patience=2).epoch == 4
+
+
+def test_popular_score_is_that_of_the_training_counts() -> None:
+    """Item 1 is met three times, 2 twice, 0 once; what a history has is left out, and without targets it is 0."""
+    train = [np.array([1, 2]), np.array([1, 2]), np.array([1, 0])]
+    validation = Targets(
+        user_ids=("a", "b"), histories=[np.array([1]), np.array([3])], rows=np.array([2, 0], dtype=np.int64)
+    )
+
+    assert popular_ndcg(train, validation, 4) == pytest.approx((1 + 1 / math.log2(4)) / 2)
+    assert popular_ndcg(train, targets_of([]), 4) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("progress", "fault"),
+    [
+        (Progress(12, 8, 0.5, 0.1), None),
+        (Progress(6, 3, 0.5, 0.1), None),
+        (Progress(2, 2, 0.5, 0.1), None),
+        (Progress(5, 2, 0.5, 0.1), "the best of 5 epochs is epoch 2"),
+        (
+            Progress(30, 9, 0.1, 0.1),
+            "validation NDCG@10 0.1000 after 30 epochs is not above that of the most popular items, 0.1000",
+        ),
+        (
+            Progress(30, 9, 0.105, 0.1),
+            "validation NDCG@10 0.1050 after 30 epochs is less than 10% above that of the most popular items, 0.1000",
+        ),
+    ],
+)
+def test_training_that_learned_next_to_nothing_has_a_fault(progress: Progress, fault: str | None) -> None:
+    """Behind most popular, still on the plateau, or stopped by patience 3 in its first epochs."""
+    assert progress.fault(3) == fault
+    assert progress.warning(3) == ("" if fault is None else f"; WARNING: not converged: {fault}")
+
+
+def test_progress_is_read_back(tmp_path: Path) -> None:
+    """As it was written; of a folder without it nothing is known."""
+    progress = Progress(epoch=12, best_epoch=8, best_score=0.1 + 0.2, popular_score=0.1)
+    assert read_progress(tmp_path) is None
+    write_progress(tmp_path, progress)
+
+    assert read_progress(tmp_path) == progress
+
+
+def test_gru_learns_within_three_epochs(tmp_path: Path) -> None:
+    """Among 200 items, some popular, where each mostly has one successor: no epochs are lost on a plateau."""
+    random = np.random.default_rng(0)
+    successors = random.permutation(200)
+    train = []
+    for _ in range(300):
+        history = [int(200 * random.random() ** 3)]
+        for _ in range(7):
+            history.append(int(successors[history[-1]] if random.random() < 0.7 else 200 * random.random() ** 3))
+        train.append(np.array(history))
+    validation = Targets(tuple(map(str, range(200))), list(np.arange(200)[:, None]), successors)
+    torch.manual_seed(0)
+    spec = SequenceModelSpec(name="gru4rec", dim=32, max_length=8, layers=1)
+    model = Recommender(IdTable(200, 32), build_sequence_model(spec))
+    config = RatConfig(model=spec, batch_size=16, max_epochs=3, learning_rate=3e-3)
+    progress = fit("vanilla", model, train, validation, config, 1, tmp_path / "c", tmp_path / "logs")
+
+    assert progress.best_score > 0.5
+    assert progress.popular_score < 0.05
 
 
 def test_regulariser_gets_each_target_once_and_counts(tmp_path: Path) -> None:
@@ -238,12 +351,12 @@ def test_checkpoint_restores_everything(tmp_path: Path) -> None:
     model.table().sum().backward()
     optimizer.step()
     best = {key: value + 1 for key, value in model.state_dict().items()}
-    save_checkpoint(path, model, best, optimizer, Progress(epoch=5, best_epoch=2, best_score=0.25))
+    save_checkpoint(path, model, best, optimizer, Progress(5, 2, 0.25, 0.125))
     other = recommender(seed=1)
     fresh = torch.optim.AdamW(other.parameters(), lr=0.1)
     read_best, progress = load_checkpoint(path, other, fresh)
 
-    assert progress == read_progress(path) == Progress(epoch=5, best_epoch=2, best_score=0.25)
+    assert progress == checkpoint_progress(path) == Progress(5, 2, 0.25, 0.125)
     assert all(torch.equal(read_best[key], value) for key, value in best.items())
     assert all(torch.equal(other.state_dict()[key], value) for key, value in model.state_dict().items())
     ours, theirs = optimizer.state_dict()["state"], fresh.state_dict()["state"]

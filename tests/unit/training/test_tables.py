@@ -12,6 +12,7 @@ from training.figures import (
     Figure,
     Figures,
     GroupBounds,
+    Training,
     read_figures,
     write_figures,
 )
@@ -104,6 +105,18 @@ def test_full_ranking_comes_first_and_protocols_share_no_table() -> None:
     assert list(sections()) == [*full, sampled.capitalize(), f"llmemb against each baseline, {sampled}"]
     assert not any("0.5" in sections()[title] or "0.6" in sections()[title] for title in full)
     assert "| llmemb | 0.5020 [0.4920, 0.5220] |" in sections()[sampled.capitalize()]
+
+
+def test_model_that_did_not_converge_is_marked_in_every_table() -> None:
+    """A warning comes first; without trainings that are told of, or with good ones alone, there is none."""
+    good = Training(model="llmemb", epochs=9, best_epoch=6, validation_ndcg=0.2, popular_ndcg=0.1, fault=None)
+    bad = good.model_copy(update={"model": "popular", "fault": "it learned nothing"})
+    text = make_tables(make_figures().model_copy(update={"trainings": (good, bad)}))
+
+    assert text.startswith("**Warning**: popular did not converge: it learned nothing.\n\n### Ranked among all items\n")
+    assert text.count("| popular (not converged) |") == 5
+    assert "llmemb (not converged)" not in text
+    assert make_tables(make_figures().model_copy(update={"trainings": (good,)})) == make_tables(make_figures())
 
 
 def test_main_table_has_the_four_groups_with_intervals() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from training.config import Config, EncoderConfig, PrepareConfig
-from training.figures import Comparison, Figure, Figures, GroupBounds
+from training.figures import Comparison, Figure, Figures, GroupBounds, Training
 from training.html_report.results import make_bars, make_results
 from training.html_report.summary import summarise
 from training.html_report.wording import Wording, in_order
@@ -80,6 +80,36 @@ def test_summary_is_plain() -> None:
         "Of 1,234 first interactions with new items, held out of all training, it finds 3.0 %, semantic neighbours "
         "4.0 % (\N{MINUS SIGN}25 %), most popular 0.4 %, vanilla SASRec 0.0 %.",
     ]
+
+
+def test_no_gain_is_told_over_a_baseline_that_did_not_converge() -> None:
+    """Its figures stand there under a name that says so, a warning comes first, and no difference is stated."""
+    training = Training(
+        model="vanilla", epochs=5, best_epoch=1, validation_ndcg=0.1, popular_ndcg=0.2, fault="it learned nothing"
+    )
+    figures = MAIN.model_copy(update={"trainings": (training,), "comparisons": ()})
+    summary = summarise(figures, Wording(CONFIG, figures))
+    all_users, *_, cold = [text.replace("\N{NO-BREAK SPACE}", " ") for text in summary.sentences]
+
+    assert summary.warnings == (
+        "Vanilla SASRec (not converged): it learned nothing. It is no baseline, and no gain over it is stated.",
+    )
+    assert all_users.endswith("in 11.9 % of the cases, vanilla SASRec (not converged) in 10.0 %.")
+    assert "semantic neighbours 4.0 % (\N{MINUS SIGN}25 %)" in cold
+    assert [(tile.change, tile.verdict) for tile in summary.tiles[:3]] == [("", "none")] * 3
+    assert make_bars(figures, Wording(CONFIG, figures))[0].bars[1].label == "Vanilla SASRec (not converged)"
+
+
+def test_our_own_training_is_warned_of_too() -> None:
+    """Where ours did not converge the comparisons stay, under a warning."""
+    training = Training(
+        model="llmemb", epochs=5, best_epoch=1, validation_ndcg=0.1, popular_ndcg=0.2, fault="it learned nothing"
+    )
+    figures = MAIN.model_copy(update={"trainings": (training,)})
+    summary = summarise(figures, Wording(CONFIG, figures))
+
+    assert summary.warnings == ("LLMEmb (not converged): it learned nothing.",)
+    assert summary.tiles[0].verdict == "better"
 
 
 def test_tiles_judge_by_the_test() -> None:

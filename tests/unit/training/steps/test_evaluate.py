@@ -9,6 +9,7 @@ import pytest
 from llmemb.session import session_vectors
 from tests.support.evaluated import RAT, write_inputs
 from training import baselines
+from training.checkpoint import Progress, write_progress
 from training.config import EvaluateConfig
 from training.dataset import read_dataset
 from training.figures import Figures, read_figures
@@ -128,6 +129,28 @@ def test_figures_are_made_of_the_files(evaluated: Evaluated) -> None:
     assert figures.figures == (*again, *catalogue)
     assert figures.comparisons == comparisons
     assert (evaluated.output / "table.md").read_text() == make_tables(figures)
+
+
+def test_baseline_that_did_not_converge_is_compared_with_nothing(tmp_path: Path) -> None:
+    """How each training went is read from its folder; a faulty one is warned of, and no difference to it is stated."""
+    folders, raw = write_inputs(tmp_path, num_items=ITEMS, num_cold=COLD, num_users=USERS)
+    write_progress(folders.rat, Progress(9, 6, 0.3, 0.1))
+    write_progress(folders.vanilla, Progress(21, 1, 0.05, 0.1))
+    write_progress(folders.baselines / "llm_init", Progress(9, 7, 0.2, 0.1))
+    (tmp_path / "evaluate").mkdir()
+    summary = evaluate.run(CONFIG, RAT, SEED, folders, raw, tmp_path / "evaluate")
+    figures = read_figures(tmp_path / "evaluate")
+    fault = "validation NDCG@10 0.0500 after 21 epochs is not above that of the most popular items, 0.1000"
+
+    assert [(one.model, one.epochs, one.best_epoch, one.fault) for one in figures.trainings] == [
+        ("llmemb", 9, 6, None),
+        ("vanilla", 21, 1, fault),
+        ("llm_init", 9, 7, None),
+    ]
+    assert (figures.trainings[0].validation_ndcg, figures.trainings[0].popular_ndcg) == (0.3, 0.1)
+    assert {one.baseline for one in figures.comparisons} == set(MODELS) - {"llmemb", "vanilla"}
+    assert {one.model for one in figures.figures} == set(MODELS)
+    assert summary.endswith(f"; WARNING: vanilla did not converge: {fault}")
 
 
 def test_bounds_are_those_of_the_dataset(evaluated: Evaluated) -> None:

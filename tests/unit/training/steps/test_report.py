@@ -24,8 +24,8 @@ PARTS = [
 class Reported:
     """A run and the page of it."""
 
-    def __init__(self, folder: Path, *, scft: bool = True) -> None:
-        self.config, self.run = write_run(folder, scft=scft)
+    def __init__(self, folder: Path, *, scft: bool = True, stuck: bool = False) -> None:
+        self.config, self.run = write_run(folder, scft=scft, stuck=stuck)
         output = self.run.step("report")
         output.mkdir()
         self.summary = report.run(self.config, self.run, STEPS, output)
@@ -296,6 +296,24 @@ def test_run_without_scft_has_two_stages(tmp_path: Path) -> None:
         ["Without", "SCFT"], ["After", "RAT"],
     ]  # fmt: skip
     assert all(len(item.all("ol")) == 2 for item in plain.part("neighbours").all("article"))
+
+
+def test_training_that_did_not_converge_is_warned_of(reported: Reported, tmp_path: Path) -> None:
+    """The summary begins with it, its tiles compare nothing, and no row of the comparisons is the model's."""
+    stuck = Reported(tmp_path, stuck=True)
+    (warning,) = stuck.part("summary").all("p", **{"class": "warning"})
+    verdicts = [verdict.text.strip() for verdict in stuck.part("summary").all("p", **{"class": "verdict none"})]
+    compared = stuck.part("results").all("table", **{"class": "figures compared sortable"})
+
+    assert " ".join(warning.text.split()) == (
+        "Warning. Vanilla SASRec (not converged): validation NDCG@10 0.0500 after 21 epochs is not above that of the "
+        "most popular items, 0.1000. It is no baseline, and no gain over it is stated."
+    )
+    assert len(verdicts) == 3
+    assert all(verdict.startswith("not compared") for verdict in verdicts)
+    assert all("Vanilla SASRec (not converged)" not in table.text for table in compared)
+    assert all("Vanilla SASRec, BCE" in table.text for table in compared)
+    assert reported.part("summary").all("p", **{"class": "warning"}) == []
 
 
 def test_run_without_logs_says_so(tmp_path: Path) -> None:
