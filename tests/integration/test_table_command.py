@@ -28,7 +28,7 @@ from training.run_summary import read_run
 ROWS = ("vanilla_bce", "vanilla_softmax", "llm_init", "llmemb_paper", "llmemb")
 CANDIDATES = {"rat.model.dropout": [0.1, 0.4], "rat.learning_rate": [0.001, 0.03]}
 OPTIONS = (
-    "scft.max_steps=1",
+    "scft.max_pairs=8",
     "rat.max_epochs=6",
     "search.max_epochs=2",
     f"search.options={{{', '.join(f'{option!r} = {values}' for option, values in CANDIDATES.items())}}}",
