@@ -404,16 +404,16 @@ class ReplayConfig(Section):
     later_clicks: PositiveInt | None = 10
     """Clicks after the last k that are measured of an item, at most, so that no popular item decides the figures; None:
     all."""
-    prior: float = Field(default=40.0, gt=0.0)
+    prior: float = Field(default=12.0, gt=0.0)
     """lambda: how strongly a residual is pulled to zero."""
     exposure: float = Field(default=2.0, ge=0.0)
     """How many sessions that did not take the item one exposure stands for."""
     exposures: Literal["time", "all"] = "time"
     """What an item's exposures are: `time`, the interactions of everybody since it could be taken, up to the click;
     `all`, those of the whole replay, so that an item that is taken often is not told from one that is taken seldom."""
-    patience: float = Field(default=4.0, ge=0.0)
+    patience: float = Field(default=2.0, ge=0.0)
     """Clicks at which an exposure counts half: the first ones say little of how often an item will be taken."""
-    background_sessions: int = Field(default=1500, ge=1)
+    background_sessions: int = Field(default=3000, ge=1)
     """Training histories that stand for the sessions in which an item was not taken, m; drawn by the seed."""
     items: Literal["all", "first_half", "second_half"] = "all"
     """The held-out items whose later clicks are measured: one half, drawn by the seed, to choose the options above by,

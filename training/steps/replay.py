@@ -130,6 +130,9 @@ class _Replay:
         self._read = items_read(recommender.model, recommender.semantic_term)
         self._exclude_history = exclude_history
         self._prior = ClickPrior(config.prior, config.exposure, config.patience)
+        # The clicks of an item stand together here, and in time.
+        self._places = np.argsort(clicks.rows, kind="stable")
+        self._sorted_rows = clicks.rows[self._places]
         known = [rows for rows in dataset.train if len(rows)]
         drawn = derive_generator(seed, "replay", "background").permutation(len(known))[: config.background_sessions]
         sessions = self._sessions([known[i] for i in drawn])
@@ -140,9 +143,8 @@ class _Replay:
         most, dim = self._config.ks[-1], self._recommender.model.spec.dim
         cold = np.arange(self._dataset.num_warm, self._dataset.num_items)[block]
         residuals = np.zeros((len(cold), most + 1, dim), dtype=np.float32)
-        learned = self._clicks.earlier < most
         for line, row in enumerate(cold):
-            places = np.flatnonzero(learned & (self._clicks.rows == row))
+            places = self._places[slice(*np.searchsorted(self._sorted_rows, (row, row + 1)))][:most]
             taken = self._sessions(self._clicks.targets(self._dataset, places).histories)
             partition = self._log_partition(taken)
             for k, place in enumerate(places.tolist(), 1):
