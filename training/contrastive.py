@@ -85,7 +85,7 @@ def fine_tune(
     Source: LLMEmb, "Supervised contrastive fine-tuning"; see `ContrastiveLoss`. Gradients by parts of a batch: Gao et
     al. 2021, arXiv 2101.06983.
     """
-    trainer = _Trainer(base_folder, config, seed, whitening)
+    trainer = ContrastiveTrainer(base_folder, config, seed, whitening)
     progress = TuningProgress()
     if checkpoint.is_file():
         progress = trainer.load(checkpoint)
@@ -129,8 +129,8 @@ def _rate_share(step: int, steps: int, warmup_share: float, time_share: float) -
     return max(0.0, min((steps - step) / (steps - warmup), 1 - time_share))
 
 
-class _Trainer:
-    """The LLM with its LoRA weights, the loss and the optimiser."""
+class ContrastiveTrainer:
+    """The LLM with its LoRA weights, the loss and the optimiser; arguments as in `fine_tune`."""
 
     def __init__(self, base_folder: Path, config: ScftConfig, seed: int, whitening: Reduction | None) -> None:
         self._config = config
@@ -154,7 +154,16 @@ class _Trainer:
         self._optimizer = torch.optim.AdamW(self._weights.values(), lr=config.learning_rate, weight_decay=0.0)
 
     def step(self, batch: Batch, step: int, rate: float) -> float:
-        """Take an optimiser step; return its loss."""
+        """Take an optimiser step.
+
+        Args:
+            batch: the whole one, whatever share of it this process has.
+            step: its number, from which dropout is drawn.
+            rate: the learning rate.
+
+        Returns:
+            The batch's loss.
+        """
         config = self._config
         texts = self._tokenize(batch)
         tokens = sum(len(text.ids) - text.generated for text in texts)

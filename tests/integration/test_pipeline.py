@@ -295,7 +295,7 @@ LEFT_OPEN = (
     "select.residual=['none', 'all']",
     "select.gamma=[0.0, 1.0]",
     "select.max_epochs=2",
-    "scft.max_steps=1",
+    "scft.max_pairs=1",
     "rat.max_epochs=2",
     "evaluate.baselines=false",
 )
@@ -375,7 +375,7 @@ def test_ablation_shares_what_its_variants_have_in_common(
     run: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Four variants of two seeds: the tables have each, and a step is run once for all variants that share it."""
-    changes = [f"--set={change}" for change in ("rat.max_epochs=1", "scft.max_steps=1", "evaluate.ks=[10]")]
+    changes = [f"--set={change}" for change in ("rat.max_epochs=1", "scft.max_pairs=1", "evaluate.ks=[10]")]
     names = ["no SCFT", "no alignment", "no SCFT, no alignment"]
     arguments = ["ablate", str(run.config_path), "--run", str(tmp_path), "--seeds", "1", "2", *changes]
     arguments += ["--variants", *names]

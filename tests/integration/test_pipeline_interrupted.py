@@ -22,8 +22,8 @@ def run(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     ("step", "event", "path", "nth"),
     [
         ("scft", "open", "1_Pooling/config.json", 1),
-        ("scft", "open", "checkpoint-6/trainer_state.json", 1),
-        ("scft", "os.rename", "last_checkpoint", 2),
+        ("scft", "open", "scft/checkpoint.tmp", 2),
+        ("scft", "os.rename", "scft/checkpoint.safetensors", 2),
         ("scft", "open", "encoder/modules.json", 1),
         ("scft", "os.rename", "steps/scft.json", 2),
         ("embed", "os.rename", "shard-000000020.safetensors", 1),
@@ -81,7 +81,7 @@ def test_killed_choice_goes_on(tiny_llm: Path, tmp_path: Path) -> None:
         assert (cut.folder / "select" / name).read_bytes() == (whole.folder / "select" / name).read_bytes()
 
 
-@pytest.mark.parametrize(("step", "path"), [("scft", "last_checkpoint"), ("rat", "rat/checkpoint.safetensors")])
+@pytest.mark.parametrize(("step", "path"), [("scft", "scft/checkpoint.safetensors"), ("rat", "rat/checkpoint.safetensors")])
 def test_ctrl_c_is_answered_by_a_sentence(
     run: TrainedRun, tmp_path: Path, step: str, path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,7 +101,7 @@ def test_ctrl_c_is_answered_by_a_sentence(
 
 def test_process_prints_one_line_a_step(run: TrainedRun, tmp_path: Path) -> None:
     """Where there is no terminal, stdout has a line for each step and stderr nothing: no bar, no library's remark."""
-    options = ["--set=rat.max_epochs=1", "--set=scft.max_steps=2"]
+    options = ["--set=rat.max_epochs=1", "--set=scft.max_pairs=20"]
     done = subprocess.run(
         [sys.executable, "-m", "llmemb", "train", str(run.config_path), "--run", str(tmp_path), *options],
         capture_output=True,

@@ -79,7 +79,7 @@ def test_comparison_has_what_differs_and_nothing_else(
     configuration, figures, _, seconds, bundle = out.split("\n\n")
 
     assert re.search(r"rat\.model\.dim +16 +24", configuration)
-    assert re.search(r"scft\.epochs +2 +-", configuration)
+    assert re.search(r"scft\.batch_histories +8 +-", configuration)
     assert "prepare" not in configuration
     assert re.search(r"llmemb all NDCG@10 +0\.\d{4} +-\n", figures)
     assert "rat " in seconds

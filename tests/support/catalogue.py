@@ -43,8 +43,9 @@ base = {base}
 max_tokens = 64
 
 [scft]
-epochs = 2
-batch_items = 8
+positives = "both"
+epochs = 1
+batch_histories = 8
 checkpoint_steps = 2
 
 [embed]

@@ -1,113 +1,98 @@
-"""`training.contrastive_loss`: the cosines, the candidates that do not count, and the value by hand."""
+"""`training.contrastive_loss`: the values by hand, what is masked, and the whitened space."""
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from llmemb.projection import Reduction, fit_reduction
-from training.contrastive_loss import ContrastiveLoss, cosines, false_negatives
-from training.pairs import Pair
+from llmemb.projection import fit_reduction
+from training.contrastive_loss import ContrastiveLoss, next_loss, views_loss
+from training.scft_batches import Batch, NextPairs
+
+TEMPERATURE = 0.5
 
 
-def labels_of(*pairs: Pair) -> Tensor:
-    return torch.tensor([pair.identity() for pair in pairs])
+def units(*shape: int, seed: int = 0) -> Tensor:
+    return functional.normalize(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-def masks_of(*pairs: Pair) -> tuple[list[list[bool]], list[list[bool]]]:
-    labels = labels_of(*pairs)
-    first, second = false_negatives(labels, labels, torch.arange(len(pairs)))
-    return first.tolist(), second.tolist()
+def pairs_of(num_items: int) -> NextPairs:
+    """Two steps: of the items 0 and 1, half each, to 2; and of 3 to 4. Their histories and item 5 are masked."""
+    weights = np.zeros((2, num_items), dtype=np.float32)
+    weights[0, :2], weights[1, 3] = 0.5, 1.0
+    masked = np.zeros((2, num_items), dtype=bool)
+    masked[0, [0, 1, 5]], masked[1, [3, 5]] = True, True
+    return NextPairs(weights, np.array([2, 4]), masked)
 
 
-class Columns(nn.Module):
-    """Embeds a column as the vectors that it is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(()))
-
-    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"sentence_embedding": self.weight * features["vectors"]}
+def batch_of(num_items: int, *, second: bool, following: bool) -> Batch:
+    alike = np.zeros((num_items, num_items), dtype=bool)
+    texts = [f"text {row}" for row in range(num_items)]
+    return Batch(
+        np.arange(num_items), texts, texts if second else [], pairs_of(num_items) if following else None, alike
+    )
 
 
-def loss_of(
-    first: Tensor, second: Tensor, labels: Tensor, temperature: float, whitening: Reduction | None = None
-) -> Tensor:
-    loss = ContrastiveLoss(Columns(), temperature, whitening, None)
-    return loss([{"vectors": first}, {"vectors": second}], labels)
+def test_loss_of_steps_by_hand() -> None:
+    """Cross-entropy of the next item by inner product with the mean of those before, over tau, masked ones left out."""
+    vectors = units(6, 8)
+    first = torch.stack([(vectors[0] + vectors[1]) / 2 @ vectors[i] for i in (2, 3, 4)]) / TEMPERATURE
+    second = torch.stack([vectors[3] @ vectors[i] for i in (4, 0, 1, 2)]) / TEMPERATURE
+    expected = (-first.log_softmax(0)[0] - second.log_softmax(0)[0]) / 2
+
+    torch.testing.assert_close(next_loss(vectors, pairs_of(6), TEMPERATURE), expected)
 
 
-def test_cosines_are_float32_under_autocast() -> None:
-    """Half-precision embeddings of any length give cosines in full precision, of each with each."""
-    first, second = torch.randn(3, 8).bfloat16() * 100, torch.randn(5, 8).bfloat16()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        result = cosines(first, second)
+def test_loss_of_views_by_hand() -> None:
+    """Mean of both directions; a pair of items that read the same counts in neither."""
+    first, second = units(3, 8), units(3, 8, seed=1)
+    alike = torch.zeros(3, 3, dtype=torch.bool)
+    alike[0, 2] = alike[2, 0] = True
+    cosines = (first @ second.T / TEMPERATURE).tolist()
+    values = []
+    for own, others in ((0, [1]), (1, [0, 2]), (2, [1])):
+        forth = np.exp([cosines[own][i] for i in (own, *others)])
+        back = np.exp([cosines[i][own] for i in (own, *others)])
+        values += [-np.log(forth[0] / forth.sum()), -np.log(back[0] / back.sum())]
 
-    assert result.dtype == torch.float32
+    assert float(views_loss(first, second, alike, TEMPERATURE)) == pytest.approx(np.mean(values), rel=1e-5)
+
+
+def test_masked_items_get_no_gradient() -> None:
+    """What is masked in all steps, and is in no query, is neither pulled nor pushed."""
+    vectors = units(7, 8).requires_grad_()
+    next_loss(vectors, pairs_of(7), TEMPERATURE).backward()
+    assert vectors.grad is not None
+
+    assert vectors.grad[5].abs().max() == 0
+    assert (vectors.grad[[0, 1, 2, 3, 4, 6]].abs().amax(dim=1) > 0).all()
+
+
+def test_both_losses_are_added() -> None:
+    """Of the views, and of the histories' steps by the first views alone; each alone where only it is asked for."""
+    embeddings = 3 * torch.randn(12, 8, generator=torch.Generator().manual_seed(1))
+    loss = ContrastiveLoss(TEMPERATURE, None)
+    both = loss(embeddings, batch_of(6, second=True, following=True))
+    following = loss(embeddings[:6], batch_of(6, second=False, following=True))
+    views = loss(embeddings, batch_of(6, second=True, following=False))
+
+    torch.testing.assert_close(both, following + views)
     torch.testing.assert_close(
-        result, functional.cosine_similarity(first.float().unsqueeze(1), second.float().unsqueeze(0), dim=-1)
+        following, next_loss(functional.normalize(embeddings[:6], dim=-1), pairs_of(6), TEMPERATURE)
     )
 
 
-def test_different_items_of_different_texts_are_negatives() -> None:
-    """Nothing is masked, and never the positive, even where both views read the same."""
-    assert masks_of(Pair("a", "a", 0, 0), Pair("b", "c", 1, 1)) == ([[False] * 2] * 2, [[False] * 2] * 2)
-
-
-@pytest.mark.parametrize(
-    ("other", "first", "second"),
-    [
-        # The other pair's second reads as ours: no negative of our first, nor of our second the other way round.
-        (Pair("x", "b", 1, 1), True, False),
-        (Pair("x", "a", 1, 1), True, False),
-        (Pair("a", "x", 1, 1), False, True),
-        (Pair("b", "x", 1, 1), False, True),
-        # Or it shows our item, or our partner.
-        (Pair("x", "y", 1, 0), True, False),
-        (Pair("x", "y", 1, 9), True, False),
-        (Pair("x", "y", 9, 1), False, True),
-        (Pair("x", "y", 1, 1), False, False),
-    ],
-)
-def test_what_shows_either_side_of_a_pair_is_no_negative(other: Pair, first: bool, second: bool) -> None:
-    """The same item or the same text as the anchor or as its positive."""
-    masks = masks_of(Pair("a", "b", 0, 9), other)
-
-    assert (masks[0][0][1], masks[1][0][1]) == (first, second)
-
-
-def test_loss_is_the_mean_of_both_directions() -> None:
-    """Cross-entropy of each row and of each column of the cosines over the temperature."""
-    first, second = torch.randn(4, 8), torch.randn(4, 8)
-    labels = labels_of(*(Pair(f"a{row}", f"b{row}", row, row) for row in range(4)))
-    logits = cosines(first, second) / 0.3
-    right = torch.arange(4)
-    expected = (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
-
-    torch.testing.assert_close(loss_of(first, second, labels, 0.3), expected)
-
-
-def test_masked_candidates_do_not_change_the_loss() -> None:
-    """Two pairs of one item: each is alone, so there is nothing to lose."""
-    labels = labels_of(Pair("a", "b", 0, 0), Pair("c", "d", 0, 0))
-
-    assert loss_of(torch.randn(2, 8), torch.randn(2, 8), labels, 0.1).item() == pytest.approx(0.0, abs=1e-6)
-
-
-def test_whitened_loss_is_that_of_whitened_vectors() -> None:
-    """Cosines are taken in the space of the whitening, which gradients pass through."""
-    raw = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32) + 5
+def test_cosines_are_taken_in_the_whitened_space() -> None:
+    """As the reduction maps the embeddings, in float32."""
+    raw = (10 + np.random.default_rng(0).standard_normal((40, 8)) * [9, 5, 1, 1, 1, 1, 1, 1]).astype(np.float32)
     whitening = fit_reduction(raw, 4, "whiten")
-    first, second = torch.from_numpy(raw[:6]).requires_grad_(), torch.from_numpy(raw[6:12])
-    labels = torch.arange(24).reshape(6, 4)
-    loss = loss_of(first, second, labels, 0.5, whitening)
-    loss.backward()
+    batch = batch_of(6, second=False, following=True)
+    reduced = functional.normalize(torch.from_numpy(whitening.apply(raw[:6])), dim=-1)
 
-    expected = loss_of(
-        *(torch.from_numpy(whitening.apply(raw[rows])) for rows in (slice(6), slice(6, 12))), labels, 0.5
+    torch.testing.assert_close(
+        ContrastiveLoss(TEMPERATURE, whitening)(torch.from_numpy(raw[:6]), batch),
+        next_loss(reduced, pairs_of(6), TEMPERATURE),
+        rtol=1e-4,
+        atol=1e-4,
     )
-    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
-    assert first.grad is not None
-    assert float(first.grad.abs().sum()) > 0
