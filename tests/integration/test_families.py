@@ -35,7 +35,7 @@ max_tokens = 64
 
 [scft]
 batch_items = 8
-max_steps = 2
+max_pairs = 8
 learning_rate = 1e-2
 
 [rat]

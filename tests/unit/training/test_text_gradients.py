@@ -78,7 +78,9 @@ def test_a_beginning_is_computed_once(tiny_llm: Path) -> None:
     shapes: list[tuple[int, ...]] = []
     encoder.model.get_input_embeddings().register_forward_hook(lambda *call: shapes.append(tuple(call[1][0].shape)))
     gradients(texts, generate=False)
-    shared = next(i for i, tokens in enumerate(zip(*(text.ids for text in texts), strict=False)) if len(set(tokens)) > 1)
+    shared = next(
+        i for i, tokens in enumerate(zip(*(text.ids for text in texts), strict=False)) if len(set(tokens)) > 1
+    )
 
     assert shared > 5
     assert shapes == [(1, shared), (len(texts), max(len(text.ids) for text in texts) - shared)]
