@@ -147,8 +147,9 @@ bench-embedding: demo-bundle  ## embedding beside sentence-transformers and Infi
 bench-growth: demo-bundle  ## an IVF index of up to ten million items: time, memory, powers of n; 16 GB, half an hour
 	$(BIN)/python -m benchmarks.index_growth --bundle $(RUN)/bundle
 
-bench-quality: $(INSTALLED)  ## our vanilla SASRec beside RecBole's, on the split of RUN
-	$(BIN)/python -m benchmarks.recbole_quality --run $(RUN)
+bench-quality: $(INSTALLED)  ## our vanilla models beside RecBole's and RecTools', on the split of RUN
+	for model in sasrec gru4rec bert4rec; do $(BIN)/python -m benchmarks.peer_quality --run $(RUN) --model $$model || exit 1; done
+	for model in sasrec bert4rec; do $(BIN)/python -m benchmarks.peer_quality --run $(RUN) --model $$model --peer rectools || exit 1; done
 
 fuzz: $(INSTALLED)  ## Schemathesis over every route, a longer run with other requests: EXAMPLES for each route, SEED
 	SCHEMATHESIS_EXAMPLES=$(EXAMPLES) SCHEMATHESIS_SEED=$(SEED) $(BIN)/pytest -q tests/contract/test_schemathesis.py

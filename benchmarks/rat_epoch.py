@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.peer_environment import recbole_python, rectools_python
-from benchmarks.recbole_files import write_recbole_files
+from benchmarks.peer_files import write_peer_files, write_windows
 from benchmarks.recbole_options import recbole_options
 from benchmarks.rectools_options import rectools_options
 from benchmarks.results import REPOSITORY, WORK, Row, compare, make_results, write_results
@@ -79,7 +77,7 @@ def time_epochs(data: Path, config: RatConfig, rounds: int, threads: int) -> dic
                 model, Path(sys.executable), "benchmarks.rat_worker", model, str(dataset_folder), str(section)
             )
         files = folder / f"recbole-{config.model.max_length}"
-        write_recbole_files(read_dataset(dataset_folder), files, config.model.max_length)
+        write_peer_files(read_dataset(dataset_folder), files, config.model.max_length)
         same_steps = round(float(facts["targets"]) / float(facts["steps"]))
         for name, batch in ((SAME_STEPS, same_steps), (OWN_BATCH, RECBOLE_BATCH)):
             options = folder / f"recbole-{batch}.json"
@@ -88,10 +86,10 @@ def time_epochs(data: Path, config: RatConfig, rounds: int, threads: int) -> dic
             start(name, recbole_python(), "benchmarks.recbole_worker", "epochs", str(options))
         options = folder / "rectools.json"
         windows = cut_windows(read_dataset(dataset_folder).train, config.model.max_length, "next_item")
-        np.savez(folder / "windows.npz", rows=np.concatenate(windows), lengths=[len(window) for window in windows])
-        words = rectools_options(config)
-        options.write_text(json.dumps({"windows": str(folder / "windows.npz"), "model": words}), encoding="utf-8")
-        start(RECTOOLS, rectools_python(), "benchmarks.rectools_worker", str(options))
+        write_windows(windows, folder / "windows.npz")
+        given = {"data": str(folder), "name": "SASRecModel", "model": rectools_options(config)}
+        options.write_text(json.dumps(given), encoding="utf-8")
+        start(RECTOOLS, rectools_python(), "benchmarks.rectools_worker", "epochs", str(options))
         timings = {name: Timing(worker.facts, []) for name, worker in workers.items()}
         for round_number in range(1, rounds + 1):
             for name, worker in workers.items():

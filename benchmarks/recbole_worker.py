@@ -1,7 +1,9 @@
-"""Trains RecBole's SASRec, in RecBole's environment.
+"""Trains RecBole's SASRec, GRU4Rec or BERT4Rec, in RecBole's environment.
 
 `epochs OPTIONS`: one training epoch a round, see `benchmarks.worker`.
 `train OPTIONS`: until validation NDCG@10 stops rising; writes what ranks the test targets.
+
+What is written is read by `benchmarks.peer_quality`.
 
 OPTIONS is a JSON file, see `Options`. `n` test targets, `L` positions, `d` width.
 """
@@ -23,9 +25,9 @@ from recbole.data import create_dataset, data_preparation
 from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
-from recbole.model.sequential_recommender import SASRec
+from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.trainer import Trainer
-from recbole.utils import init_seed
+from recbole.utils import get_model, init_seed
 
 from benchmarks.worker import Answer, serve
 
@@ -37,9 +39,9 @@ class Options(TypedDict):
     """What is asked for."""
 
     data: str
-    """Folder of the files of `benchmarks.recbole_files`."""
+    """Folder of the files of `benchmarks.peer_files`."""
     config: dict[str, float | str]
-    """RecBole's own words."""
+    """RecBole's own words, the model's name among them."""
     output: NotRequired[str]
     """Of `train`: the file to write."""
     max_minutes: NotRequired[float]
@@ -58,7 +60,7 @@ class Parts:
     train: TrainDataLoader
     validation: FullSortEvalDataLoader
     test: FullSortEvalDataLoader
-    model: SASRec
+    model: SequentialRecommender
     trainer: Trainer
 
 
@@ -80,11 +82,13 @@ def load(options: Options) -> Parts:
         "show_progress": False,
     }
     sys.argv = sys.argv[:1]  # RecBole reads it
-    config = Config(model="SASRec", dataset=data.name, config_dict=fixed | options["config"])
+    given = dict(options["config"])
+    name = str(given.pop("model"))
+    config = Config(model=name, dataset=data.name, config_dict=fixed | given)
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
     train, validation, test = data_preparation(config, dataset)
-    model = SASRec(config, train.dataset).to(config["device"])
+    model = get_model(name)(config, train.dataset).to(config["device"])
     return Parts(dataset, train, validation, test, model, Trainer(config, model))
 
 
@@ -138,7 +142,7 @@ def train(options: Options) -> None:
     np.savez(
         options["output"],
         sessions=sessions(parts.model, np.where(histories < 0, 0, numbers[histories])),
-        items=parts.model.item_embedding.weight.detach().cpu().numpy()[numbers],
+        items=item_vectors(parts.model)[numbers],
         targets=targets,
         own_ndcg=own["ndcg@10"],
         progress=json.dumps(progress),
@@ -155,14 +159,33 @@ def item_numbers(dataset: SequentialDataset) -> NDArray[np.int64]:
 
 
 @torch.inference_mode()
-def sessions(model: SASRec, histories: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the model's output `(n, d)` for histories of RecBole's item numbers `(n, L)`, 0 behind the last."""
+def item_vectors(model: SequentialRecommender) -> NDArray[np.float32]:
+    """Return what RecBole scores items by, one row an item number: the embedding, and BERT4Rec's bias behind it."""
+    table = model.item_embedding.weight[: model.n_items]
+    if hasattr(model, "output_bias"):
+        table = torch.cat([table, model.output_bias[:, None]], dim=1)
+    vectors: NDArray[np.float32] = table.cpu().numpy()
+    return vectors
+
+
+@torch.inference_mode()
+def sessions(model: SequentialRecommender, histories: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return what scores the item vectors, `(n, D)`, for histories of item numbers `(n, L)`, 0 behind the last.
+
+    BERT4Rec's is made as its `full_sort_predict` makes it: a mask after the history, whose oldest item gives way.
+    """
     model.eval()
     device = model.item_embedding.weight.device
     out = []
     for chunk in torch.from_numpy(histories).split(512):
         batch = Interaction({HISTORY: chunk, LENGTH: (chunk > 0).sum(dim=1)}).to(device)
-        out.append(model.forward(batch[HISTORY], batch[LENGTH]).cpu().numpy())
+        if hasattr(model, "reconstruct_test_data"):
+            outputs = model.forward(model.reconstruct_test_data(batch[HISTORY], batch[LENGTH]))
+            vectors = model.gather_indexes(outputs, batch[LENGTH] - 1)
+            vectors = torch.cat([vectors, torch.ones_like(vectors[:, :1])], dim=1)
+        else:
+            vectors = model.forward(batch[HISTORY], batch[LENGTH])
+        out.append(vectors.cpu().numpy())
     return np.concatenate(out)
 
 
