@@ -188,7 +188,10 @@ def read_targets(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 @torch.inference_mode()
 def export(module: LightningModule, histories: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return session vectors `(n, d)` and item vectors `(W, d)`; those of items that RecTools never met are NaN.
+    """Return session vectors `(n, d)` and item vectors `(W, d)`.
+
+    RecTools trains on users with two items at least, and knows no other items: their vectors are NaN, and so are those
+    of sessions of none but them.
 
     Args:
         module: RecTools'.
@@ -199,16 +202,17 @@ def export(module: LightningModule, histories: NDArray[np.int64]) -> tuple[NDArr
     table = network.item_model.get_all_embeddings()
     known = pd.Series(preparator.item_id_map.to_internal)
     numbers = {int(item): int(number) for item, number in known.items() if not isinstance(item, str)}
-    # What was never met has no embedding; histories are read without it.
     lines = [[numbers[row] for row in history if row in numbers] for history in histories.tolist()]
-    vectors = []
-    for begin in range(0, len(lines), CHUNK):
-        chunk = [(line, [1.0] * len(line), {}) for line in lines[begin : begin + CHUNK]]
+    readable = np.flatnonzero([len(line) > 0 for line in lines])
+    sessions = np.full((len(lines), table.shape[1]), np.nan, dtype=np.float32)
+    for begin in range(0, len(readable), CHUNK):
+        places = readable[begin : begin + CHUNK]
+        chunk = [(lines[place], [1.0] * len(lines[place]), {}) for place in places]
         batch = {key: value.to(table.device) for key, value in preparator._collate_fn_recommend(chunk).items()}
-        vectors.append(network.encode_sessions(batch, table)[:, -1].cpu().numpy())
+        sessions[places] = network.encode_sessions(batch, table)[:, -1].cpu().numpy()
     items = np.full((max(numbers) + 1, table.shape[1]), np.nan, dtype=np.float32)
     items[list(numbers)] = table.cpu().numpy()[list(numbers.values())]
-    return np.concatenate(vectors), items
+    return sessions, items
 
 
 def ndcg_at_10(
