@@ -16,9 +16,11 @@ RUN ?= runs/demo
 EVAL_DATA ?= ../shared/data
 EVAL_DATA_scientific = $(EVAL_DATA)/amazon_scientific_2018
 EVAL_DATA_beauty = $(EVAL_DATA)/amazon_beauty_2014
-# Of `eval-seeds`: scientific or beauty.
+# Of `eval-seeds` and `scft-gpu`: scientific or beauty.
 CATALOGUE ?= scientific
 SEEDS ?= 42 43 44
+# Of `scft-gpu`.
+OUT ?= runs/scft-gpu
 # Of `fuzz`; the seed is another each time, and is printed.
 EXAMPLES ?= 1000
 SEED ?= $(shell date +%s)
@@ -59,7 +61,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-embedding bench-growth bench-quality fuzz soak load load-open load-overload load-compose load-compose-overload test-docker test-docs test-browser lock docs site
+.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds bench bench-embedding bench-growth scft-gpu bench-quality fuzz soak load load-open load-overload load-compose load-compose-overload test-docker test-docs test-browser lock docs site
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -110,8 +112,9 @@ eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## CATALOGUE over SEEDS, mean and dev
 	$(BIN)/llmemb ablate training/configs/$(CATALOGUE).toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
 	  --set prepare.path=$(EVAL_DATA_$(CATALOGUE))
 
-bench: demo-bundle bench-embedding  ## embedding, RAT epochs, `/recommend`, index and cold start beside peers, sizes, backups; prints every aim
+bench: demo-bundle bench-embedding  ## embedding, SCFT, RAT epochs, `/recommend`, index and cold start beside peers, sizes, backups; prints every aim
 	$(BIN)/python -m benchmarks.rat_epoch --data $(DATA)
+	$(BIN)/python -m benchmarks.scft --data $(EVAL_DATA)
 	$(BIN)/python -m benchmarks.serving --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.index_search --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.sizing --bundle $(RUN)/bundle
@@ -126,6 +129,10 @@ bench-embedding: demo-bundle  ## embedding beside sentence-transformers and Infi
 
 bench-growth: demo-bundle  ## an IVF index of up to ten million items: time, memory, powers of n; 16 GB, half an hour
 	$(BIN)/python -m benchmarks.index_growth --bundle $(RUN)/bundle
+
+scft-gpu: $(INSTALLED) $(filter $(DEFAULT_MODEL),$(MODEL))  ## SCFT of CATALOGUE by MODEL on one GPU in ten minutes: vectors and LoRA weights into OUT
+	$(BIN)/python -m benchmarks.scft_gpu training/configs/$(CATALOGUE).toml --out $(OUT) --set encoder.base=$(MODEL) \
+	  --set prepare.path=$(EVAL_DATA_$(CATALOGUE))
 
 bench-quality: $(INSTALLED)  ## our vanilla SASRec beside RecBole's, on the split of RUN
 	$(BIN)/python -m benchmarks.recbole_quality --run $(RUN)

@@ -62,7 +62,7 @@ class Batch:
         return len(self.second_views) + (0 if self.next_pairs is None else len(self.next_pairs.positives))
 
 
-class Batches(Sequence[Batch]):
+class Batches:
     """All batches of a training, in order; batch `i` is the same whenever it is asked for.
 
     An epoch passes over the histories, or with `positives = "views"` over the items, in an order of its own. Of a
@@ -129,7 +129,7 @@ class Batches(Sequence[Batch]):
     def __len__(self) -> int:
         return len(self._steps)
 
-    def __getitem__(self, step: int) -> Batch:  # type: ignore[override]  # a batch is asked for alone
+    def __getitem__(self, step: int) -> Batch:
         epoch, start, _ = self._steps[step]
         parts = self._epoch(epoch)[start : start + self._size]
         rows = np.unique(np.concatenate(parts))
@@ -174,10 +174,10 @@ class Batches(Sequence[Batch]):
     def _alike(self, rows: Rows, views: list[str], second_views: list[str]) -> Mask:
         """Return which items have a text in common: the whole one, or a view of this batch."""
         _, drawn = np.unique([*views, *second_views], return_inverse=True)
-        alike = self._text[rows][:, None] == self._text[rows]
+        alike: Mask = np.equal.outer(self._text[rows], self._text[rows])
         for first in drawn.reshape(-1, len(rows)):
             for second in drawn.reshape(-1, len(rows)):
-                alike |= first[:, None] == second
+                alike |= np.equal.outer(first, second)
         np.fill_diagonal(alike, False)
         return alike
 
@@ -190,7 +190,7 @@ class Batches(Sequence[Batch]):
         pair = 0
         for history in histories:
             places = np.searchsorted(rows, history)
-            own = alike[places].any(axis=0)
+            own: Mask = np.any(alike[places], axis=0)
             own[places] = True
             for step in range(1, len(places)):
                 recent = places[max(0, step - config.history) : step]

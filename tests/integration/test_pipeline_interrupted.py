@@ -81,7 +81,9 @@ def test_killed_choice_goes_on(tiny_llm: Path, tmp_path: Path) -> None:
         assert (cut.folder / "select" / name).read_bytes() == (whole.folder / "select" / name).read_bytes()
 
 
-@pytest.mark.parametrize(("step", "path"), [("scft", "scft/checkpoint.safetensors"), ("rat", "rat/checkpoint.safetensors")])
+@pytest.mark.parametrize(
+    ("step", "path"), [("scft", "scft/checkpoint.safetensors"), ("rat", "rat/checkpoint.safetensors")]
+)
 def test_ctrl_c_is_answered_by_a_sentence(
     run: TrainedRun, tmp_path: Path, step: str, path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,7 +59,7 @@ class CutOff(Batches):
 
     left = 10**9
 
-    def __getitem__(self, step: int) -> Batch:  # type: ignore[override]
+    def __getitem__(self, step: int) -> Batch:
         self.left -= 1
         if self.left < 0:
             raise Interruption
@@ -135,9 +135,7 @@ def test_lora_weights_are_kept_in_peft_s_form(
     )
 
 
-def test_progress_counts_steps_and_pairs(
-    whole: tuple[dict[str, Tensor], TuningProgress], whole_folder: Path
-) -> None:
+def test_progress_counts_steps_and_pairs(whole: tuple[dict[str, Tensor], TuningProgress], whole_folder: Path) -> None:
     """8 steps of 4 histories of two items, beside two views of each item; all of it is logged."""
     _, progress = whole
     losses = scalars(whole_folder, "train/loss")

@@ -100,9 +100,7 @@ def test_items_that_read_the_same_are_no_negatives() -> None:
     """An item of the same attributes as one of the history is masked, whatever its view shows."""
     items = [*ITEMS[:8], ITEMS[1]]  # 8 reads as 1
     rows, pairs = pairs_of(make([[0, 1], [8, 5]], items))
-    masked = {
-        (int(rows[pairs.positives[step]]), int(row)) for step in range(2) for row in rows[pairs.masked[step]]
-    }
+    masked = {(int(rows[pairs.positives[step]]), int(row)) for step in range(2) for row in rows[pairs.masked[step]]}
 
     assert masked == {(1, 0), (1, 8), (5, 8), (5, 1)}
 
@@ -134,7 +132,7 @@ def test_views_are_of_the_paper_s_kind() -> None:
     rows = [batches[step].rows.tolist() for step in range(3)]
 
     assert [batches[step].next_pairs for step in range(3)] == [None] * 3
-    assert sorted(sum(rows, [])) == list(range(NUM_ITEMS))
+    assert sorted(row for part in rows for row in part) == list(range(NUM_ITEMS))
     assert batches.num_pairs == NUM_ITEMS
     different = 0
     for step in range(3):
@@ -210,7 +208,9 @@ def test_nothing_to_tell_apart_is_refused() -> None:
 @pytest.mark.parametrize("positives", ["next", "both"])
 def test_histories_without_steps_are_refused(positives: str) -> None:
     """Where no history has two items; views need none."""
-    with pytest.raises(DataError, match=rf"no training history has two items, .*'{positives}' needs: set it to 'views'"):
+    with pytest.raises(
+        DataError, match=rf"no training history has two items, .*'{positives}' needs: set it to 'views'"
+    ):
         make([[0], [1]], positives=positives)
 
     assert make([[0], [1]], positives="views", batch_items=9).num_pairs == NUM_ITEMS

@@ -28,7 +28,7 @@ def embed(gradients: TextGradients, texts: list[Text]) -> Tensor:
     """Embed texts by the parts that `gradients` makes of them."""
     parts = gradients.parts(texts)
     embedded = torch.cat([gradients([texts[i] for i in part], generate=False)[0] for part in parts])
-    return embedded[torch.tensor(sum(parts, [])).argsort()]
+    return embedded[torch.tensor([place for part in parts for place in part]).argsort()]
 
 
 def gradient_of(model: PreTrainedModel, loss: Tensor) -> Tensor:
@@ -78,7 +78,9 @@ def test_a_beginning_is_computed_once(tiny_llm: Path) -> None:
     shapes: list[tuple[int, ...]] = []
     encoder.model.get_input_embeddings().register_forward_hook(lambda *call: shapes.append(tuple(call[1][0].shape)))
     gradients(texts, generate=False)
-    shared = next(i for i, tokens in enumerate(zip(*(text.ids for text in texts), strict=False)) if len(set(tokens)) > 1)
+    shared = next(
+        i for i, tokens in enumerate(zip(*(text.ids for text in texts), strict=False)) if len(set(tokens)) > 1
+    )
 
     assert shared > 5
     assert shapes == [(1, shared), (len(texts), max(len(text.ids) for text in texts) - shared)]
