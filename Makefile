@@ -17,7 +17,7 @@ RUN ?= runs/demo
 EVAL_DATA ?= ../shared/data
 EVAL_DATA_scientific = $(EVAL_DATA)/amazon_scientific_2018
 EVAL_DATA_beauty = $(EVAL_DATA)/amazon_beauty_2014
-# Of `eval-seeds`: scientific or beauty.
+# Of `eval-seeds` and `scft-gpu`: scientific or beauty.
 CATALOGUE ?= scientific
 SEEDS ?= 42 43 44
 # Of `table`: its data sets and sequence models, the first with all SEEDS, the others with the first of them; and further
@@ -31,6 +31,8 @@ TABLE_beauty = training/configs/beauty.toml
 TABLE_movielens = training/configs/demo.toml
 TABLE_SET_scientific = --set scientific:prepare.path=$(EVAL_DATA_scientific)
 TABLE_SET_beauty = --set beauty:prepare.path=$(EVAL_DATA_beauty)
+# Of `scft-gpu`.
+OUT ?= runs/scft-gpu
 # Of `fuzz`; the seed is another each time, and is printed.
 EXAMPLES ?= 1000
 SEED ?= $(shell date +%s)
@@ -74,7 +76,7 @@ $(BIN)/lint-imports
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds table bench bench-embedding bench-growth bench-quality fuzz soak load load-open load-overload load-compose load-compose-overload test-docker test-docs test-browser lock docs site
+.PHONY: help install check fix test model test-integration test-rest demo demo-bundle ablate eval eval-beauty eval-seeds table bench bench-embedding bench-growth scft-gpu bench-quality fuzz soak load load-open load-overload load-compose load-compose-overload test-docker test-docs test-browser lock docs site
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -130,8 +132,9 @@ table: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## the paper's table: DATA
 	$(BIN)/llmemb table $(foreach data,$(DATASETS),$(TABLE_$(data))) --models $(MODELS) --seeds $(SEEDS) --run $(TABLE) \
 	  $(foreach data,$(DATASETS),$(TABLE_SET_$(data))) $(TABLE_OPTIONS)
 
-bench: demo-bundle bench-embedding  ## embedding, RAT epochs, `/recommend`, index and cold start beside peers, sizes, backups; prints every aim
+bench: demo-bundle bench-embedding  ## embedding, SCFT, RAT epochs, `/recommend`, index and cold start beside peers, sizes, backups; prints every aim
 	$(BIN)/python -m benchmarks.rat_epoch --data $(DATA)
+	$(BIN)/python -m benchmarks.scft --data $(EVAL_DATA)
 	$(BIN)/python -m benchmarks.serving --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.index_search --bundle $(RUN)/bundle
 	$(BIN)/python -m benchmarks.sizing --bundle $(RUN)/bundle
@@ -146,6 +149,10 @@ bench-embedding: demo-bundle  ## embedding beside sentence-transformers and Infi
 
 bench-growth: demo-bundle  ## an IVF index of up to ten million items: time, memory, powers of n; 16 GB, half an hour
 	$(BIN)/python -m benchmarks.index_growth --bundle $(RUN)/bundle
+
+scft-gpu: $(INSTALLED) $(filter $(DEFAULT_MODEL),$(MODEL))  ## SCFT of CATALOGUE by MODEL on one GPU in ten minutes: vectors and LoRA weights into OUT
+	$(BIN)/python -m benchmarks.scft_gpu training/configs/$(CATALOGUE).toml --out $(OUT) --set encoder.base=$(MODEL) \
+	  --set prepare.path=$(EVAL_DATA_$(CATALOGUE))
 
 bench-quality: $(INSTALLED)  ## our vanilla models beside RecBole's and RecTools', on the split of RUN
 	for model in sasrec gru4rec bert4rec; do $(BIN)/python -m benchmarks.peer_quality --run $(RUN) --model $$model || exit 1; done

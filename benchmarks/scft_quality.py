@@ -2,9 +2,9 @@
 
     python -m benchmarks.scft_quality --run runs/beauty untuned=FILE next=FILE ... [--components 384]
 
-Each FILE is a `raw_embeddings.safetensors` of the run's items, float32 or float16; the whitening is fitted anew on each.
-Prints one Markdown table. Validation targets are ranked among the warm items, by which choices are made; those of the
-test and the cold ones among all items, and cold ones also among the cold items alone.
+Each FILE is a `raw_embeddings.safetensors` of the run's items, float32 or float16; the whitening is fitted anew on
+each. Prints one Markdown table. Validation targets are ranked among the warm items, by which choices are made; those of
+the test and the cold ones among all items, and cold ones also among the cold items alone.
 """
 
 import argparse

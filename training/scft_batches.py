@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Batch:
         return len(self.second_views) + (0 if self.next_pairs is None else len(self.next_pairs.positives))
 
 
-class Batches(Sequence[Batch]):
+class Batches:
     """All batches of a training, in order; batch `i` is the same whenever it is asked for.
 
     An epoch passes over the histories, or with `positives = "views"` over the items, in an order of its own. Of a
@@ -111,7 +112,10 @@ class Batches(Sequence[Batch]):
                     f"no training history has two items, which scft.positives = {config.positives!r} needs: "
                     "set it to 'views'"
                 )
-        self._steps = self._plan(min(size, len(self._units)))
+        self._size = min(size, len(self._units))
+        # Of the epoch that was asked for last.
+        self._epoch = lru_cache(maxsize=1)(self._draw_epoch)
+        self._steps = self._plan()
 
     @property
     def num_pairs(self) -> int:
@@ -120,13 +124,14 @@ class Batches(Sequence[Batch]):
 
     def num_pairs_before(self, step: int) -> int:
         """Positive pairs of the batches before a step."""
-        return sum(pairs for _, pairs in self._steps[:step])
+        return sum(pairs for _, _, pairs in self._steps[:step])
 
     def __len__(self) -> int:
         return len(self._steps)
 
-    def __getitem__(self, step: int) -> Batch:  # type: ignore[override]  # a batch is asked for alone
-        parts, _ = self._steps[step]
+    def __getitem__(self, step: int) -> Batch:
+        epoch, start, _ = self._steps[step]
+        parts = self._epoch(epoch)[start : start + self._size]
         rows = np.unique(np.concatenate(parts))
         generator = derive_generator(self._seed, "scft", "views", step)
         views = [self._view(row, generator) for row in rows]
@@ -135,29 +140,31 @@ class Batches(Sequence[Batch]):
         alike = self._alike(rows, views, second)
         return Batch(rows, views, second, self._next_pairs(parts, rows, alike) if with_next else None, alike)
 
-    def _plan(self, size: int) -> list[tuple[list[Rows], int]]:
-        """Return what each batch reads, and how many pairs it has."""
+    def _plan(self) -> list[tuple[int, int, int]]:
+        """Return of each batch its epoch, its place in it and its pairs."""
         config = self._config
-        steps: list[tuple[list[Rows], int]] = []
+        steps: list[tuple[int, int, int]] = []
         pairs = epoch = 0
         while pairs < config.max_pairs if config.max_pairs is not None else epoch < config.epochs:
-            order = derive_generator(self._seed, "scft", "order", epoch)
-            units = [self._units[place] for place in order.permutation(len(self._units))]
-            spare = np.array([max(0, len(unit) - config.history_window) for unit in units])
-            firsts = order.integers(spare + 1)
-            for start in range(0, len(units) - size + 1, size):
-                batch = [
-                    unit[first : first + config.history_window]
-                    for unit, first in zip(units[start : start + size], firsts[start:], strict=False)
-                ]
+            units = self._epoch(epoch)
+            for start in range(0, len(units) - self._size + 1, self._size):
+                batch = units[start : start + self._size]
                 of_next = 0 if config.positives == "views" else sum(len(unit) - 1 for unit in batch)
                 of_views = 0 if config.positives == "next" else len(np.unique(np.concatenate(batch)))
-                steps.append((batch, of_next + of_views))
+                steps.append((epoch, start, of_next + of_views))
                 pairs += of_next + of_views
                 if config.max_pairs is not None and pairs >= config.max_pairs:
                     break
             epoch += 1
         return steps
+
+    def _draw_epoch(self, epoch: int) -> list[Rows]:
+        """Return the windows of the histories, or the items, in this epoch's order."""
+        window = self._config.history_window
+        generator = derive_generator(self._seed, "scft", "order", epoch)
+        units = [self._units[place] for place in generator.permutation(len(self._units))]
+        firsts = generator.integers([max(1, len(unit) - window + 1) for unit in units])
+        return [unit[first : first + window] for unit, first in zip(units, firsts, strict=True)]
 
     def _view(self, row: int, generator: np.random.Generator) -> str:
         attributes = attributes_from_json(self._attributes_json[row])
@@ -167,10 +174,10 @@ class Batches(Sequence[Batch]):
     def _alike(self, rows: Rows, views: list[str], second_views: list[str]) -> Mask:
         """Return which items have a text in common: the whole one, or a view of this batch."""
         _, drawn = np.unique([*views, *second_views], return_inverse=True)
-        alike = self._text[rows][:, None] == self._text[rows]
+        alike: Mask = np.equal.outer(self._text[rows], self._text[rows])
         for first in drawn.reshape(-1, len(rows)):
             for second in drawn.reshape(-1, len(rows)):
-                alike |= first[:, None] == second
+                alike |= np.equal.outer(first, second)
         np.fill_diagonal(alike, False)
         return alike
 
@@ -183,7 +190,7 @@ class Batches(Sequence[Batch]):
         pair = 0
         for history in histories:
             places = np.searchsorted(rows, history)
-            own = alike[places].any(axis=0)
+            own: Mask = np.any(alike[places], axis=0)
             own[places] = True
             for step in range(1, len(places)):
                 recent = places[max(0, step - config.history) : step]

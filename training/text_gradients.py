@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel
 
@@ -113,15 +113,17 @@ class TextGradients:
 
     def _generation_loss(self, texts: Sequence[Text], tokens: Tensor, states: Tensor, before: int) -> Tensor:
         """Return the sum of the cross-entropies of the tokens to generate, after `before` tokens of the beginning."""
-        rows, places = [], []
+        rows: list[int] = []
+        places: list[int] = []
         for row, text in enumerate(texts):
             places += range(text.generated - before, len(text.ids) - before)
             rows += [row] * (len(text.ids) - text.generated)
         if not places:
             return states.new_zeros(()).float()
         chosen, generated = torch.tensor(rows, device=states.device), torch.tensor(places, device=states.device)
-        head = self._model.get_input_embeddings().weight
-        scores = functional.linear(states[chosen, generated - 1], head)
+        head = self._model.get_input_embeddings()
+        assert isinstance(head, nn.Embedding)
+        scores = functional.linear(states[chosen, generated - 1], head.weight)
         return functional.cross_entropy(scores.float(), tokens[chosen, generated], reduction="sum")
 
 

@@ -132,7 +132,7 @@ def test_views_are_of_the_paper_s_kind() -> None:
     rows = [batches[step].rows.tolist() for step in range(3)]
 
     assert [batches[step].next_pairs for step in range(3)] == [None] * 3
-    assert sorted(sum(rows, [])) == list(range(NUM_ITEMS))
+    assert sorted(row for part in rows for row in part) == list(range(NUM_ITEMS))
     assert batches.num_pairs == NUM_ITEMS
     different = 0
     for step in range(3):

@@ -28,7 +28,7 @@ def embed(gradients: TextGradients, texts: list[Text]) -> Tensor:
     """Embed texts by the parts that `gradients` makes of them."""
     parts = gradients.parts(texts)
     embedded = torch.cat([gradients([texts[i] for i in part], generate=False)[0] for part in parts])
-    return embedded[torch.tensor(sum(parts, [])).argsort()]
+    return embedded[torch.tensor([place for part in parts for place in part]).argsort()]
 
 
 def gradient_of(model: PreTrainedModel, loss: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ def test_every_option_is_listed_with_its_meaning() -> None:
     assert by_key["rat.alignment.alpha"].meaning.startswith("Weight of the alignment loss")
     assert not by_key["rat.alignment.alpha"].is_set
     assert (by_key["scft.enabled"].value, by_key["scft.enabled"].is_set) == ("no", True)
-    assert by_key["scft.max_steps"].value == "none"
+    assert by_key["scft.max_pairs"].value == "none"
     assert by_key["evaluate.ks"].value == "5, 10, 20"
     assert by_key["prepare.attributes"].value == "title = movie_title"
     assert by_key[".seed"].value == "42"
