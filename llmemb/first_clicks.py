@@ -21,6 +21,8 @@ MOST_STEPS = 50
 """Newton steps of a fit, at most."""
 LEAST_DECREASE = 1e-12
 """The fit ends with the step that promises less than this of the loss, which is in nats."""
+LEAST_ESTIMATE = 1e-12
+"""Under this the frozen model's estimate of an item counts as this."""
 MOST_HALVINGS = 40
 """Of a Newton step that overshoots."""
 ARMIJO = 1e-4
@@ -44,30 +46,16 @@ class Background:
 
 @dataclass(frozen=True, slots=True)
 class ClickPrior:
-    """How much a residual must be worth.
+    """How much clicks must say before a residual follows them.
 
     Args:
         strength: lambda, of the pull to zero; positive.
-        exposure: how many sessions that did not take the item one exposure stands for.
-        patience: clicks at which an exposure counts half. An item with few clicks has had few chances, and the model
-            overrates most items that nobody took yet: with all exposures at once a first click would lower the item.
+        own_clicks: how many clicks the frozen model's own estimate of the item is worth, a. Without it a first click
+            lowers an item that has been there for long, and one that comes at once lifts it above all others.
     """
 
     strength: float
-    exposure: float
-    patience: float
-
-    def background_weight(self, num_clicks: int, exposures: float, num_background: int) -> float:
-        """Return w, how often each background session counts: `exposure * exposures * k / (k + patience) / m`.
-
-        Args:
-            num_clicks: k.
-            exposures: sessions of everybody since the item could be taken.
-            num_background: m, positive.
-        """
-        if num_clicks == 0:
-            return 0.0
-        return self.exposure * exposures * num_clicks / (num_clicks + self.patience) / num_background
+    own_clicks: float = 0.0
 
 
 def log_partition(sessions: Array, item_vectors: Array) -> Wide:
@@ -96,14 +84,18 @@ def fit_residual(
     item_vector: Array,
     dim: int,
     *,
-    weight: float,
-    strength: float,
+    exposures: float,
+    prior: ClickPrior,
 ) -> Array:
     """Fit the residual of one item to the sessions that took it.
 
     It minimises `- sum of log p(s) over those k - w * sum of log(1 - p(s)) over the m background sessions
-    + lambda |r|^2 / 2`: the training loss with everything but r frozen. The function is convex and has one minimum,
-    which Newton's method finds with the exact Hessian `(d, d)`; the same inputs give the same residual.
+    + lambda |r|^2 / 2`, the training loss with everything but r frozen, with `w = exposures / m`. To this comes what
+    the frozen model says itself: as many exposures as a clicks take by its own estimate `p0` of the item, that is
+    `- v * sum of p0(s) log p(s) + (1 - p0(s)) log(1 - p(s))` over the background, with `v = a / sum of p0(s)`.
+
+    The function is convex and has one minimum, which Newton's method finds with the exact Hessian `(d, d)`; the same
+    inputs give the same residual.
 
     Args:
         taken: `(k, D)`; of no session the residual is zero.
@@ -111,54 +103,65 @@ def fit_residual(
         background: sessions that did not take it.
         item_vector: the item's without a residual, `(D,)`; scored by inner product, as `scoring="dot"` does.
         dim: width of the item embedding, d.
-        weight: w, see `ClickPrior.background_weight`.
-        strength: lambda, positive.
+        exposures: how many sessions did not take it, of which the background is a sample; not negative.
+        prior: lambda and a.
 
     Returns:
         `(d,)` float32, finite for finite inputs.
 
-    Source: the loss is the training's, see `training.full_softmax`; fitting one item by it is ours.
+    Source: the loss is the training's, see `training.full_softmax`; fitting one item by it, and a, are ours.
     """
     if not len(taken):
         return np.zeros(dim, dtype=np.float32)
     sessions = np.concatenate([taken, background.sessions]).astype(np.float64)
     offsets = sessions @ item_vector.astype(np.float64)
     offsets -= np.concatenate([taken_log_partition, background.log_partition])
-    # Logistic regression: log p is -log(1 + exp(-a)) and log(1 - p) is -log(1 + exp(a)), with a = s.x + s.r - log Z_s.
-    signs = np.ones(len(sessions))
-    signs[: len(taken)] = -1.0
-    weights = np.full(len(sessions), weight)
-    weights[: len(taken)] = 1.0
-    return _minimise(sessions[:, :dim], offsets, signs, weights, strength).astype(np.float32)
+    # Logistic regression, with a = s.x + s.r - log Z_s: log p is -log(1 + exp(-a)), and log(1 - p) is -log(1 + exp(a)).
+    k, m = len(taken), len(background.sessions)
+    weights, labels = np.ones(len(sessions)), np.ones(len(sessions))
+    own = _sigmoid(offsets[k:])
+    by_model = prior.own_clicks / max(float(own.sum()), LEAST_ESTIMATE)
+    weights[k:] = exposures / m + by_model
+    labels[k:] = by_model * own / np.maximum(weights[k:], LEAST_ESTIMATE)
+    return _minimise(sessions[:, :dim], offsets, labels, weights, prior.strength).astype(np.float32)
 
 
-def _minimise(features: Wide, offsets: Wide, signs: Wide, weights: Wide, strength: float) -> Wide:
-    """Return r `(d,)` that minimises `weights . log(1 + exp(signs * (offsets + features r))) + strength |r|^2 / 2`."""
-    point = np.zeros(features.shape[1])
-    margins = signs * offsets
+def _minimise(features: Wide, offsets: Wide, labels: Wide, weights: Wide, strength: float) -> Wide:
+    """Return r `(d,)` that minimises a weighted logistic loss plus `strength |r|^2 / 2`.
 
-    def loss(margins: Wide, point: Wide) -> float:
-        return float(weights @ np.logaddexp(0.0, margins) + strength * (point @ point) / 2.0)
+    The loss is `weights . (log(1 + exp(a)) - labels a)` with `a = offsets + features r`; labels are between 0 and 1.
+    """
+    point, logits = np.zeros(features.shape[1]), offsets
 
-    value = loss(margins, point)
+    def loss(logits: Wide, point: Wide) -> float:
+        # Of a label 1 in its own form: log(1 + exp(a)) - a would lose all digits where a is great.
+        each = (1.0 - labels) * np.logaddexp(0.0, logits) + labels * np.logaddexp(0.0, -logits)
+        return float(weights @ each + strength * (point @ point) / 2.0)
+
+    value = loss(logits, point)
     for _ in range(MOST_STEPS):
-        odds = np.exp(-np.logaddexp(0.0, -margins))
-        gradient = features.T @ (weights * odds * signs) + strength * point
+        odds = _sigmoid(logits)
+        gradient = features.T @ (weights * (odds - labels)) + strength * point
         roots = features * np.sqrt(weights * odds * (1.0 - odds))[:, None]
         hessian = roots.T @ roots
         hessian[np.diag_indices_from(hessian)] += strength + JITTER * np.trace(hessian) / len(hessian)
         step = np.linalg.solve(hessian, gradient)
-        along, promised = signs * (features @ step), float(gradient @ step)
+        along, promised = features @ step, float(gradient @ step)
         size = 1.0
         for _ in range(MOST_HALVINGS):
-            closer, closer_margins = point - size * step, margins - size * along
-            lower = loss(closer_margins, closer)
+            closer, closer_logits = point - size * step, logits - size * along
+            lower = loss(closer_logits, closer)
             if lower <= value - ARMIJO * size * promised:
                 break
             size /= 2.0
         else:
             break  # what is left to gain is below the rounding of the loss
-        point, margins, value = closer, closer_margins, lower
+        point, logits, value = closer, closer_logits, lower
         if promised <= LEAST_DECREASE:
             break
     return point
+
+
+def _sigmoid(logits: Wide) -> Wide:
+    odds: Wide = np.exp(-np.logaddexp(0.0, -logits))
+    return odds

@@ -406,13 +406,14 @@ class ReplayConfig(Section):
     all."""
     prior: float = Field(default=12.0, gt=0.0)
     """lambda: how strongly a residual is pulled to zero."""
+    own_clicks: float = Field(default=2.0, ge=0.0)
+    """How many clicks the frozen model's own estimate of an item is worth, a: so that a first click moves it neither
+    far up nor, when it comes late, far down."""
     exposure: float = Field(default=2.0, ge=0.0)
     """How many sessions that did not take the item one exposure stands for."""
     exposures: Literal["time", "all"] = "time"
     """What an item's exposures are: `time`, the interactions of everybody since it could be taken, up to the click;
     `all`, those of the whole replay, so that an item that is taken often is not told from one that is taken seldom."""
-    patience: float = Field(default=2.0, ge=0.0)
-    """Clicks at which an exposure counts half: the first ones say little of how often an item will be taken."""
     background_sessions: int = Field(default=3000, ge=1)
     """Training histories that stand for the sessions in which an item was not taken, m; drawn by the seed."""
     items: Literal["all", "first_half", "second_half"] = "all"

@@ -129,7 +129,7 @@ class _Replay:
         self._history_vectors = recommender.history_vectors
         self._read = items_read(recommender.model, recommender.semantic_term)
         self._exclude_history = exclude_history
-        self._prior = ClickPrior(config.prior, config.exposure, config.patience)
+        self._prior = ClickPrior(config.prior, config.own_clicks)
         # The clicks of an item stand together here, and in time.
         self._places = np.argsort(clicks.rows, kind="stable")
         self._sorted_rows = clicks.rows[self._places]
@@ -154,8 +154,8 @@ class _Replay:
                     self._background,
                     self._vectors[row],
                     dim,
-                    weight=self._prior.background_weight(k, self._exposures(place), len(self._background.sessions)),
-                    strength=self._prior.strength,
+                    exposures=self._config.exposure * self._exposures(place),
+                    prior=self._prior,
                 )
         return residuals
 

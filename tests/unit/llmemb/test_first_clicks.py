@@ -9,8 +9,9 @@ from scipy.special import logsumexp
 
 from llmemb.first_clicks import CHUNK_SCORES, Array, Background, ClickPrior, Wide, fit_residual, log_partition
 
-DIM, TERM, WARM = 6, 4, 30
+DIM, TERM, WARM, BACKGROUND_SESSIONS = 6, 4, 30, 50
 WEIGHT, STRENGTH = 3.0, 0.7
+EXPOSURES = WEIGHT * BACKGROUND_SESSIONS
 
 
 def vectors(count: int, seed: int, width: int = DIM + TERM) -> Array:
@@ -19,32 +20,40 @@ def vectors(count: int, seed: int, width: int = DIM + TERM) -> Array:
 
 ITEMS = vectors(WARM, 0)
 ITEM = vectors(1, 1)[0]
-SESSIONS = vectors(50, 2)
+SESSIONS = vectors(BACKGROUND_SESSIONS, 2)
 BACKGROUND = Background(SESSIONS, log_partition(SESSIONS, ITEMS))
 TAKEN = vectors(5, 3)
 
 
-def fit(taken: Array, weight: float = WEIGHT, strength: float = STRENGTH, item: Array = ITEM) -> Array:
-    return fit_residual(taken, log_partition(taken, ITEMS), BACKGROUND, item, DIM, weight=weight, strength=strength)
+def fit(
+    taken: Array, exposures: float = EXPOSURES, strength: float = STRENGTH, own_clicks: float = 0.0, item: Array = ITEM
+) -> Array:
+    partition, prior = log_partition(taken, ITEMS), ClickPrior(strength, own_clicks)
+    return fit_residual(taken, partition, BACKGROUND, item, DIM, exposures=exposures, prior=prior)
 
 
-def formula(residual: Wide, taken: Array) -> float:
-    """The function to minimise, as it is written, with `p = exp(s.(x + r)) / (Z + exp(s.(x + r)))`."""
+def probability(sessions: Array, residual: Wide) -> Wide:
+    """`p = exp(s.(x + r)) / (Z + exp(s.(x + r)))`, as it is written."""
+    wide = sessions.astype(np.float64)
+    own = np.exp(wide @ ITEM + wide[:, :DIM] @ residual)
+    return np.asarray(own / (np.exp(wide @ ITEMS.T).sum(axis=1) + own))
 
-    def probability(sessions: Array) -> Wide:
-        wide = sessions.astype(np.float64)
-        own = np.exp(wide @ ITEM + wide[:, :DIM] @ residual)
-        return np.asarray(own / (np.exp(wide @ ITEMS.T).sum(axis=1) + own))
 
-    likelihood = np.log(probability(taken)).sum() + WEIGHT * np.log(1 - probability(SESSIONS)).sum()
+def formula(residual: Wide, taken: Array, own_clicks: float = 0.0) -> float:
+    """The function to minimise, as it is written."""
+    p, first = probability(SESSIONS, residual), probability(SESSIONS, np.zeros(DIM))
+    likelihood = np.log(probability(taken, residual)).sum() + WEIGHT * np.log(1 - p).sum()
+    likelihood += own_clicks / first.sum() * (first * np.log(p) + (1 - first) * np.log(1 - p)).sum()
     return float(-likelihood + STRENGTH * residual @ residual / 2)
 
 
-def test_residual_is_the_minimum_of_the_formula() -> None:
+@pytest.mark.parametrize("own_clicks", [0.0, 2.5])
+def test_residual_is_the_minimum_of_the_formula(own_clicks: float) -> None:
     """A general minimiser of the formula as it is written finds the same residual."""
-    expected = minimize(formula, np.zeros(DIM), args=(TAKEN,), method="BFGS", options={"gtol": 1e-7}).x
+    start, options = np.zeros(DIM), {"gtol": 1e-7}
+    expected = minimize(formula, start, args=(TAKEN, own_clicks), method="BFGS", options=options).x
 
-    assert fit(TAKEN) == pytest.approx(expected, abs=1e-5)
+    assert fit(TAKEN, own_clicks=own_clicks) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("coordinate", range(DIM))
@@ -59,7 +68,7 @@ def test_gradient_vanishes_at_the_residual(coordinate: int) -> None:
 
 def test_item_that_nobody_took_has_no_residual() -> None:
     """Without a click there is nothing to learn from, however large the background is."""
-    assert fit(TAKEN[:0], weight=1e6).tolist() == [0.0] * DIM
+    assert fit(TAKEN[:0], exposures=1e6).tolist() == [0.0] * DIM
 
 
 def test_each_click_raises_the_score_for_sessions_like_it() -> None:
@@ -73,7 +82,9 @@ def test_each_click_raises_the_score_for_sessions_like_it() -> None:
 
 def test_background_holds_an_item_back() -> None:
     """The more sessions did not take it, the lower it stands for them."""
-    means = [float((SESSIONS[:, :DIM] @ fit(TAKEN, weight=weight)).mean()) for weight in (0.0, 1.0, 10.0, 100.0)]
+    means = [
+        float((SESSIONS[:, :DIM] @ fit(TAKEN, exposures=exposures)).mean()) for exposures in (0.0, 50.0, 500.0, 5000.0)
+    ]
 
     assert means == sorted(means, reverse=True)
     assert means[0] > means[-1]
@@ -91,7 +102,9 @@ def test_semantic_term_is_a_constant_of_the_score() -> None:
     """What stands behind the item embedding counts in the score, and is not learned: as if Z were divided by it."""
     narrow = Background(SESSIONS[:, :DIM], BACKGROUND.log_partition - SESSIONS[:, DIM:] @ ITEM[DIM:])
     partition = log_partition(TAKEN, ITEMS) - TAKEN[:, DIM:] @ ITEM[DIM:]
-    expected = fit_residual(TAKEN[:, :DIM], partition, narrow, ITEM[:DIM], DIM, weight=WEIGHT, strength=STRENGTH)
+    expected = fit_residual(
+        TAKEN[:, :DIM], partition, narrow, ITEM[:DIM], DIM, exposures=EXPOSURES, prior=ClickPrior(STRENGTH)
+    )
 
     assert fit(TAKEN) == pytest.approx(expected, abs=1e-5)
 
@@ -124,16 +137,23 @@ def test_step_that_overshoots_is_halved() -> None:
     assert gradient(residual) == pytest.approx(np.zeros(DIM), abs=1e-4)
 
 
-@given(st.floats(1e-3, 1e30), st.floats(1e-3, 1e30), st.floats(0.0, 1e12), st.floats(1e-6, 1e12), st.integers(1, 3))
+@given(
+    st.floats(1e-3, 1e30),
+    st.floats(1e-3, 1e30),
+    st.floats(0.0, 1e12),
+    st.floats(1e-6, 1e12),
+    st.floats(0.0, 1e3),
+    st.integers(1, 3),
+)
 def test_residual_of_finite_inputs_is_finite(
-    of_sessions: float, of_items: float, weight: float, strength: float, k: int
+    of_sessions: float, of_items: float, exposures: float, strength: float, own_clicks: float, k: int
 ) -> None:
     """Whatever the scale of sessions and items and the weights are."""
     sessions, taken = (of_sessions * SESSIONS).astype(np.float32), (of_sessions * TAKEN[:k]).astype(np.float32)
     small = np.float32(min(of_items, 1e30 / of_sessions))
     background = Background(sessions, log_partition(sessions, small * ITEMS))
-    partition = log_partition(taken, small * ITEMS)
-    residual = fit_residual(taken, partition, background, small * ITEM, DIM, weight=weight, strength=strength)
+    partition, prior = log_partition(taken, small * ITEMS), ClickPrior(strength, own_clicks)
+    residual = fit_residual(taken, partition, background, small * ITEM, DIM, exposures=exposures, prior=prior)
 
     assert np.isfinite(residual).all()
 
@@ -148,9 +168,27 @@ def test_partition_is_the_logarithm_of_the_sum() -> None:
     assert expected.max() > 1000
 
 
-def test_background_weighs_by_exposures_and_clicks() -> None:
-    """All sessions together count as the exposures do: half of them when the clicks are as many as the patience."""
-    prior = ClickPrior(strength=1.0, exposure=2.0, patience=4.0)
+def test_estimate_of_the_model_is_worth_its_clicks() -> None:
+    """Where all sessions are alike, an item that got one click has 1 + a of them in the exposures that those take."""
+    taken = SESSIONS[:1]
+    partition = log_partition(taken, ITEMS)
+    same = Background(np.repeat(taken, 50, axis=0), np.repeat(partition, 50))
+    first = float(probability(taken, np.zeros(DIM))[0])
+    for exposures, own_clicks in ((0.0, 1.0), (0.0, 4.0), (700.0, 2.0)):
+        prior = ClickPrior(1e-9, own_clicks)
+        residual = fit_residual(taken, partition, same, ITEM, DIM, exposures=exposures, prior=prior)
+        expected = (1 + own_clicks) / (1 + exposures + own_clicks / first)
 
-    assert [prior.background_weight(k, 600.0, 1200) for k in (0, 1, 4, 12)] == [0.0, 0.2, 0.5, 0.75]
-    assert ClickPrior(1.0, 2.0, 0.0).background_weight(1, 600.0, 1200) == 1.0
+        assert probability(taken, residual.astype(np.float64))[0] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("exposures", [0.0, 1e5])
+def test_first_click_neither_lifts_an_item_above_all_nor_sinks_it(exposures: float) -> None:
+    """At once, or after many exposures without: the more the model's estimate is worth, the less the scores move."""
+    moves = [
+        float(np.abs(SESSIONS[:, :DIM] @ fit(TAKEN[:1], exposures, 0.01, own_clicks)).max())
+        for own_clicks in (0.0, 10.0, 1e3, 1e6)
+    ]
+
+    assert moves == sorted(moves, reverse=True)
+    assert moves[-1] < 0.5 < moves[0]

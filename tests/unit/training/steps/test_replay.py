@@ -24,7 +24,7 @@ from training.steps import replay
 SEED = 5
 SPEC = SequenceModelSpec(dim=8, max_length=6, layers=1)
 RAT = RatConfig(model=SPEC)
-CONFIG = ReplayConfig(ks=(0, 1, 3), later_clicks=4, prior=0.5, exposure=1.0, patience=1.0, background_sessions=30)
+CONFIG = ReplayConfig(ks=(0, 1, 3), later_clicks=4, prior=0.5, exposure=0.7, own_clicks=1.5, background_sessions=30)
 
 
 def made_up(num_items: int, seed: int) -> TrainedRecommender:
@@ -86,7 +86,7 @@ def vectors_after(
 
     others = sessions([known[i] for i in drawn])
     background = Background(others, log_partition(others, warm))
-    prior = ClickPrior(config.prior, config.exposure, config.patience)
+    prior = ClickPrior(config.prior, config.own_clicks)
     changed = vectors.copy()
     for item in range(dataset.num_warm, dataset.num_items):
         own = [i for i in range(place) if clicks.rows[i] == item][:k]
@@ -99,8 +99,8 @@ def vectors_after(
                 background,
                 vectors[item],
                 SPEC.dim,
-                weight=prior.background_weight(len(own), exposures, 30),
-                strength=prior.strength,
+                exposures=config.exposure * exposures,
+                prior=prior,
             )
     return changed
 
