@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModel, Gemma3TextConfig, GPTNeoXConfig, LlamaConfig, PretrainedConfig, Qwen2Config
 
 from llmemb.encoder import load_llm
 from tests.support.tiny import tiny_tokenizer
-from training.lora import lora_config, merge_lora
+from training.lora import add_lora, merge_lora
 
 SIZES = {
     "vocab_size": 400,
@@ -44,11 +43,10 @@ def test_every_linear_layer_is_tuned_and_merged(config: PretrainedConfig, target
     names = set(model.state_dict())
     tokens = torch.tensor([[5, 6, 7, 8]])
     before = model(tokens).last_hidden_state.detach()
-    inject_adapter_in_model(lora_config(4, 8, 0.0), model)
+    add_lora(model, 4, 8, 0.0)
     layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
     for layer in layers.values():
         torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.3)
-    model.peft_config = {}
     unmerged = model(tokens).last_hidden_state.detach()
     merged = merge_lora(model)
 
