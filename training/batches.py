@@ -16,6 +16,8 @@ from llmemb.sequence_models.sequence_model import Objective
 
 Rows = NDArray[np.int64]
 
+CUT_SHARE = 0.5
+"""Of the windows of masked items: share that is cut, to predict the last item from those before it."""
 GROUPED_BATCHES = 20
 """Batches whose windows are drawn together and sorted by length."""
 
@@ -73,7 +75,7 @@ def iterate_batches(
         windows: as `cut_windows` returns them.
         objective: of the sequence model.
         batch_size: windows of a batch, on average.
-        mask_share: for masked items: share of the positions that are masked.
+        mask_share: for masked items: share of the positions that are masked, where a window is not cut.
         generator: decides order and masks.
     """
     lengths = np.array([len(window) for window in windows])
@@ -100,11 +102,15 @@ def _next_item(rows: Tensor) -> Batch:
 
 
 def _masked_item(rows: Tensor, mask_share: float, generator: np.random.Generator) -> Batch:
-    present = rows != PADDING
-    hidden = torch.from_numpy(generator.random(rows.shape) < mask_share) & present
-    # Serving always asks for the item after the last one, so each window's last item is masked in half the cases.
-    last = torch.arange(rows.shape[1]) == present.sum(dim=1, keepdim=True) - 1
-    hidden |= last & torch.from_numpy(generator.random((len(rows), 1)) < 0.5)
-    empty = ~hidden.any(dim=1, keepdim=True)
-    hidden |= last & empty
+    # Serving always asks for the item after the last one, of histories of any length: half of the windows are cut after
+    # a random item, their second at least, which alone is masked.
+    lengths = (rows != PADDING).sum(dim=1, keepdim=True)
+    is_cut = torch.from_numpy(generator.random((len(rows), 1)) < CUT_SHARE)
+    ends = 2 + (torch.from_numpy(generator.random((len(rows), 1))) * (lengths - 1)).long()
+    ends = torch.where(is_cut, ends.minimum(lengths), lengths)
+    steps = torch.arange(rows.shape[1])
+    rows = rows.masked_fill(steps >= ends, PADDING)
+    hidden = torch.from_numpy(generator.random(rows.shape) < mask_share) & (rows != PADDING)
+    last = steps == ends - 1
+    hidden = torch.where(is_cut | ~hidden.any(dim=1, keepdim=True), last, hidden)
     return Batch(rows, torch.where(hidden, rows, PADDING), hidden)

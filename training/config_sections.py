@@ -262,7 +262,8 @@ class RatConfig(Section):
     """Factor on the embeddings of items without training interactions, which lack the length that a residual adds;
     with scoring `dot` and residuals only. `auto`: chosen on validation, see `select.new_item_scale`."""
     mask_share: float = Field(default=0.3, gt=0.0, lt=1.0)
-    """BERT4Rec: share of the positions that are masked in training."""
+    """BERT4Rec: share of the positions that are masked in training. Half of the windows end at a random item instead,
+    which alone is masked."""
     batch_size: int = Field(default=128, ge=1)
     """Histories of a step."""
     learning_rate: float = Field(default=1e-3, gt=0.0)

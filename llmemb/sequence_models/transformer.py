@@ -93,7 +93,13 @@ class PositionEmbedding(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, items: Tensor) -> Tensor:
-        """Map `(B, L, d)` to `(B, L, d)`."""
-        out: Tensor = self.dropout(self.norm(items + self.positions.weight[: items.shape[1]]))
+    def forward(self, items: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Map `(B, L, d)` to `(B, L, d)`.
+
+        Args:
+            items: `(B, L, d)`.
+            positions: the number of each item's position, `(B, L)`; None counts from the first.
+        """
+        vectors = self.positions.weight[: items.shape[1]] if positions is None else self.positions(positions)
+        out: Tensor = self.dropout(self.norm(items + vectors))
         return out

@@ -85,14 +85,29 @@ def test_masked_item_batch_hides_its_targets(lengths: list[int], share: float, s
         assert torch.equal(batch.targets, torch.where(batch.hidden, batch.inputs, PADDING))
 
 
-def test_shares_of_the_mask() -> None:
-    """The share is that of the configuration; the last item is hidden half as often again, as serving asks for it."""
-    windows = [np.arange(10)] * 4000
-    masks = [batch.hidden for batch in batches(windows, "masked_item", size=500)]
-    share = torch.cat([mask for mask in masks if mask is not None]).float().mean(dim=0)
+def test_half_of_the_windows_end_at_a_random_item_which_alone_is_hidden() -> None:
+    """As serving asks for it, after a history of any length; of the others the configured share is hidden, anywhere."""
+    made = batches([np.arange(10)] * 4000, "masked_item", size=500)
+    inputs = torch.cat([batch.inputs for batch in made])
+    hidden = torch.cat([batch.hidden for batch in made if batch.hidden is not None])
+    lengths = (inputs != PADDING).sum(dim=1)
+    is_cut = lengths < 10
+    at_end = hidden.gather(1, lengths[:, None] - 1).squeeze(1)
 
-    assert share[:-1].mean().item() == pytest.approx(0.3, abs=0.02)
-    assert share[-1].item() == pytest.approx(0.3 + 0.7 * 0.5, abs=0.04)
+    # One in nine of those that are cut ends where the window does.
+    assert is_cut.float().mean().item() == pytest.approx(0.5 * 8 / 9, abs=0.03)
+    assert torch.bincount(lengths[is_cut], minlength=10).tolist() == pytest.approx([0, 0, *[4000 / 18] * 8], abs=60)
+    assert (hidden[is_cut].sum(dim=1) == 1).all()
+    assert at_end[is_cut].all()
+    assert hidden[~is_cut][:, :-1].float().mean().item() == pytest.approx(0.3 * 0.9, abs=0.02)
+
+
+def test_window_of_one_item_hides_it() -> None:
+    """There is nothing to cut."""
+    (batch,) = batches([np.array([7])], "masked_item")
+
+    assert batch.hidden is not None
+    assert (batch.inputs.tolist(), batch.hidden.tolist()) == ([[7]], [[True]])
 
 
 @pytest.mark.parametrize("objective", ["next_item", "masked_item"])

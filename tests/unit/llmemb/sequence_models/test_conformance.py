@@ -152,6 +152,18 @@ def test_session_vector_of_bert4rec_is_the_output_at_a_mask_after_the_last_item(
     torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("length", [1, 3, MAX_LENGTH])
+def test_bert4rec_counts_positions_from_the_mask(length: int) -> None:
+    """A history of n items reads the first n + 1 position vectors, the mask's always the first."""
+    model = make_model("bert4rec")
+    items, present = make_batch(length, width=MAX_LENGTH)
+    model.session_vectors(items, present).square().sum().backward()
+    weight = model.embed.positions.weight
+    assert weight.grad is not None
+
+    assert (weight.grad.abs().sum(dim=1) > 0).tolist() == [position <= length for position in range(MAX_LENGTH + 1)]
+
+
 @pytest.mark.parametrize("lengths", [(1,), (MAX_LENGTH,), (1, MAX_LENGTH, 3, 2, 5)])
 def test_neither_width_nor_company_changes_a_session_vector(model: SequenceModel, lengths: tuple[int, ...]) -> None:
     """A history alone, among others, and in a wider batch has one session vector, at any length."""
