@@ -12,11 +12,11 @@ PACKAGES = ("llmemb", "training", "service")
 MODULES = sorted(
     path.relative_to(REPOSITORY).as_posix() for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")
 )
-MOST_LINES = 300
+MOST_LINES = 500
 
 
 def test_no_module_is_long() -> None:
-    """A module of more than 300 lines does more than one thing."""
+    """A module of more than 500 lines does more than one thing."""
     lines = {name: len((REPOSITORY / name).read_text(encoding="utf-8").splitlines()) for name in MODULES}
 
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
