@@ -51,7 +51,8 @@ class ClickPrior:
     Args:
         strength: lambda, of the pull to zero; positive.
         own_clicks: how many clicks the frozen model's own estimate of the item is worth, a. Without it a first click
-            lowers an item that has been there for long, and one that comes at once lifts it above all others.
+            lowers an item that has been there for long, and one that comes at once lifts it above all others. With 0
+            the fit is the training loss alone.
     """
 
     strength: float
@@ -90,9 +91,10 @@ def fit_residual(
     """Fit the residual of one item to the sessions that took it.
 
     It minimises `- sum of log p(s) over those k - w * sum of log(1 - p(s)) over the m background sessions
-    + lambda |r|^2 / 2`, the training loss with everything but r frozen, with `w = exposures / m`. To this comes what
-    the frozen model says itself: as many exposures as a clicks take by its own estimate `p0` of the item, that is
-    `- v * sum of p0(s) log p(s) + (1 - p0(s)) log(1 - p(s))` over the background, with `v = a / sum of p0(s)`.
+    + lambda |r|^2 / 2`, the training loss with everything but r frozen. The exposures count the less the fewer clicks
+    there are: `w = exposures / m * k / (k + a)`. To this comes what the frozen model says itself: as many exposures as
+    a clicks take by its own estimate `p0` of the item, that is
+    `- v * sum of (p0(s) log p(s) + (1 - p0(s)) log(1 - p(s)))` over the background, with `v = a / sum of p0(s)`.
 
     The function is convex and has one minimum, which Newton's method finds with the exact Hessian `(d, d)`; the same
     inputs give the same residual.
@@ -121,7 +123,7 @@ def fit_residual(
     weights, labels = np.ones(len(sessions)), np.ones(len(sessions))
     own = _sigmoid(offsets[k:])
     by_model = prior.own_clicks / max(float(own.sum()), LEAST_ESTIMATE)
-    weights[k:] = exposures / m + by_model
+    weights[k:] = exposures / m * k / (k + prior.own_clicks) + by_model
     labels[k:] = by_model * own / np.maximum(weights[k:], LEAST_ESTIMATE)
     return _minimise(sessions[:, :dim], offsets, labels, weights, prior.strength).astype(np.float32)
 

@@ -405,12 +405,12 @@ class ReplayConfig(Section):
     later_clicks: PositiveInt | None = 10
     """Clicks after the last k that are measured of an item, at most, so that no popular item decides the figures; None:
     all."""
-    prior: float = Field(default=12.0, gt=0.0)
+    prior: float = Field(default=10.0, gt=0.0)
     """lambda: how strongly a residual is pulled to zero."""
-    own_clicks: float = Field(default=2.0, ge=0.0)
+    own_clicks: float = Field(default=1.5, ge=0.0)
     """How many clicks the frozen model's own estimate of an item is worth, a: so that a first click moves it neither
     far up nor, when it comes late, far down."""
-    exposure: float = Field(default=2.0, ge=0.0)
+    exposure: float = Field(default=1.4, ge=0.0)
     """How many sessions that did not take the item one exposure stands for."""
     exposures: Literal["time", "all"] = "time"
     """What an item's exposures are: `time`, the interactions of everybody since it could be taken, up to the click;

@@ -42,7 +42,8 @@ def probability(sessions: Array, residual: Wide) -> Wide:
 def formula(residual: Wide, taken: Array, own_clicks: float = 0.0) -> float:
     """The function to minimise, as it is written."""
     p, first = probability(SESSIONS, residual), probability(SESSIONS, np.zeros(DIM))
-    likelihood = np.log(probability(taken, residual)).sum() + WEIGHT * np.log(1 - p).sum()
+    likelihood = np.log(probability(taken, residual)).sum()
+    likelihood += WEIGHT * len(taken) / (len(taken) + own_clicks) * np.log(1 - p).sum()
     likelihood += own_clicks / first.sum() * (first * np.log(p) + (1 - first) * np.log(1 - p)).sum()
     return float(-likelihood + STRENGTH * residual @ residual / 2)
 
@@ -177,7 +178,7 @@ def test_estimate_of_the_model_is_worth_its_clicks() -> None:
     for exposures, own_clicks in ((0.0, 1.0), (0.0, 4.0), (700.0, 2.0)):
         prior = ClickPrior(1e-9, own_clicks)
         residual = fit_residual(taken, partition, same, ITEM, DIM, exposures=exposures, prior=prior)
-        expected = (1 + own_clicks) / (1 + exposures + own_clicks / first)
+        expected = (1 + own_clicks) / (1 + exposures / (1 + own_clicks) + own_clicks / first)
 
         assert probability(taken, residual.astype(np.float64))[0] == pytest.approx(expected, rel=1e-4)
 
