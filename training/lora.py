@@ -35,6 +35,11 @@ def train_dropout(model: PreTrainedModel) -> None:
 
 def save_lora(model: PreTrainedModel, folder: Path) -> None:
     """Write the LoRA weights alone, as PEFT does, whole or not at all; `load_adapter(folder)` puts them on the LLM."""
+    (config,) = model.peft_config.values()
+    assert isinstance(config, LoraConfig)
+    # The path of the folder that the LLM came from, and the order of a set, would differ from run to run.
+    config.base_model_name_or_path = None
+    config.target_modules = sorted(config.target_modules or ())
     with new_folder(folder) as temporary:
         model.save_pretrained(temporary)
 

@@ -22,9 +22,10 @@ def run(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     ("step", "event", "path", "nth"),
     [
         ("scft", "open", "1_Pooling/config.json", 1),
-        ("scft", "open", "scft/checkpoint.tmp", 2),
+        ("scft", "os.rename", "scft/checkpoint.safetensors", 1),
         ("scft", "os.rename", "scft/checkpoint.safetensors", 2),
-        ("scft", "open", "encoder/modules.json", 1),
+        ("scft", "os.rename", "scft/lora", 1),
+        ("scft", "open", ".tmp/modules.json", 2),
         ("scft", "os.rename", "steps/scft.json", 2),
         ("embed", "os.rename", "shard-000000020.safetensors", 1),
         ("embed", "os.rename", "steps/embed.json", 2),
