@@ -61,7 +61,8 @@ def test_figures_are_those_of_an_outside_library(tiny_llm: Path, tmp_path_factor
     assert wrong == []
     assert {"all", "tail", "head", "cold", "tail_users", "popularity_1", "length_1"} <= {f.group for f in figures}
     # Models, protocols, groups; two metrics at three cut-offs, and MRR.
-    assert len(figures) == 7 * 2 * len({f.group for f in figures}) * (2 * 3 + 1)
+    assert len(figures) == 7 * len({(f.protocol, f.group) for f in figures}) * (2 * 3 + 1)
+    assert {f.group for f in figures if f.protocol == "full"} == {f.group for f in figures}
 
 
 @pytest.mark.parametrize("exclude", [True, False])

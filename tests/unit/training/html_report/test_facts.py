@@ -15,7 +15,8 @@ def test_every_option_is_listed_with_its_meaning() -> None:
     listed = options(config)
     by_key = {f"{section}.{option.key}": option for section, found in listed.items() for option in found}
 
-    assert list(listed) == ["", "prepare", "encoder", "select", "scft", "embed", "rat", "evaluate", "bundle", "search"]
+    sections = ["prepare", "encoder", "select", "scft", "embed", "rat", "evaluate", "bundle", "search", "replay"]
+    assert list(listed) == ["", *sections]
     assert by_key["rat.alignment.alpha"].value == "0.01"
     assert by_key["rat.alignment.alpha"].meaning.startswith("Weight of the alignment loss")
     assert not by_key["rat.alignment.alpha"].is_set
