@@ -302,6 +302,7 @@ def other_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) ->
         scoring="dot",
         semantic_term=None,
         profile=None,
+        successors=None,
         metrics=(),
         selection=(),
         seed=1,
