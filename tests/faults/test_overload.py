@@ -109,7 +109,7 @@ def test_ten_times_the_load(
     answers = [(arrival.request, RecommendBatchResponse.model_validate_json(arrival.body)) for arrival in accepted]
     assert all(ids(answer) == expected[request] for request, answer in answers)
     assert len(accepted) > held * OVERLOAD_SECONDS / LOOSE
-    # How slow the accepted ones are hangs on what else the machine does: `make load-overload` has its threshold.
+    assert slow < LOOSE * quick
     assert growth < MEMORY
     assert recovered < RECOVERY_SECONDS
     assert not any(load.failed(name) for name in ELSE)
