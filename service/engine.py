@@ -152,6 +152,7 @@ async def open_engine(folder: Path, shared: Shared) -> Engine:
     settings, metrics = shared.settings, shared.metrics
     async with AsyncExitStack() as stack:
         bundle = await asyncio.to_thread(lambda: read_bundle(folder.resolve()))
+        stack.callback(metrics.forget_bundle, bundle.manifest.id)
         encoder = await open_prompt_encoder(settings, bundle, metrics)
         stack.push_async_callback(encoder.close)
         embedder = ItemEmbedder(

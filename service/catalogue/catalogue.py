@@ -20,7 +20,6 @@ from service.catalogue.item_search import ItemSearch
 from service.catalogue.new_item import NewItem
 from service.catalogue.pending import PendingItem
 from service.catalogue.segment import SegmentIndex
-from service.catalogue.sizes import CatalogueSizes
 from service.catalogue.snapshot import Snapshot
 from service.errors import CatalogueFullError, ItemNotFoundError
 from service.settings import Settings
@@ -52,7 +51,7 @@ class Catalogue:
         self._prompt = bundle.prompt
         self._log = log
         self._max_added_items = settings.max_added_items
-        self._sizes = CatalogueSizes(metrics, bundle.manifest.id)
+        self._metrics = metrics
         self._head = Head(Snapshot.of(bundle, segment), settings.fold_items, metrics, self._show_sizes)
         self._pending: dict[str, PendingItem] = {}
         self._left_out: dict[str, PendingItem] = {}
@@ -165,7 +164,6 @@ class Catalogue:
         """Stop folding and the full-text index."""
         await asyncio.to_thread(self._head.close)
         await asyncio.to_thread(self.search.close)
-        self._sizes.forget()
 
     def _check_held(self, item_id: str) -> None:
         if not self.holds(item_id):
@@ -235,7 +233,13 @@ class Catalogue:
         self._show_sizes()
 
     def _show_sizes(self) -> None:
-        self._sizes.show(self.snapshot, len(self._pending), len(self._left_out))
+        metrics, bundle_id, snapshot = self._metrics, self.bundle_id, self.snapshot
+        metrics.catalogue_items.labels(bundle_id, "bundle").set(len(snapshot) - snapshot.num_added)
+        metrics.catalogue_items.labels(bundle_id, "added").set(snapshot.num_added)
+        metrics.pending_items.labels(bundle_id).set(len(self._pending))
+        metrics.left_out_items.labels(bundle_id).set(len(self._left_out))
+        metrics.fresh_rows.labels(bundle_id).set(snapshot.num_rows - len(snapshot.segment))
+        metrics.hidden_rows.labels(bundle_id).set(len(snapshot.visibility.hidden))
 
 
 def _texts(changes: Sequence[Change]) -> dict[str, str | None]:

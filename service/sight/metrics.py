@@ -36,6 +36,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         self.infos: list[MetricInfo] = []
         """All metrics, in the order of the documentation."""
+        self._by_bundle: list[Counter | Gauge] = []
+        """Those with a label `bundle`."""
 
         # Requests.
         self.requests = self._counter("requests", "Requests answered.", "method", "route", "status")
@@ -123,17 +125,29 @@ class Metrics:
         if served.problem is not None:
             self.problems.labels(served.problem).inc()
 
+    def forget_bundle(self, bundle_id: str) -> None:
+        """Remove every series of a bundle; what still counts into one of them is not shown any more."""
+        for metric in self._by_bundle:
+            metric.remove_by_labels({"bundle": bundle_id})
+        self._bundle_requests_of.cache_clear()
+
     def exposition(self) -> bytes:
         """Return all of it in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         self.infos.append(MetricInfo(f"llmemb_{name}_total", "counter", labels, meaning))
-        return Counter(f"llmemb_{name}", meaning, labels, registry=self._registry)
+        counter = Counter(f"llmemb_{name}", meaning, labels, registry=self._registry)
+        if "bundle" in labels:
+            self._by_bundle.append(counter)
+        return counter
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         self.infos.append(MetricInfo(f"llmemb_{name}", "gauge", labels, meaning))
-        return Gauge(f"llmemb_{name}", meaning, labels, registry=self._registry)
+        gauge = Gauge(f"llmemb_{name}", meaning, labels, registry=self._registry)
+        if "bundle" in labels:
+            self._by_bundle.append(gauge)
+        return gauge
 
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         self.infos.append(MetricInfo(f"llmemb_{name}", "histogram", labels, meaning))

@@ -9,7 +9,8 @@ _HEAD = """# Metrics of the service
 Made by `python -m service.sight.metrics_page` from `service/sight/metrics.py`; do not edit.
 
 `GET /metrics` gives them in Prometheus' text format. Each process counts for itself, from its start on. Names in
-`_seconds` are in seconds. A histogram has the series `_bucket`, `_sum` and `_count`.
+`_seconds` are in seconds. A histogram has the series `_bucket`, `_sum` and `_count`. When a bundle is closed, the
+series with its id in the label `bundle` are removed.
 
 | metric | type | labels | meaning |
 |---|---|---|---|
