@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from service.ranking.rank_queue import RankQueue
 from service.ranking.recommender import Recommender
 from service.settings import Settings
 from service.sight.metrics import Metrics
+from service.storage.item_log import ItemLog
 from service.storage.storage import Storage
 
 EMBEDDED_TOGETHER = 64
@@ -44,9 +45,12 @@ class Shared:
     metrics: Metrics
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Engine:
-    """What the routes use. Every part is of the same bundle."""
+    """What the routes use. Every part is of the same bundle.
+
+    A process has one open engine for a bundle id at a time, which owns the bundle's metrics and background tasks.
+    """
 
     name: str
     """Of the bundle's folder."""
@@ -56,51 +60,70 @@ class Engine:
     catalogue: Catalogue
     drawn_map: DrawnMap
     recommender: Recommender
-    attached: asyncio.Event
-    """Set when the catalogue follows the item log."""
+    item_log: ItemLog
     opened: AsyncExitStack
     """What `close` gives back."""
+    attached: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    """Set when the catalogue follows the item log."""
+    _embedding: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _keeping_up: asyncio.Task[None] | None = field(default=None, init=False)
 
     async def close(self) -> None:
-        """Stop the encoder and let the catalogue follow no more."""
+        """Stop the encoder and the background tasks, detach the catalogue, and remove the bundle's metrics."""
+        keeping_up = self._keeping_up
+        if keeping_up is not None:
+            self.stop_keeping_up()
+            await asyncio.wait([keeping_up])
         await self.opened.aclose()
 
-    async def attach(self, storage: Storage) -> None:
-        """Take in what was added, and every change from now on.
+    async def attach(self) -> None:
+        """Read what was added into the catalogue, and apply every change from now on.
 
         Raises:
             StorageError: what was added cannot be read.
         """
-        await storage.items.attach(self.catalogue)
-        self.opened.callback(storage.items.detach, self.catalogue)
+        await self.item_log.attach(self.catalogue)
+        self.opened.callback(self.item_log.detach, self.catalogue)
         self.attached.set()
 
-    async def embed_pending(self, storage: Storage) -> int:
+    async def embed_pending(self) -> int:
         """Embed every item that another bundle embedded, and return how many there were.
 
         Raises:
             LlmembError: the encoder or the storage does not work.
         """
         embedded = 0
-        while chunk := dict(islice(self.catalogue.pending.items(), EMBEDDED_TOGETHER)):
-            vectors = await self.embedder.embed([item.attributes for item in chunk.values()])
-            given = {
-                item_id: (item.attributes_json, each.vector)
-                for (item_id, item), each in zip(chunk.items(), vectors, strict=True)
-            }
-            await storage.items.keep_vectors(self.bundle.manifest.id, given)
-            self.catalogue.give_vectors(given)
-            embedded += len(given)
+        # One at a time: a bundle that takes over may be keeping up already, as an experiment.
+        async with self._embedding:
+            while chunk := dict(islice(self.catalogue.pending.items(), EMBEDDED_TOGETHER)):
+                vectors = await self.embedder.embed([item.attributes for item in chunk.values()])
+                given = {
+                    item_id: (item.attributes_json, each.vector)
+                    for (item_id, item), each in zip(chunk.items(), vectors, strict=True)
+                }
+                await self.item_log.keep_vectors(self.bundle.manifest.id, given)
+                self.catalogue.give_vectors(given)
+                embedded += len(given)
         return embedded
 
-    async def keep_up(self, storage: Storage) -> None:
-        """Follow the item log, if it could not be read so far, and embed pending items as they come, for ever."""
+    def start_keeping_up(self) -> None:
+        """Embed pending items in the background as they come; attach first, if that could not be done so far."""
+        if self._keeping_up is None:
+            self._keeping_up = asyncio.ensure_future(self._keep_up())
+
+    def stop_keeping_up(self) -> None:
+        """Leave items that come pending."""
+        if self._keeping_up is not None:
+            self._keeping_up.cancel()
+            self._keeping_up = None
+
+    async def _keep_up(self) -> None:
         while True:
             try:
                 if not self.attached.is_set():
-                    await self.attach(storage)
+                    await self.attach()
                 await self.catalogue.has_pending.wait()
-                await self.embed_pending(storage)
+                await self.embed_pending()
             except LlmembError as error:
                 logger.warning("the catalogue waits for what was added: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -140,9 +163,9 @@ class Engine:
 
 
 async def open_engine(folder: Path, shared: Shared) -> Engine:
-    """Load a bundle beside those that answer. It recommends; its encoder may still be starting.
+    """Load a bundle that has no open engine. It recommends; its encoder may still be starting.
 
-    It knows of no added item before it is attached.
+    Its catalogue has no added items before `attach`.
 
     Raises:
         BundleError: the bundle cannot be read or does not answer.
@@ -176,9 +199,9 @@ async def open_engine(folder: Path, shared: Shared) -> Engine:
             catalogue=catalogue,
             drawn_map=DrawnMap(catalogue),
             recommender=Recommender(bundle, catalogue, embedder, shared.queue, settings, metrics),
-            attached=asyncio.Event(),
+            item_log=shared.storage.items,
             opened=stack,
         )
         await engine.try_recommending()
-        # Kept open: the engine closes it.
-        return replace(engine, opened=stack.pop_all())
+        engine.opened = stack.pop_all()  # from here on the engine closes it
+        return engine

@@ -72,8 +72,14 @@ class Versions:
         self.started = asyncio.ensure_future(current.try_embedding())
         """Done when the first bundle's encoder embeds; its error is why it never will."""
         self._shared = shared
-        self._keeping_up: dict[str, asyncio.Task[None]] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._engines = {current.bundle.manifest.id: current}
+        """Bundle id -> its engine: those that are loaded, and those without a role until they begin to close."""
+        self._retiring: dict[str, asyncio.Task[None]] = {}
+        """Bundle id -> the task that closes its engine."""
+        self._candidate: Engine | None = None
+        """The engine that is being prepared for a role."""
+        self._change: asyncio.Task[object] | None = None
+        """The change that is being made."""
         self._settle()
 
     def for_session(self, session_id: str | None) -> Engine:
@@ -132,10 +138,8 @@ class Versions:
 
     def end_experiment(self) -> None:
         """Let the current bundle answer every session again."""
-        if self.experiment is not None:
-            self._retire(self.experiment.engine)
-            self.experiment = None
-            self._settle()
+        self.experiment = None
+        self._settle()
 
     async def cache_fault(self) -> str | None:
         """Say why the embedding cache does not work now, None where it does."""
@@ -143,11 +147,14 @@ class Versions:
 
     async def close(self) -> None:
         """Close every engine."""
-        tasks = [self.started, *self._keeping_up.values(), *self._retiring]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for engine in self.loaded().values():
+        if self._change is not None:
+            self._change.cancel()
+            await asyncio.wait([self._change])
+        self.started.cancel()
+        for bundle_id in self._engines.keys() & self._retiring.keys():
+            self._retiring.pop(bundle_id).cancel()
+        await asyncio.gather(self.started, *self._retiring.values(), return_exceptions=True)
+        for engine in self._engines.values():
             await engine.close()
 
     @property
@@ -170,100 +177,101 @@ class Versions:
                 logger.warning("the bundle %s was refused: %s", name, error)
                 raise SwapRefusedError(f"the bundle {name!r} cannot take over: {error}") from error
             finally:
-                self.loading = None
+                self.loading = self._candidate = self._change = None
+                self._settle()
 
-        return await asyncio.shield(asyncio.ensure_future(run()))
+        self._change = running = asyncio.ensure_future(run())
+        return await asyncio.shield(running)
 
-    async def _open(self, name: str) -> Engine:
+    async def _prepare(self, name: str) -> Engine:
+        """Return the open engine of a bundle, or load it, and keep it open until the change is over.
+
+        Raises:
+            As `start_experiment`.
+        """
         folder = self._bundles_dir / name
         if not (folder / MANIFEST_FILE).is_file():
             raise BundleNotFoundError(f"there is no bundle {name!r}; there are: {', '.join(self.found()) or 'none'}")
         manifest = await asyncio.to_thread(read_manifest, folder)
         if manifest.id == self.current.bundle.manifest.id:
             raise SwapRefusedError(f"the bundle {name!r} is the one that answers: {manifest.id}")
+        closing = self._retiring.get(manifest.id)
+        if closing is not None and manifest.id not in self._engines:
+            await asyncio.wait([closing])
+        self._candidate = self._engines.get(manifest.id) or await self._open(folder)
+        self._engines[self._candidate.bundle.manifest.id] = self._candidate
+        self._settle()
+        return self._candidate
+
+    async def _open(self, folder: Path) -> Engine:
         try:
             engine = await open_engine(folder, self._shared)
         except LlmembError:
             raise
         except Exception as error:
             # Libraries have errors of their own for files that they cannot read.
-            logger.exception("the bundle %s cannot be loaded", name)
-            raise SwapRefusedError(f"the bundle {name!r} cannot be loaded; the log says why") from error
+            logger.exception("the bundle %s cannot be loaded", folder.name)
+            raise SwapRefusedError(f"the bundle {folder.name!r} cannot be loaded; the log says why") from error
         try:
             await engine.try_embedding()
-            await engine.attach(self._shared.storage)
+            await engine.attach()
         except BaseException:
             await engine.close()
             raise
         return engine
 
     async def _load(self, name: str) -> Swap:
-        engine = await self._open(name)
-        try:
-            return await self._take_over(engine)
-        except BaseException:
-            if self.current is not engine:
-                await engine.close()
-            raise
+        return await self._take_over(await self._prepare(name))
 
     async def _take_over(self, engine: Engine) -> Swap:
-        embedded = await engine.embed_pending(self._shared.storage)
+        embedded = await engine.embed_pending()
         replayed = await replay(self.current.recommender, engine.recommender)
         if replayed.failed:
             raise SwapRefusedError(f"{replayed.failed} of {replayed.requests} recent requests failed with it")
         # What was added in the meantime.
-        embedded += await engine.embed_pending(self._shared.storage)
-        before, gone = self.current, self.previous
+        embedded += await engine.embed_pending()
+        before = self.current
         self.current, self.previous = engine, before
-        if gone is not None and gone is not engine:
-            self._retire(gone)
-        if self.experiment is not None and self.experiment.engine.bundle.manifest.id == engine.bundle.manifest.id:
-            self.end_experiment()  # it has won
+        if self.experiment is not None and self.experiment.engine is engine:
+            self.experiment = None  # it has won
         self._settle()
         write_chosen_bundle(self._shared.settings, engine.bundle.folder)
         logger.info("the bundle %s answers, after %s", engine.bundle.manifest.id, before.bundle.manifest.id)
         return Swap(before, engine, embedded, replayed)
 
     async def _start_experiment(self, name: str, share: float) -> None:
-        engine = await self._open(name)
-        try:
-            await engine.embed_pending(self._shared.storage)
-        except BaseException:
-            await engine.close()
-            raise
-        self.end_experiment()
+        engine = await self._prepare(name)
+        await engine.embed_pending()
         self.experiment = Experiment(engine, share)
         self._settle()
 
     def _settle(self) -> None:
-        """Let the engines that answer, and no others, embed what was put into the catalogue; tell which are loaded."""
+        """Give each open engine what its role needs; one that has none any more is closed later."""
+        roles = self.loaded()
         loaded = self._shared.metrics.loaded_bundles
         loaded.clear()
-        for role, engine in self.loaded().items():
+        for role, engine in roles.items():
             loaded.labels(engine.bundle.manifest.id, role).set(1)
-        answering = {self.current.bundle.manifest.id: self.current}
-        if self.experiment is not None:
-            answering[self.experiment.engine.bundle.manifest.id] = self.experiment.engine
-        for bundle_id in self._keeping_up.keys() - answering.keys():
-            self._keeping_up.pop(bundle_id).cancel()
-        for bundle_id in answering.keys() - self._keeping_up.keys():
-            task = asyncio.ensure_future(answering[bundle_id].keep_up(self._shared.storage))
-            self._keeping_up[bundle_id] = task
+        for bundle_id, engine in self._engines.items():
+            if engine in (roles["current"], roles.get("experiment")):
+                engine.start_keeping_up()
+            else:
+                engine.stop_keeping_up()
+            if engine is self._candidate or engine in roles.values():
+                if bundle_id in self._retiring:
+                    self._retiring.pop(bundle_id).cancel()
+            elif bundle_id not in self._retiring:
+                self._retiring[bundle_id] = asyncio.ensure_future(self._retire(bundle_id))
 
-    def _retire(self, engine: Engine) -> None:
-        """Close an engine when no request can be using it any more."""
+    async def _retire(self, bundle_id: str) -> None:
+        """Close an engine when no request can be using it any more; until closing begins, cancelling keeps it open."""
         settings = self._shared.settings
-
-        async def close_later() -> None:
-            try:
-                await asyncio.sleep(settings.embed_timeout_seconds + settings.rank_timeout_seconds)
-            finally:
-                await engine.close()
-            lasting_memory.settle()
-
-        task = asyncio.ensure_future(close_later())
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        await asyncio.sleep(settings.embed_timeout_seconds + settings.rank_timeout_seconds)
+        try:
+            await self._engines.pop(bundle_id).close()
+        finally:
+            del self._retiring[bundle_id]
+        lasting_memory.settle()  # nothing here may refer to the engine, or its memory would be kept
 
 
 @asynccontextmanager
@@ -282,7 +290,7 @@ async def open_versions(
         shared = Shared(settings=settings, storage=storage, cache=cache, queue=queue, metrics=metrics)
         engine = await open_engine(folder, shared)
         try:
-            await engine.attach(storage)
+            await engine.attach()
         except StorageError as error:
             logger.warning("starting without the items that were added: %s", error)
         versions = Versions(shared, engine)
