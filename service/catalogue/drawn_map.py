@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import weakref
 from collections.abc import Iterator, Sequence
 
 from service.catalogue.catalogue import Catalogue
@@ -22,15 +23,16 @@ class DrawnMap:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._drawing = asyncio.Lock()
-        self._last: tuple[Snapshot, int, bytes] | None = None
+        self._last: tuple[weakref.ref[Snapshot], int, bytes] | None = None
 
     async def json(self, limit: int) -> bytes:
         """Return the answer of `GET /map` with at most `limit` points."""
         async with self._drawing:
             snapshot = self._catalogue.snapshot
-            if self._last is None or self._last[0] is not snapshot or self._last[1] != limit:
+            if self._last is None or self._last[0]() is not snapshot or self._last[1] != limit:
                 content = await asyncio.to_thread(lambda: map_json(MapPoints.of(snapshot, limit)))
-                self._last = (snapshot, limit, content)
+                # Not the snapshot itself: after a compaction the old table and index would stay in memory.
+                self._last = (weakref.ref(snapshot), limit, content)
             return self._last[2]
 
 

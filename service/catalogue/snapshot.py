@@ -32,7 +32,7 @@ MOST_CANDIDATES = 50_000
 POPULAR_CHUNK = 4096
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class Snapshot:
     """An immutable catalogue. `Snapshot.of` makes the first, `service/catalogue/edition.py` the next."""
 

@@ -4,6 +4,7 @@ A recommender that shows the same few items over and over looks healthy by every
 """
 
 import math
+import weakref
 from typing import Literal
 
 from service.catalogue.snapshot import Snapshot
@@ -29,16 +30,17 @@ class Reach:
         self._fallbacks = metrics.fallbacks
         self._items = {kind: metrics.recommended_items.labels(bundle_id, kind) for kind in KINDS}
         self._coverage = metrics.coverage.labels(bundle_id)
-        self._snapshot: Snapshot | None = None
+        self._snapshot: weakref.ref[Snapshot] | None = None
+        """Weak: after a compaction the old table and index would stay in memory until the next recommendation."""
         self._kinds: dict[int, Kind] = {}  # of rows of that snapshot: nearly all items come again and again
 
     def count(self, recommendation: Recommendation) -> None:
         """Count an answer that a shopper gets."""
         snapshot = recommendation.snapshot
-        if snapshot is not self._snapshot or len(self._kinds) > MAX_REMEMBERED:
-            self._snapshot, self._kinds = snapshot, {}
+        if self._snapshot is None or self._snapshot() is not snapshot or len(self._kinds) > MAX_REMEMBERED:
+            self._snapshot, self._kinds = weakref.ref(snapshot), {}
         rows = recommendation.rows.tolist()
-        kinds = [self._kinds.get(row) or self._meet(row) for row in rows]
+        kinds = [self._kinds.get(row) or self._remember(snapshot, row) for row in rows]
         if recommendation.by_popularity:
             self._fallbacks.inc()
             self._items["fallback"].inc(len(rows))
@@ -46,10 +48,8 @@ class Reach:
         for kind in set(kinds):
             self._items[kind].inc(kinds.count(kind))
 
-    def _meet(self, row: int) -> Kind:
-        """Take note of an item that was not recommended before, as far as is remembered."""
-        snapshot = self._snapshot
-        assert snapshot is not None
+    def _remember(self, snapshot: Snapshot, row: int) -> Kind:
+        """Return the kind of an item whose row is not remembered, and count it into the coverage."""
         kind = self._kinds[row] = kind_of(snapshot, row)
         if self._distinct.add(snapshot.item_id(row)):
             self._coverage.set(min(1.0, self._distinct.estimate() / len(snapshot)))
