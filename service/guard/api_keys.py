@@ -67,8 +67,8 @@ def key_line(key: ApiKey) -> str:
     return key.model_dump_json(exclude_none=True)
 
 
-def parse_keys(content: bytes, path: Path) -> tuple[ApiKey, ...]:
-    """Read the content of a file of keys; empty lines are passed over.
+def parse_keys(content: bytes, path: Path) -> dict[str, ApiKey]:
+    """Read the content of a file of keys, by their `sha256`; empty lines are skipped.
 
     Raises:
         ConfigError: there is no key, too many, or one that cannot be used; the message names the line.
@@ -86,7 +86,7 @@ def parse_keys(content: bytes, path: Path) -> tuple[ApiKey, ...]:
         keys[key.sha256] = key
     if not 1 <= len(keys) <= MAX_KEYS:
         raise ConfigError(f"{path} holds {len(keys)} keys, 1 to {MAX_KEYS} are taken; `llmemb key` makes one")
-    return tuple(keys.values())
+    return keys
 
 
 def _say(error: ValidationError) -> str:

@@ -18,7 +18,7 @@ def test_line_of_a_new_key_is_read_back() -> None:
     key, entry = make_key("shop", (Role.RECOMMEND, Role.EMBED), 600)
     line = key_line(entry)
 
-    assert parse_keys(f"\n{line}\n\n".encode(), PATH) == (entry,)
+    assert parse_keys(f"\n{line}\n\n".encode(), PATH) == {digest(key): entry}
     assert json.loads(line) == {
         "name": "shop",
         "roles": ["recommend", "embed"],

@@ -40,7 +40,7 @@ def test_line_is_appended_to_the_file(
     key(["--name", "shop", "--role", "recommend", "--file", str(path)])
     second = shown_key(capsys.readouterr().out)
 
-    assert [entry.name for entry in parse_keys(path.read_bytes(), path)] == ["first", "shop"]
+    assert [entry.name for entry in parse_keys(path.read_bytes(), path).values()] == ["first", "shop"]
     assert KeyRing(path).find(first)
     assert KeyRing(path).find(second)
     assert second not in path.read_text()
