@@ -85,7 +85,7 @@ async def _serve(settings: Settings) -> None:
                     log_config=None,
                     access_log=False,
                     server_header=False,
-                    # Nothing here asks for a client's address, and to find it would cost each request something.
+                    # Rate limits alone need the client's address: service/guard/client_address.py reads it there.
                     proxy_headers=False,
                     timeout_graceful_shutdown=settings.shutdown_seconds,
                 )

@@ -19,6 +19,21 @@ ROUNDING = 1e-6
 """Of a request, far above what floats lose on the way: who waits exactly as told is never told to wait again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a caller has left after a request."""
+
+    limit: int
+    """Requests a minute."""
+    remaining: int
+    """Requests that would pass now."""
+    reset_seconds: float
+    """After a request that passed: until the whole limit is there again, if nothing else comes. After one that did
+    not: until the next one passes."""
+    exceeded: bool
+    """The request was over the limit, and was not counted."""
+
+
 @dataclass(slots=True)
 class _Window:
     number: int
@@ -33,20 +48,18 @@ class RateLimiter:
         self._clock = clock
         self._windows: LRUCache[str, _Window] = LRUCache(max_callers)
 
-    def take(self, caller: str, limit: int) -> float | None:
-        """Count one request of `caller`, unless it would be over `limit` a minute.
-
-        Returns:
-            None if it may go on, else the seconds after which it may ask again.
-        """
+    def take(self, caller: str, limit: int) -> Quota:
+        """Count one request of `caller`, unless it would be over `limit` a minute."""
         number, elapsed = divmod(self._clock(), WINDOW_SECONDS)
         window = self._window(caller, int(number))
-        share = 1 - elapsed / WINDOW_SECONDS
         room = limit - window.count
-        if room > 0 and window.previous * share < room + ROUNDING:
-            window.count += 1
-            return None
-        return _wait(window, limit, elapsed)
+        before = window.previous * (1 - elapsed / WINDOW_SECONDS)
+        # The last one passes while less than a whole request of the minute before is in its place.
+        remaining = max(0, min(room, math.ceil(room - before + ROUNDING)))
+        if remaining == 0:
+            return Quota(limit, 0, _wait(window, limit, elapsed), exceeded=True)
+        window.count += 1
+        return Quota(limit, remaining - 1, _until_whole(window, elapsed), exceeded=False)
 
     def _window(self, caller: str, number: int) -> _Window:
         window = self._windows.get(caller)
@@ -68,6 +81,11 @@ def _wait(window: _Window, limit: int, elapsed: float) -> float:
     return WINDOW_SECONDS - elapsed + (1 - limit / window.count) * WINDOW_SECONDS
 
 
+def _until_whole(window: _Window, elapsed: float) -> float:
+    """Return the seconds until the whole limit is there again: less than one request of this minute counts."""
+    return WINDOW_SECONDS - elapsed + (1 - 1 / window.count) * WINDOW_SECONDS
+
+
 def whole_seconds(wait: float) -> int:
-    """Return the value of `Retry-After`: the next whole second after the wait."""
+    """Return the value of `Retry-After` and `RateLimit-Reset`: the next whole second after the wait."""
     return math.floor(wait) + 1

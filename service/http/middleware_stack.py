@@ -20,10 +20,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from service.guard.client_address import TrustedProxies
 from service.guard.key_middleware import KEY_HEADER, KeyMiddleware
 from service.guard.key_ring import KeyRing
 from service.guard.rate_limiter import RateLimiter
-from service.guard.rate_middleware import RateMiddleware
+from service.guard.rate_middleware import LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER, RateMiddleware
 from service.http.admission import Admission, Refusal
 from service.http.body_limit import BodyLimitMiddleware
 from service.http.item_path import ItemPathMiddleware
@@ -54,7 +55,11 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     )
     if settings.api_keys_file is not None or settings.rate_limit_per_minute is not None:
         app.add_middleware(
-            RateMiddleware, limit_per_minute=settings.rate_limit_per_minute, limiter=RateLimiter(), metrics=metrics
+            RateMiddleware,
+            limit_per_minute=settings.rate_limit_per_minute,
+            limiter=RateLimiter(),
+            trusted_proxies=TrustedProxies(settings.forwarded_allow_ips),
+            metrics=metrics,
         )
     if settings.api_keys_file is not None:
         app.add_middleware(KeyMiddleware, keys=KeyRing(settings.api_keys_file), metrics=metrics)
@@ -83,7 +88,14 @@ class _Cors(CORSMiddleware):
             allow_origins=origins,
             allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
             allow_headers=("Authorization", "Content-Type", KEY_HEADER, REQUEST_ID_HEADER),
-            expose_headers=("Retry-After", "Server-Timing", REQUEST_ID_HEADER),
+            expose_headers=(
+                "Retry-After",
+                "Server-Timing",
+                REQUEST_ID_HEADER,
+                LIMIT_HEADER,
+                REMAINING_HEADER,
+                RESET_HEADER,
+            ),
             max_age=_CORS_SECONDS,
         )
 

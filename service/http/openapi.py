@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from llmemb.api.problem import CONTENT_TYPE, Problem, ProblemFault
 from service.errors import RetryLaterError
-from service.http.guard_description import add_security, refusals
+from service.http.guard_description import add_rate_limit_headers, add_security, refusals
 from service.http.problems import PROBLEMS
 
 _RETRY_LATER = frozenset(kind.code for kind in RetryLaterError.__subclasses__())
@@ -73,6 +73,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
                 _drop_default(operation["responses"])
                 codes = refusals(method, path, has_body="requestBody" in operation)
                 _add_responses(operation["responses"], problem_responses(*codes))
+        add_rate_limit_headers(description)
         app.openapi_schema = description
     return app.openapi_schema
 

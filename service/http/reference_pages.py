@@ -67,7 +67,8 @@ def errors_page(described: Schema) -> str:
     for code, kind in PROBLEMS.items():
         there = [(f"{method} {path}", operation) for method, path, operation in operations if code in _codes(operation)]
         names = _EVERYWHERE if len(there) == len(operations) else ", ".join(f"`{name}`" for name, _ in there)
-        waits = any("headers" in _schema(_responses(operation)[str(kind.status)]) for _, operation in there)
+        answers = [_schema(_responses(operation)[str(kind.status)]) for _, operation in there]
+        waits = any("Retry-After" in _schema(answer.get("headers", {})) for answer in answers)
         link = f"[`{code}`](api.md#{code}-{kind.status})"
         rows.append(f"| {link} | {kind.status} | {kind.title} | {'yes' if waits else ''} | {names or 'any path'} |\n")
     return _ERRORS_HEAD + "".join(rows)

@@ -8,7 +8,8 @@ Plain ASGI: Starlette's `BaseHTTPMiddleware` would hide from a route that its cl
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
@@ -54,7 +55,7 @@ class RequestMiddleware:
         request_id = request_id_for(header(scope, _REQUEST_ID))
         scope.setdefault("state", {})["request_id"] = request_id
         with request_id_of(request_id), server_timing.collecting() as parts:
-            answer = _Answer(send, request_id, parts)
+            answer = _Answer(send, scope["state"], parts)
             self._in_flight += 1
             try:
                 await self._answer(scope, receive, answer)
@@ -80,8 +81,9 @@ class RequestMiddleware:
 class _Answer:
     """What goes out for one request: passed on with its headers, and counted."""
 
-    def __init__(self, send: Send, request_id: str, parts: dict[str, float]) -> None:
-        self.request_id = request_id
+    def __init__(self, send: Send, state: Mapping[str, Any], parts: dict[str, float]) -> None:
+        self.request_id: str = state["request_id"]
+        self._state = state
         self.status = 0  # until an answer has begun
         self._send = send
         self._parts = parts
@@ -97,6 +99,7 @@ class _Answer:
             headers = with_security_headers(message.get("headers", ()))
             # Nothing below sets these two.
             headers += ((_REQUEST_ID, self.request_id.encode()), (_SERVER_TIMING, timing.encode()))
+            headers += self._state.get("answer_headers", ())  # the rate limit's, also on a 500
             message["headers"] = headers
         elif message["type"] == "http.response.body":
             self._num_bytes += len(message.get("body", b""))

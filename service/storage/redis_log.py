@@ -108,7 +108,7 @@ class RedisItemLog:
             await self._redis.set(self._keys.probe, 1, ex=60)
         except (RedisError, OSError) as error:
             return say(error)
-        return None
+        return await self._writer.fault()
 
     async def close(self) -> None:
         """See `ItemLog`."""

@@ -66,7 +66,7 @@ class RedisSessions:
             await self._redis.set(f"{self._prefix}:session-probe", 1, ex=60)
         except (RedisError, OSError) as error:
             return say(error)
-        return None
+        return await self._writer.fault()
 
     async def close(self) -> None:
         """See `SessionStore`."""

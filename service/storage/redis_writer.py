@@ -1,16 +1,22 @@
 """Writes to Redis that are durable when they return: scripts, which Redis runs whole or not at all."""
 
 import logging
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from hashlib import sha1
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError, ResponseError
 
-from service.storage.redis_connections import fail
+from service.storage.redis_connections import fail, say
 
 WRITE_SECONDS = 3.0
 """How long a write may take. Where Redis calls fsync each second only, a write waits for the next one."""
+
+_WAIT_FOR_DISK = ("WAITAOF", 1, 0, int(WRITE_SECONDS * 1000))
+_ASK_AGAIN_SECONDS = 60.0
+_UNCERTAIN = "it may not have been written"
 
 Argument = bytes | str | int | float
 
@@ -30,11 +36,16 @@ class RedisWriter:
 
     Args:
         redis: its answers may take `WRITE_SECONDS`, and some more.
+        clock: in seconds; never goes back.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis
-        self._waits_for_disk = True
+        self._clock = clock
+        self._fault: str | None = None
+        self._is_old = False
+        self._ask_at = -math.inf
+        """Before that time an older Redis is not asked to wait for its disk."""
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> object:
         """Run a script and return its answer.
@@ -50,14 +61,28 @@ class RedisWriter:
                 await self._redis.script_load(script.source)
                 return await self._run(script, keys, arguments)
         except (RedisError, OSError) as error:
-            fail(error, "nothing was written" if isinstance(error, ResponseError) else "it may not have been written")
+            fail(error, "nothing was written" if isinstance(error, ResponseError) else _UNCERTAIN)
+
+    async def fault(self) -> str | None:
+        """Say why writes are acknowledged that may not be on Redis's disk, None where all are or Redis is too old.
+
+        Where the last write was not confirmed, Redis is asked again.
+        """
+        if self._fault is not None:
+            try:
+                await self._redis.execute_command(*_WAIT_FOR_DISK)  # type: ignore[no-untyped-call]  # redis-py's
+                self._confirmed()
+            except (RedisError, OSError) as error:
+                if not self._cannot_confirm(error):
+                    return say(error)
+        return self._fault
 
     async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> object:
         # One pipeline, since WAITAOF is about the writes of its own connection.
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
-            if self._waits_for_disk:
-                pipeline.execute_command("WAITAOF", 1, 0, int(WRITE_SECONDS * 1000))
+            if self._clock() >= self._ask_at:
+                pipeline.execute_command(*_WAIT_FOR_DISK)
             answer, *on_disk = await pipeline.execute(raise_on_error=False)
         if isinstance(answer, Exception):
             raise answer
@@ -67,12 +92,42 @@ class RedisWriter:
 
     def _check_disk(self, answer: object) -> None:
         if isinstance(answer, ResponseError):
-            # An older Redis, or one without an append-only file: its answer means all that it can promise.
-            self._waits_for_disk = False
+            if not self._cannot_confirm(answer):
+                fail(answer, _UNCERTAIN)  # it could have: after a failover, say, the write may be lost
         elif isinstance(answer, Exception):
             raise answer
         elif isinstance(answer, list) and answer[0] == 0:
             raise TimeoutError("Redis has not put the write on its disk in time")
+        else:
+            self._confirmed()
+
+    def _confirmed(self) -> None:
+        if self._fault is not None:
+            logger.warning("Redis confirms again that writes are on its disk")
+        self._fault, self._is_old = None, False
+
+    def _cannot_confirm(self, error: Exception) -> bool:
+        """Say whether Redis, as it is set up, answers no WAITAOF at all; log why, once."""
+        if "unknown command" in str(error):
+            if not self._is_old:
+                logger.info(  # no warning: where the settings are not safe, warn_of_losses has given one
+                    "Redis is older than 7.2 and does not know WAITAOF: what it acknowledges is on its disk only with "
+                    "appendonly yes and appendfsync always"
+                )
+            self._fault, self._is_old = None, True
+            self._ask_at = self._clock() + _ASK_AGAIN_SECONDS  # it may be upgraded while we run
+            return True
+        if isinstance(error, NoPermissionError):
+            why = "our user may not run WAITAOF"
+        elif "appendonly is disabled" in str(error):
+            why = "it has no append-only file"
+        else:
+            return False
+        fault = f"Redis does not confirm that writes are on its disk: {why}"
+        if fault != self._fault:
+            logger.warning("%s", fault)
+        self._fault = fault
+        return True
 
 
 async def warn_of_losses(redis: Redis) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.service import ServeProcess
+from tests.support.service import ServeProcess, shared_encoder_url
 from tests.support.waiting import wait_until
 
 
@@ -33,6 +33,18 @@ def test_sigterm_ends_the_process_after_its_requests(tiny_bundle: Path, tmp_path
     assert encoder
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in encoder), "the encoder's processes end too")
     assert "Traceback" not in service.output
+
+
+def test_clients_of_a_proxy_have_a_limit_each(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A real service behind a proxy on this machine counts by what that says; a client cannot forge another address."""
+
+    def status(forwarded_for: str) -> int:
+        return httpx2.get(f"{service.url}/info", headers={"X-Forwarded-For": forwarded_for}).status_code
+
+    variables = {"LLMEMB_RATE_LIMIT_PER_MINUTE": "1", "LLMEMB_ENCODER_URL": shared_encoder_url()}
+    with ServeProcess(tiny_bundle, tmp_path / "state", **variables) as service:
+        assert [status("203.0.113.1"), status("203.0.113.2"), status("[2001:db8::1]:80")] == [200, 200, 200]
+        assert [status("203.0.113.3, 203.0.113.1"), status("2001:db8::2")] == [429, 429]
 
 
 def children_of(pid: int) -> list[int]:
