@@ -12,13 +12,14 @@ from llmemb import __version__
 from llmemb.errors import RunError
 from llmemb.files import sha256_of_file, write_text_atomically
 from training.config import Config, dump_config
+from training.preflight import check_base, check_dataset, check_encoder, check_ray
 from training.progress import View, watching
 from training.run_folder import RunFolder, fingerprint_of
 from training.selection import open_options, read_selections, with_choices
 from training.sources import source_files
-from training.step_table import ASIDE, STEPS, VERBS, VERBS_ASIDE
+from training.step_table import ASIDE, STEPS, VERBS, VERBS_ASIDE, encoder_folder
 
-_AFTER_SELECT = "scft"
+_AFTER_PREPARE, _AFTER_SELECT = "select", "scft"
 _STEPS = STEPS | ASIDE
 
 
@@ -35,9 +36,11 @@ def train(config: Config, folder: Path, last: str = "bundle", shared: Sequence[R
     with run.locked(), _watching(run, list(STEPS)) as view:
         _write_config(config, folder)
         described = describe_inputs(config)
-        _check_base(config, run, described)
+        _check_encoder(config, run, described)
         given = config
         for name in STEPS:
+            if name == _AFTER_PREPARE:
+                _check_dataset(config, run, described)
             if name == _AFTER_SELECT:
                 config = resolved(config, run)
             fingerprints = step_fingerprints(config, described, given)
@@ -58,16 +61,20 @@ def run_verb(verb: str, config: Config, folder: Path) -> None:
     with run.locked(), _watching(run, names) as view:
         _write_config(config, folder)
         described = describe_inputs(config)
-        if verb in ("select", "scft"):
-            _check_base(config, run, described)
-        fingerprints = step_fingerprints(config, described)
+        if verb != "prepare":
+            _check_encoder(config, run, described)
+        given, fingerprints = config, step_fingerprints(config, described)
         if verb not in ("prepare", "select") and open_options(config):
             _require("select", run, fingerprints)
-            given, config = config, resolved(config, run)
+            config = resolved(config, run)
             fingerprints = step_fingerprints(config, described, given)
         for name in names:
             for needed in _STEPS[name].inputs:
-                _require(needed, run, fingerprints)
+                if needed not in names:
+                    _require(needed, run, fingerprints)
+        if verb != "prepare":
+            _check_dataset(given, run, described)
+        for name in names:
             _run_step(name, config, run, fingerprints, view)
 
 
@@ -109,14 +116,25 @@ def describe_inputs(config: Config) -> dict[str, list[str]]:
     }
 
 
-def _check_base(config: Config, run: RunFolder, described: Mapping[str, Sequence[str]]) -> None:
-    """Refuse what the base cannot do; once its encoder is there, nothing is asked of the base."""
-    fingerprints = step_fingerprints(resolved(config, run), described, config)
-    if not all(run.is_done(name, fingerprints[name]) for name in ("select", "scft")):
-        # With it comes transformers, which takes seconds.
-        from training.base_check import check_base
-
+def _check_encoder(config: Config, run: RunFolder, described: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what the LLM cannot do; once the tuned encoder is there the base is not read, and may be gone."""
+    done = _done(config, run, described)
+    if "embed" not in done:
+        check_ray(config)
+    if not done.issuperset(("select", "scft")):
         check_base(config)
+    elif "rat" not in done:
+        check_encoder(resolved(config, run), encoder_folder(run))
+
+
+def _check_dataset(config: Config, run: RunFolder, described: Mapping[str, Sequence[str]]) -> None:
+    if "evaluate" not in _done(config, run, described):
+        check_dataset(config, run.step("prepare"))
+
+
+def _done(config: Config, run: RunFolder, described: Mapping[str, Sequence[str]]) -> set[str]:
+    fingerprints = step_fingerprints(resolved(config, run), described, config)
+    return {name for name in STEPS if run.is_done(name, fingerprints[name])}
 
 
 def resolved(config: Config, run: RunFolder) -> Config:
