@@ -269,21 +269,21 @@ def _make(cell: Cell, others: Sequence[RunFolder]) -> TableCell:
     # A vanilla model reads no text.
     pipeline.train(cell.config(), run.path, last="prepare" if row.trains == "vanilla" else "embed", shared=others)
     text_seconds = time.monotonic() - started
-    with run.locked(), watching(str(run.path), ["search", row.trains, "evaluate"], {}) as view:
+    with run.locked(), watching():
         if cell.aligned_to is not None:
             other, chosen = cell.aligned_to, _chosen(cell.aligned_to)
             run.adopt("vanilla", _train_fingerprint(other, chosen), other.run)
         if _searches(cell):
-            pipeline.run_step("search", run, _search_fingerprint(cell), lambda: _search(cell), view)
+            pipeline.run_step("search", run, _search_fingerprint(cell), lambda: _search(cell))
         selections = _chosen(cell)
         write_text_atomically(run.path / CONFIG_FILE, cell.config(selections).model_dump_json(indent=2) + "\n")
         if row.trains != "nothing":
             fingerprint = _train_fingerprint(cell, selections)
             for shared in others:
                 run.adopt(row.trains, fingerprint, shared)
-            pipeline.run_step(row.trains, run, fingerprint, lambda: _train(cell, cell.resolved(selections)), view)
+            pipeline.run_step(row.trains, run, fingerprint, lambda: _train(cell, cell.resolved(selections)))
         fingerprint = _evaluate_fingerprint(cell, selections)
-        pipeline.run_step("evaluate", run, fingerprint, lambda: _evaluate(cell, selections, text_seconds), view)
+        pipeline.run_step("evaluate", run, fingerprint, lambda: _evaluate(cell, selections, text_seconds))
     return TableCell.model_validate_json((run.step("evaluate") / CELL_FILE).read_bytes())
 
 

@@ -90,7 +90,7 @@ def fine_tune(
     if checkpoint.is_file():
         progress = trainer.load(checkpoint)
     log = SummaryWriter(str(log_folder), purge_step=progress.step + 1) if processes.is_main() else None
-    with bar("scft", " pairs", batches.num_pairs) as shown:
+    with bar("scft", "pairs", batches.num_pairs) as shown:
         shown.update(progress.pairs)
         while progress.step < len(batches):
             started = time.perf_counter()
@@ -112,7 +112,7 @@ def fine_tune(
                 log.add_scalar("train/loss", loss, progress.step)
                 log.add_scalar("train/learning_rate", rate, progress.step)
                 log.add_scalar("train/pairs_per_second", batch.num_pairs / seconds, progress.step)
-            shown.set_figures(loss=loss, pairs_per_second=batch.num_pairs / seconds)
+            shown.set_figures(loss=loss)
             shown.update(batch.num_pairs)
     if log is not None:
         log.close()

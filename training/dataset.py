@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from llmemb.bundle import BundleItems
+from llmemb.errors import ConfigError
 from llmemb.item import Attributes, attributes_from_json
 from llmemb.prompt import INSTRUCTION, PromptSpec
 
 Rows = NDArray[np.int64]
+_CATEGORIES = ("categories", "category", "genres", "genre")
+"""Names of attributes that are taken for an item's categories, the first that there is."""
 
 
 class DatasetInfo(BaseModel):
@@ -175,6 +178,25 @@ def read_dataset(folder: Path) -> Dataset:
         sequences=pl.read_parquet(folder / "sequences.parquet"),
         cold=pl.read_parquet(folder / "cold_targets.parquet"),
     )
+
+
+def categories_attribute(configured: str, names: tuple[str, ...]) -> str | None:
+    """Return the attribute that holds categories, None where there is none.
+
+    Args:
+        configured: `bundle.categories_attribute`.
+        names: the items' attributes.
+
+    Raises:
+        ConfigError: the configured name is none of them.
+    """
+    if configured == "auto":
+        return next((name for name in _CATEGORIES if name in names), None)
+    if configured and configured not in names:
+        raise ConfigError(
+            f"bundle.categories_attribute is {configured!r}, but the items have only the attributes {', '.join(names)}"
+        )
+    return configured or None
 
 
 def _arrays(lists: pl.Series) -> list[Rows]:

@@ -122,7 +122,7 @@ def fit(
     if checkpoint.is_file():
         best, progress = load_checkpoint(checkpoint, recommender, optimizer)
     progress.popular_score = popular_ndcg(train, validation, len(recommender.item_embeddings()))
-    with SummaryWriter(str(log_folder)) as log, bar(name, " epochs", config.max_epochs) as epochs:
+    with SummaryWriter(str(log_folder)) as log, bar(name, "epochs", config.max_epochs) as epochs:
         epochs.update(progress.epoch)
         while progress.epoch < config.max_epochs and not progress.is_out_of_patience(config.patience):
             loss = train_epoch(

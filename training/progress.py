@@ -1,140 +1,114 @@
-"""What a person sees of a run: in a terminal a table that fills itself, elsewhere one line for each step.
-
-Steps draw bars and know nothing of who looks on; a run's view is chosen once, by `watching`.
-"""
+"""What a person sees of a run: a line for each step and, in a terminal, bars under them for the work under way."""
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import TracebackType
-from typing import Protocol, Self
+from dataclasses import dataclass
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TaskProgressColumn, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+SPEED_SECONDS = 600.0
+"""Over which a rate is measured: an epoch may take minutes."""
 
 
-class Bar(Protocol):
-    """How far a part of a step is; a context manager."""
+class _PaceColumn(ProgressColumn):
+    """The rate and the time left of a bar, or how long a step has run."""
 
-    @property
-    def n(self) -> int:
-        """Units that are done."""
-
-    def update(self, units: int = 1) -> object:
-        """Tell of further units that are done."""
-
-    def set_figures(self, **figures: float | None) -> None:
-        """Show figures beside the bar, by name; None is not shown."""
-
-    def close(self) -> None:
-        """Take the bar away."""
-
-    def __enter__(self) -> Self:
-        """Return the bar itself."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Close it."""
+    def render(self, task: Task) -> Text:
+        """Draw it."""
+        if task.total is None:
+            return Text(_duration(task.elapsed or 0.0))
+        if not task.speed:
+            return Text("")
+        rate = f"{task.speed:.1f}/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s each"
+        return Text(rate if task.time_remaining is None else f"{rate}, {_duration(task.time_remaining)} left")
 
 
-class View(Protocol):
-    """Who is told of a run."""
-
-    def bar(self, step: str, unit: str, total: int) -> Bar:
-        """Show a bar."""
-
-    def skip(self, step: str, why: str) -> None:
-        """Tell that a step has nothing to do."""
-
-    def begin(self, step: str, why: str | None) -> None:
-        """Tell that a step begins; `why` where it is not for the first time."""
-
-    def end(self, step: str, summary: str, seconds: float) -> None:
-        """Tell that a step is done."""
-
-
-class SilentBar:
-    """A bar that nobody sees."""
-
-    def __init__(self) -> None:
-        self.n = 0
-
-    def update(self, units: int = 1) -> None:
-        """Count."""
-        self.n += units
-
-    def set_figures(self, **figures: float | None) -> None:
-        """Show nothing."""
-
-    def close(self) -> None:
-        """Nothing is there to take away."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
+def bars(console: Console | None = None) -> Progress:
+    """Return bars for a terminal; without a console they are counted and not drawn."""
+    fixed = Column(no_wrap=True)  # in a narrow terminal the bar itself gives way
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TaskProgressColumn(
+            "{task.completed:,}/{task.total:,} {task.fields[unit]}", "", style="", markup=False, table_column=fixed
+        ),
+        _PaceColumn(fixed),
+        TextColumn("{task.fields[figures]}"),
+        console=console,
+        disable=console is None,
+        transient=True,
+        speed_estimate_period=SPEED_SECONDS,
+        # Lines go above the bars; but those for a pipe go into the pipe.
+        redirect_stdout=sys.stdout.isatty(),
+        refresh_per_second=4,
+    )
 
 
-class PlainView:
-    """One line on standard output for each thing that is told, and no bars: for pipes and logs."""
-
-    def bar(self, step: str, unit: str, total: int) -> SilentBar:  # noqa: ARG002  # of a bar that nobody sees
-        """Show nothing."""
-        return SilentBar()
-
-    def skip(self, step: str, why: str) -> None:
-        """Write the line."""
-        say(step, why)
-
-    def begin(self, step: str, why: str | None) -> None:
-        """Write a line where there is something to say."""
-        if why is not None:
-            say(step, why)
-
-    def end(self, step: str, summary: str, seconds: float) -> None:
-        """Write the line."""
-        say(step, f"{summary} ({seconds:.1f} s)")
-
-
-_PLAIN = PlainView()
-_VIEW: ContextVar[View] = ContextVar("view", default=_PLAIN)
+BARS: ContextVar[Progress] = ContextVar("bars", default=bars())  # noqa: B039  # those are not drawn
+"""Of the run that is watched."""
 
 
 @contextmanager
-def watching(title: str, steps: Sequence[str], last_seconds: Mapping[str, float]) -> Iterator[View]:
-    """Show a run while it lasts.
-
-    Args:
-        title: of the run.
-        steps: that there are, in their order.
-        last_seconds: how long steps took when they last ran here.
-    """
+def watching() -> Iterator[None]:
+    """Draw the bars of what happens in the block, where standard error is a terminal that can draw."""
     if not sys.stderr.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
-        yield _PLAIN
+        yield
         return
-    from training.terminal_view import TerminalView
-
-    # Where standard output is a pipe, its lines are those that a run without a terminal has.
-    copy = None if sys.stdout.isatty() else _PLAIN
-    with TerminalView(title, steps, last_seconds, copy) as view:
-        token = _VIEW.set(view)
+    with bars(Console(stderr=True)) as progress:
+        token = BARS.set(progress)
         try:
-            yield view
+            yield
         finally:
-            _VIEW.reset(token)
+            BARS.reset(token)
 
 
-def bar(step: str, unit: str, total: int) -> Bar:
-    """Return a bar of the run's view.
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """How far a part of a step is; made by `bar`."""
+
+    _progress: Progress
+    _task: TaskID
+
+    def update(self, units: int = 1) -> None:
+        """Count further units as done."""
+        self._progress.advance(self._task, units)
+
+    def set_figures(self, **figures: float) -> None:
+        """Show figures beside the bar, by name."""
+        shown = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        self._progress.update(self._task, figures=shown)
+
+
+@contextmanager
+def bar(step: str, unit: str = "", total: int | None = None) -> Iterator[Bar]:
+    """Show a bar while the block runs.
 
     Args:
         step: what the bar is called.
         unit: what is counted, in the plural.
-        total: how many there are.
+        total: how many there are; None shows only how long the block has run.
     """
-    return _VIEW.get().bar(step, unit, total)
+    progress = BARS.get()
+    task = progress.add_task(step, total=total, unit=unit, figures="")
+    try:
+        yield Bar(progress, task)
+    finally:
+        progress.remove_task(task)
+        progress.refresh()
 
 
 def say(step: str, line: str) -> None:
     """Print one line of a step on standard output."""
     sys.stdout.write(f"{step:<10}{line}\n")
     sys.stdout.flush()
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=int(seconds)))

@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from llmemb.errors import RunError
-from llmemb.files import new_folder, write_text_atomically
+from llmemb.files import clear_leftovers, new_folder, write_text_atomically
 
 RECORDS = "steps"
 
@@ -140,16 +140,9 @@ class RunFolder:
                 raise RunError(f"another llmemb is at work in {self.path}") from error
             lock.write(str(os.getpid()))
             lock.flush()
-            self._clear_leftovers()
+            for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
+                clear_leftovers(folder)
             yield
-
-    def _clear_leftovers(self) -> None:
-        """Remove what a killed process left half-written, under the names that `llmemb.files` gives it."""
-        for path in [*self.path.glob(".*.tmp*"), *self.path.glob("*/.*.tmp*")]:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
 
 
 def fingerprint_of(step: str, config: Mapping[str, JsonValue], inputs: Sequence[str]) -> str:

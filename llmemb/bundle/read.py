@@ -31,7 +31,7 @@ def read_bundle(folder: Path) -> Bundle:
     Raises:
         BundleVersionError: the bundle has another format version, or its sequence model another shape.
         BundleCorruptError: a file is missing, changed, not in the manifest, or does not hold what the manifest says;
-            the message names it.
+            the message names it. Or the bundle was replaced meanwhile.
         ConfigError: no installed package brings its sequence model.
     """
     manifest = read_manifest(folder)
@@ -70,6 +70,10 @@ def read_bundle(folder: Path) -> Bundle:
             f"index.faiss: it holds {len(bundle.index)} vectors of width {bundle.index.dim}, "
             f"but the manifest says {manifest.num_items} of {bundle.space.width}"
         )
+    # The files were loaded after their hashes were compared: a bundle renamed into this place between the two would be
+    # loaded under the id of the one before.
+    if read_manifest(folder).checksum != manifest.checksum:
+        raise BundleCorruptError(f"{folder} was replaced while it was read: read it again")
     return bundle
 
 

@@ -30,7 +30,7 @@ def run(
     starts = work.starts()
     if not (output / RAW_EMBEDDINGS_FILE).is_file():
         pending = [start for start in starts if not work.file(start).is_file()]
-        with bar("embed", " items", work.count_items()) as progress:
+        with bar("embed", "items", work.count_items()) as progress:
             progress.update((len(starts) - len(pending)) * config.shard_items)
             _embed(work, pending, config, progress.update)
         join_raw_embeddings([work.file(start) for start in starts], output / RAW_EMBEDDINGS_FILE)

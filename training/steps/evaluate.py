@@ -163,7 +163,7 @@ def rank(
     frames = []
     tests = {}
     splits = {"test": dataset.test, "cold": dataset.cold_targets}
-    with bar("evaluate", " models", len(scorers) * len(splits)) as progress:
+    with bar("evaluate", "models", len(scorers) * len(splits)) as progress:
         for split, targets in splits.items():
             negatives = draw_negatives(
                 targets,

@@ -206,7 +206,7 @@ class _Replay:
 def _in_blocks(total: int, name: str, work: Path, compute: Callable[[slice], Values]) -> Values:
     """Compute an array block by block, and keep each in a file as soon as it is there."""
     parts: list[Values] = []
-    with bar("replay", f" {name}", total) as progress:
+    with bar("replay", name, total) as progress:
         for start in range(0, total, BLOCK):
             path = work / f"{name}-{start:09d}.safetensors"
             if not path.is_file():

@@ -69,7 +69,7 @@ def _raw(config: Config, deepest: int | None, dataset: Dataset, output: Path) ->
         )
         prompt = dataset.prompt(config.encoder.max_value_characters)
         prompts = [prompt.render(attributes) for attributes in dataset.attributes()]
-        with bar(f"select, depth {depth}", " items", len(prompts)) as progress:
+        with bar(f"select, depth {depth}", "items", len(prompts)) as progress:
             raw = encoder.encode(prompts, config.embed.batch_tokens, progress.update)
         save_raw_embeddings(raw, path)
     return load_raw_embeddings(path)

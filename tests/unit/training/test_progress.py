@@ -1,4 +1,4 @@
-"""What is shown of a run: a table in a terminal, lines elsewhere, and never a drawing in a pipe."""
+"""What is shown of a run: a line for each step everywhere, bars in a terminal, and never a bar in a pipe."""
 
 import io
 import os
@@ -10,16 +10,15 @@ import pytest
 from rich.console import Console
 
 from training import progress
-from training.terminal_view import TerminalView, curve
+from training.progress import bar, bars, watching
 
 PROGRAM = """
-from training.progress import bar, watching
-with watching("runs/x", ["prepare", "rat"], {}) as view:
-    view.skip("prepare", "up to date: 3 users")
-    view.begin("rat", "going on where it was cut off")
-    with bar("vanilla", " epochs", 2) as epochs:
-        epochs.update(2)
-    view.end("rat", "sasrec", 1.25)
+from training.progress import bar, say, watching
+with watching():
+    say("prepare", "up to date: 3 users")
+    with bar("rat"), bar("vanilla", "epochs", 2):
+        say("rat", "going on where it was cut off")
+    say("rat", "sasrec (1.2 s)")
 """
 LINES = ["prepare   up to date: 3 users", "rat       going on where it was cut off", "rat       sasrec (1.2 s)"]
 
@@ -54,20 +53,21 @@ def test_without_a_terminal_there_are_lines() -> None:
 
 
 def test_pipe_gets_the_same_lines_beside_a_terminal() -> None:
-    """`llmemb train ... | tee log`: the table is drawn, and nothing of it goes down the pipe."""
+    """`llmemb train ... | tee log`: the bars are drawn, and nothing of them goes down the pipe."""
     out, drawn = run(out_is_terminal=False, error_is_terminal=True)
 
     assert out.splitlines() == LINES
-    assert "skipped" in drawn
-    assert "up to date: 3 users" in drawn
+    assert "0/2 epochs" in drawn
+    assert LINES[1] not in drawn
 
 
-def test_terminal_gets_the_table_alone() -> None:
-    """Each thing once: no line beside the table."""
+def test_terminal_gets_the_lines_above_the_bars() -> None:
+    """Each line once; the bars are gone at the end."""
     _, drawn = run(out_is_terminal=True, error_is_terminal=True)
 
-    assert "done" in drawn
-    assert LINES[2] not in drawn
+    assert [drawn.count(line) for line in LINES] == [1, 1, 1]
+    assert "0/2 epochs" in drawn
+    assert "epochs" not in drawn[drawn.index(LINES[2]) :]
 
 
 def test_terminal_that_cannot_draw_gets_lines() -> None:
@@ -77,76 +77,57 @@ def test_terminal_that_cannot_draw_gets_lines() -> None:
     assert drawn.splitlines() == LINES
 
 
-def test_steps_may_draw_bars_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
-    """A step that is called by itself, as tests do."""
-    with progress.bar("embed", " items", 4) as bar:
-        bar.update(3)
-        bar.update()
-        bar.set_figures(loss=1.0)
-        done = bar.n
+def test_steps_may_show_bars_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    """A step that is called by itself, as tests do, or whose output goes into a log."""
+    with watching(), bar("embed", "items", 4) as shown:
+        shown.update(3)
+        shown.set_figures(loss=1.0)
 
-    assert done == 4
     assert capsys.readouterr() == ("", "")
 
 
-def drawing(*, width: int = 120) -> tuple[TerminalView, io.StringIO]:
+@pytest.mark.parametrize("width", [80, 120])
+def test_bar_says_how_far_how_fast_and_how_long_still(width: int) -> None:
+    """In one line, in a narrow terminal too; beside it the last figures."""
+    now = 0.0
     file = io.StringIO()
-    console = Console(file=file, force_terminal=True, color_system=None, width=width)
-    return TerminalView("runs/x", ["prepare", "scft", "rat"], {"scft": 75.0, "rat": 0.2}, console=console), file
+    drawn = bars(Console(file=file, force_terminal=True, color_system=None, width=width))
+    drawn.get_time = lambda: now
+    token = progress.BARS.set(drawn)
+    with bar("vanilla_bce", "epochs", 200) as epochs:
+        for loss in (2.5, 1.75, 1.25):
+            epochs.update()
+            epochs.set_figures(loss=loss, ndcg=loss / 10)
+            now += 40.0
+        drawn.console.print(drawn.get_renderable())
+    progress.BARS.reset(token)
+
+    (line,) = file.getvalue().splitlines()
+    assert " ".join(line.split()) == "vanilla_bce 3/200 epochs 40.0 s each, 2:11:20 left loss 1.25 ndcg 0.125"
+    assert drawn.tasks == []
 
 
-def test_table_says_what_is_done_skipped_running_and_waiting() -> None:
-    """And how long a step took that has run here before."""
-    view, file = drawing()
-    with view:
-        view.skip("prepare", "up to date: 3 users")
-        view.begin("scft", "anew: its configuration or an input has changed")
+def test_step_without_a_total_says_how_long_it_has_run() -> None:
+    """Such as `prepare`, whose end nobody knows."""
+    now = 0.0
+    file = io.StringIO()
+    drawn = bars(Console(file=file, force_terminal=True, color_system=None, width=80))
+    drawn.get_time = lambda: now
+    token = progress.BARS.set(drawn)
+    with bar("prepare"):
+        now += 75.0
+        drawn.console.print(drawn.get_renderable())
+    progress.BARS.reset(token)
 
-    last = file.getvalue().rpartition("runs/x")[2]
-    rows = [line.split() for line in last.splitlines() if line.strip()]
-    assert rows[1][:2] == ["prepare", "skipped"]
-    assert rows[2][:2] == ["scft", "stopped"]
-    assert "anew: its configuration or an input has changed, took 1:15 last time" in last
-    assert rows[3] == ["rat", "waits"]
-
-
-def test_bar_has_figures_with_their_curve_and_goes_away() -> None:
-    """What comes after it has gone is not shown, and does no harm."""
-    view, file = drawing()
-    with view:
-        bar = view.bar("scft", " steps", 10)
-        for loss in (3.0, 2.0, 1.0):
-            bar.update()
-            bar.set_figures(loss=loss, ndcg=None)
-        view._live.refresh()
-        bar.close()
-        bar.close()
-        bar.set_figures(loss=0.5)
-    drawn, _, last = file.getvalue().rpartition("runs/x")
-
-    assert bar.n == 3
-    assert "3/10" in drawn
-    assert "loss 1 █▅▁" in drawn
-    assert "ndcg" not in drawn
-    assert "3/10" not in last
+    assert file.getvalue().split()[0::2] == ["prepare", "0:01:15"]
 
 
-@pytest.mark.parametrize(("values", "drawn"), [([1.0], ""), ([2.0, 2.0], ""), ([0.0, 1.0], "▁█"), ([5, 0, 10], "▅▁█")])
-def test_curve_goes_from_the_least_to_the_greatest(values: list[float], drawn: str) -> None:
-    """A single value, or equal ones, have none."""
-    assert curve(values) == drawn
+def test_failed_step_takes_its_bar_away() -> None:
+    """Its error is said by the command."""
+    drawn = bars()
+    token = progress.BARS.set(drawn)
+    with pytest.raises(KeyboardInterrupt), bar("scft", "pairs", 5):
+        raise KeyboardInterrupt
+    progress.BARS.reset(token)
 
-
-def test_bar_keeps_to_its_line_in_a_narrow_terminal() -> None:
-    """Its figures have a line of their own."""
-    view, file = drawing(width=80)
-    with view, view.bar("vanilla_bce", " epochs", 40) as bar:
-        for epoch in range(30):
-            bar.update()
-            bar.set_figures(loss=3 - epoch / 20, ndcg=epoch / 100)
-
-        view._live.refresh()
-    frame = file.getvalue().rpartition("vanilla_bce")[2].splitlines()
-    assert "30/40" in frame[0]
-    assert frame[0].rstrip().endswith("left")
-    assert frame[1].startswith("  loss 1.55 █")
+    assert drawn.tasks == []

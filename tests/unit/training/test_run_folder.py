@@ -1,5 +1,6 @@
 """`training.run_folder`: what is skipped, what is gone on with, what is done again, and who may do it."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -197,9 +198,40 @@ def test_folder_is_held_by_one_process(tmp_path: Path) -> None:
         pass
 
 
+REPLACE_BUNDLE = """
+import os, signal, sys
+from pathlib import Path
+from llmemb.files import new_folder
+
+def kill_between_the_renames(event, arguments):
+    if event == "os.rename" and Path(arguments[1]).name == "bundle":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill_between_the_renames)
+with new_folder(Path(sys.argv[1])) as folder:
+    (folder / "manifest.json").write_text("new")
+"""
+
+
+def test_bundle_survives_a_kill_while_it_is_replaced(tmp_path: Path) -> None:
+    """A process killed between the two renames of a replacement leaves the old bundle to the next run."""
+    run = RunFolder(tmp_path / "run")
+    run.step("bundle").mkdir(parents=True)
+    (run.step("bundle") / "manifest.json").write_text("old")
+    killed = subprocess.run([sys.executable, "-c", REPLACE_BUNDLE, str(run.step("bundle"))], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not run.step("bundle").exists()
+
+    with run.locked():
+        left = files(run.path)
+
+    assert left == [".lock", "bundle/manifest.json"]
+    assert (run.step("bundle") / "manifest.json").read_text() == "old"
+
+
 def test_what_a_killed_process_left_half_written_is_removed(run: RunFolder) -> None:
     """Temporary files and folders go when the folder is held again; what is finished stays."""
-    for name in (".bundle.x1.tmp", ".bundle.x1.tmp.old", f"{STEP}/.base.x2.tmp"):
+    for name in (".bundle.x1.tmp", f".{STEP}.retired", f"{STEP}/.base.x2.tmp"):
         (run.path / name).mkdir()
         (run.path / name / "model").write_text("half")
     (run.path / "steps" / f".{STEP}.json.77.tmp").write_text("half")
