@@ -10,7 +10,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.backup import redis_source
+from service.backup import redis_backup
 from service.backup.backup import write_backup
 from service.backup.progress import Progress
 from service.backup.restore import restore_backup
@@ -55,8 +55,8 @@ def client(server: RedisServer) -> Iterator[redis.Redis]:
 def storages(
     tmp_path: Path, server: RedisServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Storages:
-    monkeypatch.setattr(redis_source, "_ITEMS_AT_ONCE", 2)
-    monkeypatch.setattr(redis_source, "_ENTRIES_AT_ONCE", 3)
+    monkeypatch.setattr(redis_backup, "_ITEMS_AT_ONCE", 2)
+    monkeypatch.setattr(redis_backup, "_ENTRIES_AT_ONCE", 3)
     return Storages(tmp_path, server, request.node.name)
 
 

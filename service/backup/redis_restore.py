@@ -1,29 +1,125 @@
-"""Restores a backup into Redis: written beside what is there, then put in its place by one script."""
+"""Restores a backup into Redis: writes it beside what is there, then swaps the two by one script."""
 
 import contextlib
-import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import cast
+from itertools import islice
+from typing import TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
-from service.backup.archive_reader import ArchiveReader
-from service.backup.batches import batches
 from service.backup.errors import BackupError
 from service.backup.progress import Progress
-from service.backup.records import KeptItem, KeptSession
-from service.backup.redis_scan import keys_like, session_keys
-from service.backup.redis_swap import LOCK_SECONDS, STAGED_SECONDS, SWAP, Staging
+from service.backup.redis_backup import keys_like, session_keys
+from service.backup.state_files import KeptItem, KeptSession, StateFiles
 from service.storage.redis_catalogue import RedisKeys, read_head
 from service.storage.redis_connections import fail
-from service.storage.redis_scripts import FORMAT
+from service.storage.redis_scripts import FORMAT, REFUSE_LATER
 from service.storage.redis_sessions import key_of_session
-from service.storage.redis_writer import Argument, RedisWriter
+from service.storage.redis_writer import Argument, RedisWriter, Script
+
+T = TypeVar("T")
+
+STAGED_SECONDS = 24 * 3600
+"""How long keys of a restore that was killed stay; the next restore drops them sooner."""
+LOCK_SECONDS = 60
+"""How long a killed restore keeps others away."""
+
+
+class Staging:
+    """The keys of one restore. Those of the catalogue have the prefix's hash tag.
+
+    Args:
+        prefix: of the state that is restored.
+        token: of this restore, random.
+    """
+
+    def __init__(self, prefix: str, token: str) -> None:
+        self.token = token
+        self.catalogue = RedisKeys(prefix, f"restore:{token}")
+        self.lock = f"{{{prefix}}}:restore-lock"
+        self.old_sessions = f"{{{prefix}}}:restore:{token}:old-sessions"
+        """A list of the keys of the sessions that go."""
+        self.new_sessions = f"{{{prefix}}}:restore:{token}:new-sessions"
+        """A list of the ids of the sessions that come."""
+        self.session = f"{prefix}:restore:{token}:session:"
+        """Begins the key of a session that comes."""
+        self.counts: Counter[str] = Counter()
+        """How much each key must hold when it is put in place."""
+        self.patterns = (f"{{{prefix}}}:restore:*", f"{prefix}:restore:*")
+        """Of the keys of every restore."""
+
+    def keys(self, live: RedisKeys) -> list[str]:
+        """Return the keys as `SWAP` takes them."""
+        return [
+            *live.of_changes(), *self.catalogue.of_changes(), self.lock, self.old_sessions, self.new_sessions,
+        ]  # fmt: skip
+
+
+SWAP = Script(
+    REFUSE_LATER
+    + """
+local token, replace, session, staged_session = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local old_sessions, new_sessions = KEYS[20], KEYS[21]
+
+local function take(from, to)
+    redis.call('UNLINK', to)
+    if redis.call('EXISTS', from) == 1 then
+        redis.call('PERSIST', from)
+        redis.call('RENAME', from, to)
+    end
+end
+
+local function for_each(list, work)
+    for start = 0, redis.call('LLEN', list) - 1, 1000 do
+        for _, value in ipairs(redis.call('LRANGE', list, start, start + 999)) do
+            work(value)
+        end
+    end
+    redis.call('UNLINK', list)
+end
+
+if redis.call('GET', KEYS[19]) ~= token then
+    return 'lock'
+end
+-- They have a time to live, and so a Redis that is full may have dropped one.
+local sizes = {hash = 'HLEN', zset = 'ZCARD', list = 'LLEN', none = 'EXISTS'}
+for i = 5, #ARGV, 2 do
+    if redis.call(sizes[redis.call('TYPE', ARGV[i]).ok], ARGV[i]) ~= tonumber(ARGV[i + 1]) then
+        return 'lost'
+    end
+end
+if replace ~= '1' and redis.call('ZCARD', KEYS[3]) > 0 then
+    return 'full'
+end
+for _, bundle in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1)) do
+    redis.call('UNLINK', KEYS[9] .. bundle)
+end
+for i = 1, 8 do
+    take(KEYS[9 + i], KEYS[i])
+end
+for _, bundle in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1)) do
+    take(KEYS[18] .. bundle, KEYS[9] .. bundle)
+end
+for_each(old_sessions, function(key)
+    redis.call('UNLINK', key)
+end)
+for_each(new_sessions, function(id)
+    -- It keeps its time. It may have been forgotten meanwhile, which is an error of no consequence.
+    redis.pcall('RENAME', staged_session .. id, session .. id)
+end)
+redis.call('DEL', KEYS[19])
+return 'done'
+"""
+)
+"""KEYS as `Staging.keys` lists them; ARGV the restore's token, 1 where items that are there may go, what begins the
+keys of sessions and of staged ones, and each staged key with its count. Gives `done`, or why nothing was changed:
+`full`, `lock` or `lost`."""
 
 _AT_ONCE = 256
 _NOT_EMPTY = "Redis holds items or sessions under this prefix already; --replace puts the backup in their place"
@@ -33,7 +129,7 @@ _REFUSALS = {b"full": _NOT_EMPTY, b"lock": _LOCKED, b"lost": _LOST}
 
 
 async def restore_redis(
-    redis: Redis, prefix: str, archive: ArchiveReader, *, replace: bool, progress: Progress
+    redis: Redis, prefix: str, files: StateFiles, *, replace: bool, progress: Progress
 ) -> int:  # fmt: skip
     """Restore a backup, whole or not at all, and return how many of its sessions have not ended meanwhile.
 
@@ -42,8 +138,8 @@ async def restore_redis(
     Args:
         redis: its answers may take as long as the script that swaps.
         prefix: of the keys.
-        archive: the backup.
-        replace: whether what is there goes.
+        files: the backup's databases.
+        replace: whether to replace what is there.
         progress: is told.
 
     Raises:
@@ -56,8 +152,8 @@ async def restore_redis(
         if not replace and await _holds_something(redis, prefix, live):
             raise BackupError(_NOT_EMPTY)
         async with _held(redis, staging):
-            await _stage_items(redis, archive, staging, progress)
-            kept = await _stage_sessions(redis, archive, staging, progress)
+            await _stage_items(redis, files, staging, progress)
+            kept = await _stage_sessions(redis, files, staging, progress)
             await _list_old_sessions(redis, prefix, staging)
             await _swap(redis, live, staging, key_of_session(prefix, ""), replace=replace)
     except (RedisError, OSError) as error:
@@ -96,9 +192,10 @@ async def _drop_staged(redis: Redis, staging: Staging) -> None:
             await redis.expire(staging.lock, LOCK_SECONDS)
 
 
-async def _stage_items(redis: Redis, archive: ArchiveReader, staging: Staging, progress: Progress) -> None:
+async def _stage_items(redis: Redis, files: StateFiles, staging: Staging, progress: Progress) -> None:
     keys, staged = staging.catalogue, 0
-    for items in batches(archive.items(), _AT_ONCE):
+    items_in_all, removed, _ = files.counts()
+    for items in _batches(files.items()):
         async with redis.pipeline(transaction=False) as pipeline:
             pipeline.zadd(keys.order, {item.id: staged + place for place, item in enumerate(items, 1)})
             hashes = _hashes(keys, items)
@@ -107,8 +204,8 @@ async def _stage_items(redis: Redis, archive: ArchiveReader, staging: Staging, p
             _keep(pipeline, staging, {keys.order: len(items)} | {name: len(fields) for name, fields in hashes.items()})
             await pipeline.execute()
         staged += len(items)
-        progress.tell("items written", staged, archive.manifest.items + archive.manifest.removed)
-    bundles = archive.manifest.bundles
+        progress.tell("items written", staged, items_in_all + removed)
+    bundles = files.bundles()
     async with redis.pipeline(transaction=False) as pipeline:
         # Another epoch: so replicas know that the log does not go on where they were.
         head = {"format": FORMAT, "epoch": secrets.token_hex(8), "sequence": staged, "entry": "0-0"}
@@ -120,6 +217,12 @@ async def _stage_items(redis: Redis, archive: ArchiveReader, staging: Staging, p
         await pipeline.execute()
 
 
+def _batches(stream: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(stream)
+    while some := list(islice(iterator, _AT_ONCE)):
+        yield some
+
+
 def _hashes(keys: RedisKeys, items: Iterable[KeptItem]) -> dict[str, dict[str, str | bytes | int]]:
     """What items come to: the keys of hashes, and the fields that are set."""
     hashes: dict[str, dict[str, str | bytes | int]] = {}
@@ -128,8 +231,8 @@ def _hashes(keys: RedisKeys, items: Iterable[KeptItem]) -> dict[str, dict[str, s
             hashes.setdefault(f"{keys.vectors}{bundle}", {})[item.id] = vector
         if item.attributes_json is not None:
             hashes.setdefault(keys.attributes, {})[item.id] = item.attributes_json
-        if item.categories is not None:
-            hashes.setdefault(keys.categories, {})[item.id] = json.dumps(item.categories, ensure_ascii=False)
+        if item.categories_json is not None:
+            hashes.setdefault(keys.categories, {})[item.id] = item.categories_json
         if item.available is not None:
             hashes.setdefault(keys.available, {})[item.id] = int(item.available)
         if item.removed:
@@ -137,14 +240,15 @@ def _hashes(keys: RedisKeys, items: Iterable[KeptItem]) -> dict[str, dict[str, s
     return hashes
 
 
-async def _stage_sessions(redis: Redis, archive: ArchiveReader, staging: Staging, progress: Progress) -> int:
+async def _stage_sessions(redis: Redis, files: StateFiles, staging: Staging, progress: Progress) -> int:
     staged = 0
-    for sessions in batches(archive.sessions(), _AT_ONCE):
+    *_, total = files.counts()
+    for sessions in _batches(files.read_sessions()):
         lasting = [session for session in sessions if session.expires > time.time()]
         if lasting:
             await _stage_some_sessions(redis, lasting, staging)
         staged += len(lasting)
-        progress.tell("sessions written", staged, archive.manifest.sessions)
+        progress.tell("sessions written", staged, total)
     return staged
 
 
