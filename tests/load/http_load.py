@@ -1,0 +1,263 @@
+"""HTTP load over connections that stay open: an open loop that sends by a schedule, and a closed loop.
+
+In the open loop a request is sent when its time has come, whether or not earlier requests were answered. Its latency
+counts from the time that the schedule gave it, so a wait in the service, or in this process, is part of it. A closed
+loop hides such waits (coordinated omission): each client sends only after its last answer.
+
+The client sends raw bytes and parses answers with httptools. A general HTTP client needs more processor time for a
+request than the service needs to answer it, and both share a machine.
+"""
+
+import asyncio
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import quote, urlencode, urlsplit
+
+import httptools
+
+from llmemb.client.call import Call
+
+AnyCall = Call[Any]
+Make = Callable[[], AnyCall]
+"""Makes the next request."""
+MAX_LATE_SECONDS = 0.25
+"""A request that would be sent later than this after its time is not sent: a backlog would never end the run."""
+_IDLE_SECONDS = 3.0
+"""A connection that was idle for longer is not used again: the service closes it after five seconds."""
+_REFUSED = 429
+_REFUSED_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    """Names in lower case."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A request that was sent, and its answer."""
+
+    call: AnyCall
+    answer: Answer | None
+    """None: the connection failed, or no answer came in time."""
+    error: str
+    """Class of the exception where there is no answer, else empty."""
+    seconds: float
+    """From the time the request was due until its answer was complete."""
+    late_seconds: float
+    """The part of `seconds` before it was sent."""
+
+
+Record = Callable[[Exchange], object]
+"""Takes each exchange when it ends."""
+
+
+@dataclass(slots=True)
+class Unsent:
+    """Requests of a schedule that were not sent."""
+
+    dropped: int = 0
+    """As many were in flight as allowed."""
+    missed: int = 0
+    """This process was too late: it lacks the processor time for such a rate."""
+
+
+class Connections:
+    """A pool of connections to one service, for one event loop; a request takes an idle one or opens another.
+
+    Args:
+        url: of the service, `http` with a port.
+        api_key: sent with each request; None: none is sent.
+        timeout_seconds: for connecting and the answer together.
+
+    Raises:
+        OSError: the host name cannot be resolved.
+    """
+
+    def __init__(self, url: str, api_key: str | None, timeout_seconds: float) -> None:
+        address = urlsplit(url)
+        assert address.hostname is not None
+        assert address.port is not None
+        # Resolved once: a query for each connection would load the name server too.
+        found = socket.getaddrinfo(address.hostname, address.port, type=socket.SOCK_STREAM)
+        self._place = found[0][4][:2]
+        self._head = f"Host: {address.netloc}\r\n"
+        if api_key is not None:
+            self._head += f"Authorization: Bearer {api_key}\r\n"
+        self._timeout_seconds = timeout_seconds
+        self._idle: deque[_Connection] = deque()
+
+    async def exchange(self, call: AnyCall, due: float) -> Exchange:
+        """Send a request now and wait for its answer.
+
+        Args:
+            call: what is sent.
+            due: when it was to be sent, by `time.perf_counter`.
+        """
+        late_seconds = time.perf_counter() - due
+        answer, error = None, ""
+        try:
+            answer = await self._answer(call)
+        except OSError as failed:  # TimeoutError is one
+            error = type(failed).__name__
+        seconds = time.perf_counter() - due
+        return Exchange(call=call, answer=answer, error=error, seconds=seconds, late_seconds=late_seconds)
+
+    def close(self) -> None:
+        """Close the connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _answer(self, call: AnyCall) -> Answer:
+        async with asyncio.timeout(self._timeout_seconds):
+            connection = self._take_idle() or await self._connect()
+            try:
+                answer = await connection.exchange(self._request_bytes(call))
+            except BaseException:
+                connection.close()
+                raise
+        if connection.open:
+            self._idle.append(connection)
+        return answer
+
+    def _take_idle(self) -> "_Connection | None":
+        while self._idle:
+            connection = self._idle.pop()  # the most recently used, so that the service can close the others
+            if connection.open and time.monotonic() - connection.used < _IDLE_SECONDS:
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self) -> "_Connection":
+        _, connection = await asyncio.get_running_loop().create_connection(_Connection, *self._place)
+        return connection
+
+    def _request_bytes(self, call: AnyCall) -> bytes:
+        query = f"?{urlencode(call.params, quote_via=quote)}" if call.params else ""
+        head = f"{call.method} {call.path}{query} HTTP/1.1\r\n{self._head}"
+        if call.body is None:
+            return f"{head}\r\n".encode()
+        return f"{head}Content-Type: application/json\r\nContent-Length: {len(call.body)}\r\n\r\n".encode() + call.body
+
+
+async def open_loop(
+    connections: Connections,
+    make: Make,
+    *,
+    per_second: float,
+    seconds: float,
+    max_in_flight: int,
+    record: Record,
+    unsent: Unsent,
+) -> None:
+    """Send requests at a constant rate; returns when the last one is answered.
+
+    Args:
+        connections: carry them.
+        make: makes each.
+        per_second: the rate.
+        seconds: how long requests are sent.
+        max_in_flight: a request due while as many are in flight is dropped.
+        record: takes each exchange.
+        unsent: counts the requests that are not sent.
+    """
+    begun = time.perf_counter()
+    in_flight: set[asyncio.Task[None]] = set()
+
+    async def send(call: AnyCall, due: float) -> None:
+        record(await connections.exchange(call, due))
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(max(1, round(per_second * seconds))):
+            due = begun + number / per_second
+            # Without a wait too: answers are read meanwhile.
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            if time.perf_counter() - due > MAX_LATE_SECONDS:
+                unsent.missed += 1
+            elif len(in_flight) >= max_in_flight:
+                unsent.dropped += 1
+            else:
+                sending = tasks.create_task(send(make(), due))
+                in_flight.add(sending)
+                sending.add_done_callback(in_flight.discard)
+
+
+async def closed_loop(connections: Connections, make: Make, *, clients: int, seconds: float, record: Record) -> None:
+    """Let so many clients send for so long, each its next request after its last answer.
+
+    A client that gets a 429 pauses, since refusals take processor time from what is measured.
+    """
+    end = time.perf_counter() + seconds
+
+    async def send() -> None:
+        while (now := time.perf_counter()) < end:
+            exchange = await connections.exchange(make(), now)
+            record(exchange)
+            if exchange.answer is not None and exchange.answer.status == _REFUSED:
+                await asyncio.sleep(_REFUSED_PAUSE_SECONDS)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(clients):
+            tasks.create_task(send())
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, one request at a time."""
+
+    def __init__(self) -> None:
+        self.open = False
+        self.used = 0.0
+        self._answer: asyncio.Future[Answer] | None = None
+
+    async def exchange(self, request: bytes) -> Answer:
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._answer
+
+    def close(self) -> None:
+        self.open = False
+        self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are not subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self.open = True
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(ConnectionError(f"the answer is not HTTP: {error}"))
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open = False
+        self._fail(exc or ConnectionResetError("the connection was closed before the answer"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self.used = time.monotonic()
+        self.open = self.open and self._parser.should_keep_alive()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(Answer(self._parser.get_status_code(), self._headers, b"".join(self._body)))
+
+    def _fail(self, error: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
