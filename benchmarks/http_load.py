@@ -59,17 +59,16 @@ def load(url: str, requests: Sequence[AnyCall], *, clients: int, seconds: float)
 
 async def load_async(url: str, requests: Sequence[AnyCall], *, clients: int, seconds: float) -> Load:
     """As `load`, in a running event loop."""
-    turn = cycle(requests)
     taken: list[float] = []
     ends: Counter[int | str] = Counter()
 
     def record(exchange: Exchange) -> None:
         taken.append(exchange.seconds)
-        ends[exchange.error if exchange.answer is None else exchange.answer.status] += 1
+        ends[exchange.error or exchange.status] += 1
 
     connections = Connections(url, None, TIMEOUT_SECONDS)
     begun = perf_counter()
-    await closed_loop(connections, lambda: next(turn), clients=clients, seconds=seconds, record=record)
+    await closed_loop(connections, cycle(requests), clients=clients, seconds=seconds, record=record)
     wall_seconds = perf_counter() - begun
     connections.close()
     if set(ends) != {200}:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 Work = Literal["search", "similar", "recommend", "embed_items", "embeddings"]
-"""A kind of request; `scheduled.maker` makes them."""
+"""A kind of request; `scheduled.requests_of` makes them."""
 Overloaded = Literal["recommend", "embed_items"]
 """The kinds that an overload can send."""
 Seconds = Annotated[float, Field(gt=0, le=1800)]

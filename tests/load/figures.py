@@ -78,29 +78,25 @@ def measurement_of(exchange: Exchange, *, read: bool) -> Measurement:
         exchange: of `http_load`.
         read: whether a good answer is parsed as the client parses it.
     """
-    answer = exchange.answer
-    outcome: Outcome = "failed"
-    reason = exchange.error
-    if answer is not None and answer.status == 429:
+    outcome: Outcome = "ok"
+    reason = ""
+    if exchange.status == 429:
         outcome = "refused"
-    elif answer is not None and answer.status >= 300:
-        reason = str(answer.status)
-    elif answer is not None:
-        outcome = "ok"
-        if read:
-            try:
-                exchange.call.read(answer.body)
-            except ValueError:
-                outcome, reason = "failed", "the body is not what this route answers"
-    headers = {} if answer is None else answer.headers
+    elif not 200 <= exchange.status < 300:
+        outcome, reason = "failed", exchange.error or str(exchange.status)
+    elif read:
+        try:
+            exchange.call.read(exchange.body)
+        except ValueError:
+            outcome, reason = "failed", "the body is not what this route answers"
     return Measurement(
         route=route_of(exchange.call),
         outcome=outcome,
         seconds=exchange.seconds,
         late_seconds=exchange.late_seconds,
         reason=reason,
-        retry_after=b"retry-after" in headers,
-        parts_ms=parts_of(headers.get(b"server-timing", b"").decode("latin-1")),
+        retry_after=b"retry-after" in exchange.headers,
+        parts_ms=parts_of(exchange.headers.get(b"server-timing", b"").decode("latin-1")),
     )
 
 

@@ -12,7 +12,7 @@ import asyncio
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -22,8 +22,6 @@ import httptools
 from llmemb.client.call import Call
 
 AnyCall = Call[Any]
-Make = Callable[[], AnyCall]
-"""Makes the next request."""
 MAX_LATE_SECONDS = 0.25
 """A request that would be sent later than this after its time is not sent: a backlog would never end the run."""
 _IDLE_SECONDS = 3.0
@@ -32,23 +30,16 @@ _REFUSED = 429
 _REFUSED_PAUSE_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer."""
-
-    status: int
-    headers: dict[bytes, bytes]
-    """Names in lower case."""
-    body: bytes
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
     """A request that was sent, and its answer."""
 
     call: AnyCall
-    answer: Answer | None
-    """None: the connection failed, or no answer came in time."""
+    status: int
+    """0: the connection failed, or no answer came in time."""
+    headers: dict[bytes, bytes]
+    """Of the answer, by names in lower case."""
+    body: bytes
     error: str
     """Class of the exception where there is no answer, else empty."""
     seconds: float
@@ -57,6 +48,8 @@ class Exchange:
     """The part of `seconds` before it was sent."""
 
 
+_Answer = tuple[int, dict[bytes, bytes], bytes]
+"""Status, headers and body."""
 Record = Callable[[Exchange], object]
 """Takes each exchange when it ends."""
 
@@ -104,20 +97,30 @@ class Connections:
             due: when it was to be sent, by `time.perf_counter`.
         """
         late_seconds = time.perf_counter() - due
-        answer, error = None, ""
+        answer: _Answer = 0, {}, b""
+        error = ""
         try:
             answer = await self._answer(call)
         except OSError as failed:  # TimeoutError is one
             error = type(failed).__name__
         seconds = time.perf_counter() - due
-        return Exchange(call=call, answer=answer, error=error, seconds=seconds, late_seconds=late_seconds)
+        status, headers, body = answer
+        return Exchange(
+            call=call,
+            status=status,
+            headers=headers,
+            body=body,
+            error=error,
+            seconds=seconds,
+            late_seconds=late_seconds,
+        )
 
     def close(self) -> None:
         """Close the connections."""
         while self._idle:
             self._idle.pop().close()
 
-    async def _answer(self, call: AnyCall) -> Answer:
+    async def _answer(self, call: AnyCall) -> _Answer:
         async with asyncio.timeout(self._timeout_seconds):
             connection = self._take_idle() or await self._connect()
             try:
@@ -151,7 +154,7 @@ class Connections:
 
 async def open_loop(
     connections: Connections,
-    make: Make,
+    requests: Iterator[AnyCall],
     *,
     per_second: float,
     seconds: float,
@@ -163,7 +166,7 @@ async def open_loop(
 
     Args:
         connections: carry them.
-        make: makes each.
+        requests: endless; the next one is taken when it is sent.
         per_second: the rate.
         seconds: how long requests are sent.
         max_in_flight: a request due while as many are in flight is dropped.
@@ -186,12 +189,14 @@ async def open_loop(
             elif len(in_flight) >= max_in_flight:
                 unsent.dropped += 1
             else:
-                sending = tasks.create_task(send(make(), due))
+                sending = tasks.create_task(send(next(requests), due))
                 in_flight.add(sending)
                 sending.add_done_callback(in_flight.discard)
 
 
-async def closed_loop(connections: Connections, make: Make, *, clients: int, seconds: float, record: Record) -> None:
+async def closed_loop(
+    connections: Connections, requests: Iterator[AnyCall], *, clients: int, seconds: float, record: Record
+) -> None:
     """Let so many clients send for so long, each its next request after its last answer.
 
     A client that gets a 429 pauses, since refusals take processor time from what is measured.
@@ -200,9 +205,9 @@ async def closed_loop(connections: Connections, make: Make, *, clients: int, sec
 
     async def send() -> None:
         while (now := time.perf_counter()) < end:
-            exchange = await connections.exchange(make(), now)
+            exchange = await connections.exchange(next(requests), now)
             record(exchange)
-            if exchange.answer is not None and exchange.answer.status == _REFUSED:
+            if exchange.status == _REFUSED:
                 await asyncio.sleep(_REFUSED_PAUSE_SECONDS)
 
     async with asyncio.TaskGroup() as tasks:
@@ -216,9 +221,9 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.open = False
         self.used = 0.0
-        self._answer: asyncio.Future[Answer] | None = None
+        self._answer: asyncio.Future[_Answer] | None = None
 
-    async def exchange(self, request: bytes) -> Answer:
+    async def exchange(self, request: bytes) -> _Answer:
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
@@ -256,7 +261,7 @@ class _Connection(asyncio.Protocol):
         self.used = time.monotonic()
         self.open = self.open and self._parser.should_keep_alive()
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(Answer(self._parser.get_status_code(), self._headers, b"".join(self._body)))
+            self._answer.set_result((self._parser.get_status_code(), self._headers, b"".join(self._body)))
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():

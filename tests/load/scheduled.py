@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -16,7 +16,7 @@ from llmemb.api.items import ItemBody
 from llmemb.client import calls
 from tests.load.config import TIMEOUT_SECONDS, Overload, Overloaded, RunSpec, Work
 from tests.load.figures import Figures, Measurements, measurement_of, percentile
-from tests.load.http_load import Connections, Exchange, Make, Unsent, closed_loop, open_loop
+from tests.load.http_load import AnyCall, Connections, Exchange, Unsent, closed_loop, open_loop
 from tests.load.population import Population, read_population
 from tests.load.report import Phase
 
@@ -31,7 +31,7 @@ _FLOOD_NICE = 5
 class Stream:
     """Requests of a kind at a constant rate."""
 
-    make: Make
+    requests: Iterator[AnyCall]
     per_second: float
 
 
@@ -63,11 +63,13 @@ class _Recording:
         )
 
 
-def maker(work: Work, population: Population, random: Random, new_items: int = 1) -> Make:
-    """Return a function that makes requests of a kind, drawn by popularity. No request leaves anything behind.
+def requests_of(
+    mix: Mapping[Work, float], population: Population, random: Random, new_items: int = 1
+) -> Iterator[AnyCall]:
+    """Make requests without end, drawn by popularity. No request leaves anything behind.
 
     Args:
-        work: the kind.
+        mix: kind of request -> its weight.
         population: what is drawn from.
         random: draws.
         new_items: new texts of one request to the encoder.
@@ -76,21 +78,16 @@ def maker(work: Work, population: Population, random: Random, new_items: int = 1
     def new_bodies() -> list[ItemBody]:
         return [ItemBody(id=f"{i}", attributes=population.new_attributes(random)) for i in range(new_items)]
 
-    makers: dict[Work, Make] = {
+    makers: dict[Work, Callable[[], AnyCall]] = {
         "search": lambda: calls.item_page(query=population.word(random)),
         "similar": lambda: calls.similar_items(population.item(random).id, k=10),
         "recommend": lambda: calls.recommend(population.history(random)),
         "embed_items": lambda: calls.embed_items(new_bodies()),
         "embeddings": lambda: calls.embeddings([" ".join(population.word(random) for _ in range(8))]),
     }
-    return makers[work]
-
-
-def mixed(mix: Mapping[Work, float], population: Population, random: Random) -> Make:
-    """Return a function that makes requests of several kinds by their weights."""
-    makers = [maker(work, population, random) for work in mix]
-    weights = list(mix.values())
-    return lambda: random.choices(makers, weights)[0]()
+    while True:
+        (work,) = random.choices(list(mix), list(mix.values()))
+        yield makers[work]()
 
 
 async def run_phase(
@@ -103,7 +100,7 @@ async def run_phase(
             tasks.create_task(
                 open_loop(
                     connections,
-                    stream.make,
+                    stream.requests,
                     per_second=stream.per_second,
                     seconds=seconds,
                     max_in_flight=in_flight,
@@ -117,7 +114,7 @@ async def run_phase(
 async def constant_rate_run(run: RunSpec, population: Population) -> tuple[Phase, ...]:
     """Send a mix of requests at a constant rate."""
     settings = run.config.open_loop
-    stream = Stream(mixed(settings.mix, population, Random(run.seed)), settings.per_second)
+    stream = Stream(requests_of(settings.mix, population, Random(run.seed)), settings.per_second)
     with closing(_connections(run)) as connections:
         return (await run_phase("Constant rate", connections, [stream], settings.seconds, settings.in_flight),)
 
@@ -134,19 +131,21 @@ async def overload_run(run: RunSpec, population: Population, work: Overloaded) -
     """
     settings = run.config.overload
     random = Random(run.seed)
-    make = maker(work, population, random, settings.embed_items)
+    requests = requests_of({work: 1}, population, random, settings.embed_items)
     with closing(_connections(run)) as connections:
         recording = _Recording()
         clients = settings.capacity_connections[work]
-        await closed_loop(connections, make, clients=clients, seconds=settings.capacity_seconds, record=recording.add)
+        await closed_loop(
+            connections, requests, clients=clients, seconds=settings.capacity_seconds, record=recording.add
+        )
         capacity = recording.phase(CAPACITY, None)
         per_second = capacity.figures.count("ok") / capacity.figures.seconds
         if not per_second:
             raise ValueError(f"no capacity was found: {capacity.figures.failures or 'everything was refused'}")
-        few = [Stream(make, max(_MIN_PER_SECOND, settings.idle_share * per_second))]
+        few = [Stream(requests, max(_MIN_PER_SECOND, settings.idle_share * per_second))]
         if work == "embed_items":
             # An overloaded encoder must not slow recommendations by ids.
-            few.append(Stream(maker("recommend", population, random), settings.bystanders_per_second))
+            few.append(Stream(requests_of({"recommend": 1}, population, random), settings.bystanders_per_second))
         idle = await run_phase(IDLE, connections, few, settings.idle_seconds, settings.in_flight)
         async with _flood(run, work, settings.factor * per_second) as flooding:
             meanwhile = await run_phase(MEANWHILE, connections, few, settings.seconds, settings.in_flight)
@@ -208,11 +207,11 @@ def _send_flood(connection: Connection, run: RunSpec, work: Overloaded, per_seco
     # Yields to the process that measures, which must not be late for want of a core.
     os.nice(_FLOOD_NICE)
     # Another seed: other requests than those that are measured.
-    make = maker(work, read_population(run.bundle), Random(run.seed + 1), settings.embed_items)
+    requests = requests_of({work: 1}, read_population(run.bundle), Random(run.seed + 1), settings.embed_items)
 
     async def send() -> Phase:
         with closing(_connections(run)) as connections:
-            stream = Stream(make, per_second)
+            stream = Stream(requests, per_second)
             return await run_phase(FLOOD, connections, [stream], settings.seconds, settings.in_flight)
 
     connection.send("begins")

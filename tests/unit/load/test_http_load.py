@@ -1,9 +1,10 @@
 """The open and the closed loop, against small servers over real sockets."""
 
 import asyncio
+import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -17,13 +18,13 @@ from tests.load.http_load import (
     AnyCall,
     Connections,
     Exchange,
-    Make,
     Unsent,
     closed_loop,
     open_loop,
 )
 
 HEALTH = b'{"status": "alive"}'
+HEALTH_REQUESTS = itertools.repeat(calls.health())
 TIMEOUT_SECONDS = 30.0
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -36,12 +37,18 @@ class Run:
     unsent: Unsent = field(default_factory=Unsent)
 
     async def by_schedule(
-        self, serve: Serve, *, per_second: float, seconds: float, max_in_flight: int = 100, make: Make = calls.health
+        self,
+        serve: Serve,
+        *,
+        per_second: float,
+        seconds: float,
+        max_in_flight: int = 100,
+        requests: Iterator[AnyCall] = HEALTH_REQUESTS,
     ) -> None:
         async with connections_to(serve) as connections:
             await open_loop(
                 connections,
-                make,
+                requests,
                 per_second=per_second,
                 seconds=seconds,
                 max_in_flight=max_in_flight,
@@ -51,11 +58,13 @@ class Run:
 
     async def by_clients(self, serve: Serve, *, clients: int, seconds: float) -> None:
         async with connections_to(serve) as connections:
-            await closed_loop(connections, calls.health, clients=clients, seconds=seconds, record=self.exchanges.append)
+            await closed_loop(
+                connections, HEALTH_REQUESTS, clients=clients, seconds=seconds, record=self.exchanges.append
+            )
 
     @property
     def statuses(self) -> Counter[int | str]:
-        return Counter(each.error if each.answer is None else each.answer.status for each in self.exchanges)
+        return Counter(exchange.error or exchange.status for exchange in self.exchanges)
 
     @property
     def seconds(self) -> list[float]:
@@ -133,18 +142,17 @@ def test_latency_counts_from_the_scheduled_time() -> None:
 
 def test_a_delay_of_the_sender_counts() -> None:
     """Requests that became due while the event loop was blocked are late; those that are too late are not sent."""
-    run, made = Run(), 0
+    run = Run()
 
-    def make() -> AnyCall:
-        nonlocal made
-        made += 1
-        if made == 3:
-            time.sleep(0.1)  # ten more become due
-        if made == 15:
-            time.sleep(2 * MAX_LATE_SECONDS)  # too long for half of those that become due
-        return calls.health()
+    def blocking() -> Iterator[AnyCall]:
+        for number in itertools.count(1):
+            if number == 3:
+                time.sleep(0.1)  # ten more become due
+            if number == 15:
+                time.sleep(2 * MAX_LATE_SECONDS)  # too long for half of those that become due
+            yield calls.health()
 
-    uvloop.run(run.by_schedule(serving(healthy), per_second=100, seconds=1.0, make=make))
+    uvloop.run(run.by_schedule(serving(healthy), per_second=100, seconds=1.0, requests=blocking()))
 
     assert max(each.late_seconds for each in run.exchanges) >= 0.09
     assert run.seconds[-1] >= 0.09
@@ -223,7 +231,7 @@ def test_connections_are_reused() -> None:
     uvloop.run(run.by_clients(serve, clients=1, seconds=0.1))
 
     assert len(run.exchanges) > 1
-    assert {each.answer.body for each in run.exchanges if each.answer is not None} == {HEALTH}
+    assert {exchange.body for exchange in run.exchanges} == {HEALTH}
     assert connections == 1
 
 
