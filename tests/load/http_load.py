@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 import httptools
@@ -30,8 +30,7 @@ _REFUSED = 429
 _REFUSED_PAUSE_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class Exchange(NamedTuple):
     """A request that was sent, and its answer."""
 
     call: AnyCall
@@ -70,7 +69,7 @@ class Connections:
     Args:
         url: of the service, `http` with a port.
         api_key: sent with each request; None: none is sent.
-        timeout_seconds: for connecting and the answer together.
+        timeout_seconds: for connecting, and for an answer.
 
     Raises:
         OSError: the host name cannot be resolved.
@@ -96,41 +95,23 @@ class Connections:
             call: what is sent.
             due: when it was to be sent, by `time.perf_counter`.
         """
-        late_seconds = time.perf_counter() - due
+        sent = time.perf_counter()
         answer: _Answer = 0, {}, b""
         error = ""
+        connection: _Connection | None = None
         try:
-            answer = await self._answer(call)
+            connection = self._take_idle() or await self._connect()
+            answer = await connection.exchange(self._request_bytes(call), self._timeout_seconds)
         except OSError as failed:  # TimeoutError is one
             error = type(failed).__name__
-        seconds = time.perf_counter() - due
-        status, headers, body = answer
-        return Exchange(
-            call=call,
-            status=status,
-            headers=headers,
-            body=body,
-            error=error,
-            seconds=seconds,
-            late_seconds=late_seconds,
-        )
+        if connection is not None and connection.open:
+            self._idle.append(connection)
+        return Exchange(call, *answer, error, time.perf_counter() - due, sent - due)
 
     def close(self) -> None:
         """Close the connections."""
         while self._idle:
             self._idle.pop().close()
-
-    async def _answer(self, call: AnyCall) -> _Answer:
-        async with asyncio.timeout(self._timeout_seconds):
-            connection = self._take_idle() or await self._connect()
-            try:
-                answer = await connection.exchange(self._request_bytes(call))
-            except BaseException:
-                connection.close()
-                raise
-        if connection.open:
-            self._idle.append(connection)
-        return answer
 
     def _take_idle(self) -> "_Connection | None":
         while self._idle:
@@ -141,7 +122,8 @@ class Connections:
         return None
 
     async def _connect(self) -> "_Connection":
-        _, connection = await asyncio.get_running_loop().create_connection(_Connection, *self._place)
+        async with asyncio.timeout(self._timeout_seconds):
+            _, connection = await asyncio.get_running_loop().create_connection(_Connection, *self._place)
         return connection
 
     def _request_bytes(self, call: AnyCall) -> bytes:
@@ -221,15 +203,24 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.open = False
         self.used = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[_Answer] | None = None
 
-    async def exchange(self, request: bytes) -> _Answer:
-        self._parser = httptools.HttpResponseParser(self)
+    async def exchange(self, request: bytes, timeout_seconds: float) -> _Answer:
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
-        self._answer = asyncio.get_running_loop().create_future()
+        self._answer = self._loop.create_future()
+        # Cheaper than `asyncio.timeout`, which a lean client notices.
+        timer = self._loop.call_later(timeout_seconds, self._fail, TimeoutError("no answer in time"))
         self._transport.write(request)
-        return await self._answer
+        try:
+            return await self._answer
+        except BaseException:  # an answer that comes later must not be taken for that of another request
+            self.close()
+            raise
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         self.open = False
@@ -259,7 +250,8 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self.used = time.monotonic()
-        self.open = self.open and self._parser.should_keep_alive()
+        if not self._parser.should_keep_alive():
+            self.close()
         if self._answer is not None and not self._answer.done():
             self._answer.set_result((self._parser.get_status_code(), self._headers, b"".join(self._body)))
 

@@ -25,7 +25,6 @@ from tests.load.http_load import (
 
 HEALTH = b'{"status": "alive"}'
 HEALTH_REQUESTS = itertools.repeat(calls.health())
-TIMEOUT_SECONDS = 30.0
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -95,7 +94,7 @@ def serving(reply: Callable[[], Awaitable[bytes]]) -> Serve:
 
 
 @asynccontextmanager
-async def connections_to(serve: Serve) -> AsyncIterator[Connections]:
+async def connections_to(serve: Serve, timeout_seconds: float = 30.0) -> AsyncIterator[Connections]:
     """Connections to a server that ends, with all its connections, when the block does."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -107,7 +106,7 @@ async def connections_to(serve: Serve) -> AsyncIterator[Connections]:
         await writer.wait_closed()
 
     async with await asyncio.start_server(kept, "127.0.0.1", 0) as server:
-        connections = Connections(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", None, TIMEOUT_SECONDS)
+        connections = Connections(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", None, timeout_seconds)
         yield connections
         connections.close()
         await asyncio.gather(*tasks)
@@ -235,6 +234,28 @@ def test_connections_are_reused() -> None:
     assert connections == 1
 
 
+def test_request_without_an_answer_in_time_fails() -> None:
+    """It counts with the time that it waited, and its connection is not used again."""
+    served, exchanges = 0, []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        await reader.read()
+        writer.close()
+
+    async def load() -> None:
+        async with connections_to(serve, timeout_seconds=0.05) as connections:
+            for _ in range(2):
+                exchanges.append(await connections.exchange(calls.health(), time.perf_counter()))
+
+    uvloop.run(load())
+
+    assert [(exchange.status, exchange.error) for exchange in exchanges] == [(0, "TimeoutError")] * 2
+    assert min(exchange.seconds for exchange in exchanges) >= 0.05
+    assert served == 2
+
+
 def test_request_bytes_are_those_of_the_call() -> None:
     """Method, path, encoded query, key and body reach the server."""
     received: list[bytes] = []
@@ -248,7 +269,7 @@ def test_request_bytes_are_those_of_the_call() -> None:
     async def load() -> None:
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            connections = Connections(f"http://{place}", "a-key", TIMEOUT_SECONDS)
+            connections = Connections(f"http://{place}", "a-key", 30.0)
             for call in (calls.item_page(query="a b&c"), calls.recommend(["1"])):
                 await connections.exchange(call, time.perf_counter())
             connections.close()
