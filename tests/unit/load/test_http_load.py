@@ -154,7 +154,7 @@ def test_a_delay_of_the_sender_counts() -> None:
     uvloop.run(run.by_schedule(serving(healthy), per_second=100, seconds=1.0, requests=blocking()))
 
     assert max(each.late_seconds for each in run.exchanges) >= 0.09
-    assert run.seconds[-1] >= 0.09
+    assert all(each.seconds > each.late_seconds for each in run.exchanges)
     assert run.unsent.missed >= 20
     assert run.statuses == {200: 100 - run.unsent.missed}
 
@@ -236,24 +236,24 @@ def test_connections_are_reused() -> None:
 
 def test_request_without_an_answer_in_time_fails() -> None:
     """It counts with the time that it waited, and its connection is not used again."""
-    served, exchanges = 0, []
+    exchanges: list[Exchange] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal served
-        served += 1
+        """Answer the first request of each connection only."""
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(await healthy())
         await reader.read()
         writer.close()
 
     async def load() -> None:
-        async with connections_to(serve, timeout_seconds=0.05) as connections:
-            for _ in range(2):
+        async with connections_to(serve, timeout_seconds=2.0) as connections:
+            for _ in range(3):
                 exchanges.append(await connections.exchange(calls.health(), time.perf_counter()))
 
     uvloop.run(load())
 
-    assert [(exchange.status, exchange.error) for exchange in exchanges] == [(0, "TimeoutError")] * 2
-    assert min(exchange.seconds for exchange in exchanges) >= 0.05
-    assert served == 2
+    assert [exchange.error or exchange.status for exchange in exchanges] == [200, "TimeoutError", 200]
+    assert exchanges[1].seconds >= 1.9
 
 
 def test_request_bytes_are_those_of_the_call() -> None:
