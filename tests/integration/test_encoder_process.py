@@ -23,7 +23,7 @@ from service.encoding.prompt_encoder import RawEmbedding
 from service.errors import DeadlineError, EncoderUnavailableError, OverloadedError
 from service.sight import server_timing
 from service.sight.metrics import Metrics
-from tests.support.encoder import EncoderFamily, RunningEncoder, encoder_family, encoder_options, running_encoder
+from tests.support.encoder import EncoderFamily, RunningEncoder, encoder_family, make_encoder_process, running_encoder
 from tests.support.tiny import tiny_prompts
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
@@ -297,7 +297,7 @@ def test_a_hung_encoder_is_killed_and_replaced(tiny_bundle: Path) -> None:
 
 def test_an_encoder_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     """The start says what is wrong, and tries no second time."""
-    process = EncoderProcess(encoder_options(tmp_path), max_items=8, timeout_seconds=30, metrics=Metrics())
+    process = make_encoder_process(tmp_path)
 
     async def check() -> None:
         with pytest.raises(EncoderError, match="is no encoder folder"):
@@ -309,12 +309,10 @@ def test_an_encoder_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
 _PARENT = """
 import asyncio, sys
 from pathlib import Path
-from service.encoding.encoder_process import EncoderProcess
-from service.sight.metrics import Metrics
-from tests.support.encoder import encoder_options
+from tests.support.encoder import make_encoder_process
 
 async def main():
-    process = EncoderProcess(encoder_options(Path(sys.argv[1])), max_items=8, timeout_seconds=30, metrics=Metrics())
+    process = make_encoder_process(Path(sys.argv[1]))
     await process.start()
     print(process.pid, flush=True)
     await asyncio.Event().wait()
