@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -71,7 +72,7 @@ class EncoderProcess:
             from are not the bundle's. A trainer may have replaced the bundle in its folder.
         max_items: prompts that may wait for the LLM or be in it.
         timeout_seconds: how long a caller waits. Who would wait longer is refused at once, and a worker that has work
-            and says nothing for twice as long is killed.
+            and says nothing for twice as long is killed, unless it waits for a core.
         metrics: told of depth, batches and restarts.
     """
 
@@ -284,11 +285,16 @@ class EncoderProcess:
                 job.answered.set_exception(EncoderUnavailableError(f"the encoder failed at this ({message.error})"))
 
     async def _watch(self) -> None:
-        """Cut off a worker that has work and makes no progress; the next one's start kills it."""
+        """Kill a worker that has work and makes no progress, but not one that other processes keep from the cores."""
+        interval = self._stall_seconds / 4
+        before = 0.0
         while True:
-            await asyncio.sleep(self._stall_seconds / 4)
+            await asyncio.sleep(interval)
+            used = 0.0 if self.pid is None else processor_seconds(self.pid)
+            # It uses no core where it hangs, and a whole one where it runs in circles.
+            held_back, before = 0 < used - before < interval / 2, used
             stalled = self._jobs and time.monotonic() - self._progress_at > self._stall_seconds
-            if stalled and self.pid is not None:
+            if stalled and not held_back and self.pid is not None:
                 logger.error("the encoder has made no progress for %g s; it is killed", self._stall_seconds)
                 with suppress(ProcessLookupError):
                     os.kill(self.pid, signal.SIGKILL)
@@ -301,6 +307,15 @@ class EncoderProcess:
                 job.answered.set_exception(EncoderUnavailableError(reason, RETRY_SECONDS))
         if connection is not None:
             connection.writer.transport.abort()
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has used, in seconds; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _pid_when_ready(connection: Connection) -> int:

@@ -26,15 +26,15 @@ class RunningEncoder:
     loop: asyncio.Runner
 
 
-def encoder_options(bundle: Path, device: str = "cpu") -> WorkerOptions:
+def encoder_options(bundle: Path, nice: int | None = 5) -> WorkerOptions:
     """Make the options of a tiny bundle's encoder."""
     return WorkerOptions(
         folder=bundle / ENCODER_FOLDER,
-        device=device,
+        device="cpu",
         engine="auto",
         beginning=TINY_PROMPT.beginning,
         threads=1,
-        nice=5,
+        nice=nice,
         batch_tokens=512,
     )
 
@@ -67,11 +67,16 @@ def encoder_family(hosts: Callable[[], Iterable[psutil.Process]]) -> EncoderFami
 
 
 def make_encoder_process(
-    bundle: Path, *, max_items: int = 8, timeout_seconds: float = 30.0, metrics: Metrics | None = None
+    bundle: Path,
+    *,
+    max_items: int = 8,
+    timeout_seconds: float = 30.0,
+    metrics: Metrics | None = None,
+    nice: int | None = 5,
 ) -> EncoderProcess:
     """Make the process of a bundle's encoder, which has not started."""
     return EncoderProcess(
-        encoder_options(bundle),
+        encoder_options(bundle, nice),
         verify=lambda: verify_files(bundle, read_manifest(bundle), ENCODER_FOLDER),
         max_items=max_items,
         timeout_seconds=timeout_seconds,
