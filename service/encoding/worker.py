@@ -60,8 +60,7 @@ def main(arguments: list[str]) -> None:
     options = _parse(arguments)
     # A Ctrl-C at the terminal is for the service, which finishes its requests first. No session of its own: Linux may
     # share the processor out among sessions first (autogroup), and priorities count within one.
-    if os.getpgrp() != os.getpid():
-        os.setpgid(0, 0)
+    os.setpgid(0, 0)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     control = _take_standard_input()
     _import_libraries(options.folder)
