@@ -57,8 +57,10 @@ class Settings(BaseSettings):
     at the start."""
     encoder_threads: int | None = Field(default=None, ge=1)
     """Threads of the encoder's process; unset, one for each core."""
-    encoder_nice: int = Field(default=10, ge=0, le=19)
-    """By how much the encoder's process stands back when the cores are busy."""
+    encoder_nice: int | None = Field(default=None, ge=0, le=19)
+    """The encoder's nice level. Unset, the encoder runs in Linux's idle scheduling class: what else is busy in its
+    container goes first, and while all cores are busy little is embedded. Set it, such as to 10, where embedding must
+    have a share of its own. On systems without that class, unset is 10."""
     encoder_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     """A server of the bundle's encoder that speaks OpenAI's `/v1/embeddings`, such as vLLM, TEI or Infinity: its
     address up to `/v1`. Set, no encoder is started here."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 import numpy as np
@@ -155,18 +155,25 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def verify_files(folder: Path, manifest: Manifest) -> None:
-    """Hold every file against the manifest.
+def verify_files(folder: Path, manifest: Manifest, part: str = "") -> None:
+    """Compare files with the manifest.
+
+    Args:
+        folder: of the bundle.
+        manifest: of the bundle.
+        part: a folder in the bundle, of which alone the files are compared; empty: all are.
 
     Raises:
         BundleCorruptError: a file is missing, changed or not in the manifest; the message names it.
     """
     # A stray file can change what is loaded: an `adapter_config.json` in `encoder/` would bring other weights.
-    for path in sorted(folder.rglob("*")):
+    for path in sorted((folder / part).rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in manifest.files and name != MANIFEST_FILE:
             raise BundleCorruptError(f"{name}: the file is not in the manifest")
     for name, expected in manifest.files.items():
+        if not PurePosixPath(name).is_relative_to(part):
+            continue
         path = folder / name
         if not path.is_file():
             raise BundleCorruptError(f"{name}: the file is missing")

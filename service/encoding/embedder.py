@@ -81,7 +81,10 @@ class ItemEmbedder:
         if not items:
             return []
         texts = await self.embed_texts([self._prompt.render(attributes) for attributes in items])
-        vectors = self._space.semantic_vectors(np.stack([text.raw for text in texts]))
+        # In a thread: numpy's threads wait for each other, and on a busy machine such a wait takes up to a tenth of a
+        # second, for which the event loop must not stand still.
+        raw = np.stack([text.raw for text in texts])
+        vectors = await asyncio.to_thread(self._space.semantic_vectors, raw)
         return [SemanticVector(vector, text.cached) for vector, text in zip(vectors, texts, strict=True)]
 
     async def embed_texts(self, texts: Sequence[str]) -> list[TextEmbedding]:
