@@ -37,6 +37,16 @@ def test_figures_of_the_readme_are_those_of_the_experiments() -> None:
     assert [figure for figure in figures if f" {figure} " not in experiments] == []
 
 
+def test_llms_txt_lists_every_page() -> None:
+    """Title and summary come first, then each page of docs/ once; the decision records by their list."""
+    text = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in {".md", ".ipynb"}}
+    listed = re.findall(r"^- \[[^\]]+\]\(([^)]+)\): \S", text, re.MULTILINE)
+
+    assert re.match(r"# LLMEmb\n\n> \S", text)
+    assert sorted(listed) == sorted({*pages, "decisions/README.md"})
+
+
 def test_citation_has_the_keys_of_its_format() -> None:
     """What CFF 1.2.0 requires of a file and of a reference, and our version and licence."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
