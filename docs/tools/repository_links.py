@@ -14,7 +14,7 @@ from mkdocs.structure.pages import Page
 
 PREFIX = "repository"
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "CHANGELOG.md")
 """Pages of the repository that the navigation names."""
 
 _LINK = re.compile(r"(?<=\]\()([^)\s#]+)")

@@ -1,4 +1,4 @@
-"""The files of the repository: none too long, each in the README's tree, each make target in its help."""
+"""The files of the repository: no module is too long, each says what it is, and `make help` lists every target."""
 
 import re
 import shutil
@@ -27,14 +27,6 @@ def test_no_module_is_long() -> None:
 def test_every_module_says_what_it_is(name: str) -> None:
     """A module opens with a docstring."""
     assert (REPOSITORY / name).read_text(encoding="utf-8").startswith('"""')
-
-
-def test_tree_of_the_readme_is_the_tree_of_the_packages() -> None:
-    """The README's fenced blocks list each module once, a path and what it is for, and no module that is not there."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-    listed = re.findall(rf"^((?:{'|'.join(PACKAGES)})/\S+\.py)\s+\S", "".join(blocks), re.M)
-
-    assert sorted(listed) == MODULES
 
 
 def test_make_help_lists_every_target() -> None:

@@ -17,17 +17,16 @@ pytestmark = pytest.mark.docker
 PROBLEM = "application/problem+json"
 
 
-def test_calls_of_the_readme_are_answered(compose: Compose) -> None:
-    """Each `curl` of its part "Ask it", as it stands there; those of /admin at the operators' port, save the one
-    whose bundle the reader is to name."""
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8").split("## Ask it")[1].split("\n## ")[0]
-    calls = re.findall(r"^curl -s (?:[^\n]*\\\n)*[^\n]*?(?:\n(?:  [^\n]*|\}'))*$", text, re.M)
-    calls = [call for call in calls if "/admin/" not in call]
+@pytest.mark.parametrize(("page", "number"), [("README.md", 3), ("docs/tutorial.md", 8)])
+def test_calls_of_the_documentation_are_answered(page: str, number: int, compose: Compose) -> None:
+    """Each `curl` command works through the gateway as the page has it, but for its port."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    calls = re.findall(r"^```sh\n(curl -s .*?)^```", text, re.M | re.S)
 
-    assert len(calls) >= 8
+    assert len(calls) == number
     for call in calls:
         local = call.replace("curl -s", "curl -sS --fail-with-body").replace("http://127.0.0.1:8000", compose.url)
-        assert compose.call("bash", "-c", local)
+        assert compose.call("bash", "-euo", "pipefail", "-c", local)
 
 
 def test_only_the_gateway_has_ports(compose: Compose) -> None:

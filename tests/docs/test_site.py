@@ -61,6 +61,14 @@ def test_every_page_is_there(site: Path) -> None:
     assert not (site / "tools").exists()
 
 
+def test_links_of_llms_txt_lead_to_files_of_the_site(site: Path) -> None:
+    """The file is at the site's root, and the Markdown that it names beside the pages."""
+    targets = re.findall(r"\]\(([^)]+)\)", (site / "llms.txt").read_text(encoding="utf-8"))
+
+    assert len(targets) > 20
+    assert [target for target in targets if not (site / target).is_file()] == []
+
+
 def test_no_page_loads_from_another_host(site: Path) -> None:
     """No font, no script, no picture; styles neither."""
     pages = list(site.rglob("*.html"))
