@@ -27,8 +27,8 @@ from benchmarks.results import WORK, make_results, write_results
 from benchmarks.worker import worker_environment
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.bundle.bundle import ENCODER_FOLDER
-from llmemb.client.call import Call
-from llmemb.encoder_engines.admission import agreement
+from llmemb.client.calls import Call
+from llmemb.encoder.engines.admission import agreement
 from tests.load.http_load import AnyCall
 from tests.support.ports import free_port
 

@@ -13,9 +13,9 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from llmemb.encoder_engines.engine import EngineName
+from llmemb.encoder.engines.engine import EngineName
 from llmemb.errors import ConfigError
-from service.guard.client_address import TrustedProxies
+from service.client_address import TrustedProxies
 
 PREFIX = "LLMEMB_"
 

@@ -12,9 +12,9 @@ from llmemb.errors import RunError
 from llmemb.files import sha256_of_file, write_text_atomically
 from training.config import Config, dump_config
 from training.preflight import check_base, check_dataset, check_encoder, check_ray
-from training.progress import bar, say, watching
-from training.run_folder import RunFolder, fingerprint_of
-from training.selection import open_options, read_selections, with_choices
+from training.rat.selection import open_options, read_selections, with_choices
+from training.runs.progress import bar, say, watching
+from training.runs.run_folder import RunFolder, fingerprint_of
 from training.sources import source_files
 from training.step_table import ASIDE, STEPS, VERBS, VERBS_ASIDE, encoder_folder
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from llmemb.encoder.prompt import PromptSpec
 from llmemb.errors import ConfigError, DataError
-from llmemb.prompt import PromptSpec
 from training.config import Config
-from training.dataset import Dataset, categories_attribute, read_dataset
+from training.data.dataset import Dataset, categories_attribute, read_dataset
 
 if TYPE_CHECKING:
-    from llmemb.encoder_base import EncoderBase
+    from llmemb.encoder.base import EncoderBase
 
 
 def check_base(config: Config) -> None:
@@ -76,12 +76,12 @@ def check_ray(config: Config) -> None:
         ConfigError: it is not.
     """
     if config.embed.engine == "ray":
-        import training.ray_embedding  # noqa: F401  # raises the error
+        import training.embedding.ray  # noqa: F401  # raises the error
 
 
 def _read_base(source: str) -> "EncoderBase":
     # It imports transformers, which takes seconds; a run that is up to date does not need it.
-    from llmemb.encoder_base import read_base
+    from llmemb.encoder.base import read_base
 
     return read_base(source)
 

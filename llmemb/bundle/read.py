@@ -18,8 +18,8 @@ from llmemb.errors import BundleCorruptError, BundleVersionError
 from llmemb.files import sha256_of_file
 from llmemb.index import ItemIndex
 from llmemb.item_map import AXES
-from llmemb.projection import Projection
-from llmemb.semantic_term import SemanticTerm, SuccessorArray
+from llmemb.scoring.projection import Projection
+from llmemb.scoring.semantic_term import SemanticTerm, SuccessorArray
 from llmemb.sequence_models import build_sequence_model
 
 Array = NDArray[np.float32]

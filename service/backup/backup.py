@@ -19,8 +19,8 @@ from service.backup.redis_backup import copy_catalogue, copy_sessions
 from service.backup.sqlite import copy_state_folder
 from service.backup.state_files import open_state_files
 from service.settings import Settings
-from service.storage.redis_catalogue import RedisKeys
-from service.storage.redis_connections import connect
+from service.storage.redis.catalogue import RedisKeys
+from service.storage.redis.connections import connect
 
 REDIS_SECONDS = 60.0
 """How long Redis may take to answer one step of a backup or restore."""

@@ -19,13 +19,13 @@ from redis.exceptions import RedisError
 
 from service.backup.progress import Progress
 from service.backup.state_files import KeptItem, KeptSession, StateFiles
-from service.catalogue.changes import Change
 from service.errors import StorageError
-from service.storage import sqlite_catalogue
-from service.storage.redis_catalogue import HEAD_FIELDS, Position, RedisKeys, parse_head, read_entries
-from service.storage.redis_connections import fail
-from service.storage.redis_reading import Command, read_at_once
-from service.storage.redis_sessions import key_of_session
+from service.storage.changes import Change
+from service.storage.redis.catalogue import HEAD_FIELDS, Position, RedisKeys, parse_head, read_entries
+from service.storage.redis.connections import fail
+from service.storage.redis.sessions import key_of_session
+from service.storage.redis.writer import Command, read_at_once
+from service.storage.sqlite.log import write_changes
 
 _KEYS_AT_ONCE = 500
 """Keys of any kind that Redis looks at in one step of a scan."""
@@ -201,7 +201,7 @@ class _Copy:
             if self._position is None or not after.follows(self._position):
                 raise _LogGapError
             if _is_copied(self._files.catalogue, change.id):
-                sqlite_catalogue.write_changes(self._files.catalogue, [change])
+                write_changes(self._files.catalogue, [change])
             self._position = after
 
 

@@ -17,11 +17,11 @@ from service.backup.errors import BackupError
 from service.backup.progress import Progress
 from service.backup.redis_backup import keys_like, session_keys
 from service.backup.state_files import KeptItem, KeptSession, StateFiles
-from service.storage.redis_catalogue import RedisKeys, read_head
-from service.storage.redis_connections import fail
-from service.storage.redis_scripts import FORMAT, REFUSE_LATER
-from service.storage.redis_sessions import key_of_session
-from service.storage.redis_writer import Argument, RedisWriter, Script
+from service.storage.redis.catalogue import RedisKeys, read_head
+from service.storage.redis.connections import fail
+from service.storage.redis.scripts import FORMAT, REFUSE_LATER
+from service.storage.redis.sessions import key_of_session
+from service.storage.redis.writer import Argument, RedisWriter, Script
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from service.backup.redis_restore import restore_redis
 from service.backup.sqlite import restore_state_folder
 from service.backup.state_files import StateFiles, open_restored_files
 from service.settings import Settings
-from service.storage.redis_connections import connect
+from service.storage.redis.connections import connect
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,14 @@ from service.backup.archive import DATABASES, Archive
 from service.backup.errors import BackupError
 from service.backup.progress import Progress
 from service.backup.state_files import open_restored_files, open_state_files
-from service.storage.restored_state import BUILDING, RESTORED, finish_restore
-from service.storage.state_folder import CATALOGUE_FILE, SESSIONS_FILE, own_state_folder
+from service.storage.state_folder import (
+    BUILDING,
+    CATALOGUE_FILE,
+    RESTORED,
+    SESSIONS_FILE,
+    finish_restore,
+    own_state_folder,
+)
 
 _TABLES = {CATALOGUE_FILE: "items", SESSIONS_FILE: "sessions"}
 

@@ -13,7 +13,8 @@ from llmemb.errors import ConfigError
 from service.backup.archive import Archive
 from service.backup.errors import BackupError
 from service.backup.progress import Progress
-from service.storage import sqlite_catalogue, sqlite_sessions
+from service.storage.sqlite.log import prepare_catalogue
+from service.storage.sqlite.sessions import prepare_sessions
 from service.storage.state_folder import CATALOGUE_FILE, SESSIONS_FILE
 
 _INSERT_ITEM = "INSERT INTO items (id, attributes, categories, available, removed) VALUES (?, ?, ?, ?, ?)"
@@ -158,8 +159,8 @@ def open_state_files(folder: Path) -> Iterator[StateFiles]:
     with ExitStack() as stack:
         catalogue = stack.enter_context(_open(folder / CATALOGUE_FILE))
         sessions = stack.enter_context(_open(folder / SESSIONS_FILE))
-        sqlite_catalogue.prepare(catalogue)
-        sqlite_sessions.prepare(sessions)
+        prepare_catalogue(catalogue)
+        prepare_sessions(sessions)
         yield StateFiles(catalogue, sessions)
         for connection in (catalogue, sessions):
             connection.execute("COMMIT")

@@ -23,8 +23,8 @@ from service.encoding.prompt_encoder import RawEmbedding
 from service.encoding.worker import WorkerOptions
 from service.encoding.worker_host import WorkerHost
 from service.errors import EncoderUnavailableError, OverloadedError
-from service.sight import server_timing
-from service.sight.metrics import Metrics
+from service.observability.logs import record_part
+from service.observability.metrics import Metrics
 
 START_SECONDS = 300.0
 """How long a worker may take until it is ready; past it another process is to start it."""
@@ -144,9 +144,9 @@ class EncoderProcess:
             answer = await self._answer(prompts)
         finally:
             self._count(-len(prompts))
-        server_timing.record("queue", answer.done.queue_seconds)
-        server_timing.record("tokenise", answer.done.tokenise_seconds)
-        server_timing.record("encode", answer.done.encode_seconds)
+        record_part("queue", answer.done.queue_seconds)
+        record_part("tokenise", answer.done.tokenise_seconds)
+        record_part("encode", answer.done.encode_seconds)
         return answer.embeddings()
 
     async def _answer(self, prompts: Sequence[str]) -> _Answer:

@@ -6,14 +6,14 @@ from functools import partial
 from llmemb.bundle import Bundle
 from llmemb.bundle.bundle import ENCODER_FOLDER
 from llmemb.bundle.read import verify_files
-from llmemb.encoder_engines.engine import EXACT_ENGINES
+from llmemb.encoder.engines.engine import EXACT_ENGINES
 from service.encoding.admission import require_admission
 from service.encoding.encoder_process import EncoderProcess
 from service.encoding.prompt_encoder import PromptEncoder
 from service.encoding.remote import RemoteEncoder
 from service.encoding.worker import WorkerOptions
+from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.sight.metrics import Metrics
 
 
 async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metrics) -> PromptEncoder:

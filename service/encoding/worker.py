@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmemb.encoder_engines.engine import EngineName
+from llmemb.encoder.engines.engine import EngineName
 from llmemb.errors import EncoderError
 from service.encoding.batching import Batcher, LanguageModel
 from service.encoding.frames import FromEncoder, Job, Ready, Refused, pack, read_to_encoder
@@ -118,7 +118,7 @@ def _import_libraries(folder: Path) -> None:
     """Import all that a worker will need, the LLM's own module included."""
     from transformers import MODEL_MAPPING, AutoConfig
 
-    import llmemb.encoder  # noqa: F401
+    import llmemb.encoder.encoder  # noqa: F401
 
     try:
         MODEL_MAPPING[type(AutoConfig.from_pretrained(folder))]
@@ -174,7 +174,7 @@ def _load(options: WorkerOptions, send: Callable[[FromEncoder, bytes], None]) ->
     """Load the LLM and step back behind other processes; None, said to the service, where it cannot be loaded."""
     import torch
 
-    from llmemb.encoder import Encoder
+    from llmemb.encoder.encoder import Encoder
 
     # A priority is one thread's, inherited by those it starts: torch's must start after it is lowered, and it is
     # lowered after loading, so that a new worker is there quickly.

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.guard.access import UNLIMITED_PATHS
-from service.http.examples import HEAT
-from service.http.problems import CONTENT_TYPE, PROBLEMS
+from service.http.openapi.examples import HEAT
+from service.problems import CONTENT_TYPE, PROBLEMS
 from service.settings import Settings
 from tests.support.service import make_settings, running
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.http.problems import PROBLEMS
-from service.http.reference_pages import Schema, description, endpoints_page, errors_page
+from service.problems import PROBLEMS
+from service.reference_pages import Schema, description, endpoints_page, errors_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -16,14 +16,14 @@ import pytest
 
 from llmemb.bundle import read_bundle
 from llmemb.errors import EncoderError
-from llmemb.item_space import join
+from llmemb.scoring.item_space import join
 from service.encoding.cache import MemoryCache
 from service.encoding.embedder import ItemEmbedder
 from service.encoding.encoder_process import EncoderProcess, processor_seconds
 from service.encoding.prompt_encoder import RawEmbedding
 from service.errors import DeadlineError, EncoderUnavailableError, OverloadedError
-from service.sight import server_timing
-from service.sight.metrics import Metrics
+from service.observability.logs import collecting_parts
+from service.observability.metrics import Metrics
 from tests.support.encoder import EncoderFamily, RunningEncoder, encoder_family, make_encoder_process, running_encoder
 from tests.support.tiny import tiny_prompts
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
@@ -80,7 +80,7 @@ def test_encoder_process_gives_what_the_encoder_gives(running: RunningEncoder, t
     expected, tokens = encoder.encode(prompts), [len(ids) for ids in encoder.tokenize(prompts)]
 
     async def check() -> tuple[list[list[RawEmbedding]], dict[str, float]]:
-        with server_timing.collecting() as parts:
+        with collecting_parts() as parts:
             callers = [running.process.encode(prompts[i : i + 5]) for i in range(0, len(prompts), 5)]
             return await asyncio.gather(*callers), parts
 

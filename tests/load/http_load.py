@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import httptools
 
-from llmemb.client.call import Call
+from llmemb.client.calls import Call
 
 AnyCall = Call[Any]
 MAX_LATE_SECONDS = 0.25

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from service.observability.metrics import Metrics
 from service.settings import Settings, variable
-from service.sight.metrics import Metrics
 from tests.observe.watched import REPOSITORY, alerts, dashboard
 
 DOCS = REPOSITORY / "docs"

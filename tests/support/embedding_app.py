@@ -15,11 +15,11 @@ from llmemb.bundle import read_bundle
 from service.encoding.cache import MemoryCache
 from service.encoding.embedder import ItemEmbedder
 from service.encoding.encoder_process import EncoderProcess
-from service.http.middleware_stack import add_middleware
-from service.http.problem_handlers import add_problem_handlers
+from service.http.middleware.stack import add_middleware
 from service.http.routes import embeddings
+from service.observability.metrics import Metrics
+from service.problems import add_problem_handlers
 from service.settings import Settings
-from service.sight.metrics import Metrics
 from tests.support.encoder import make_encoder_process
 from tests.support.waiting import wait_until
 

@@ -12,7 +12,7 @@ from llmemb.bundle.bundle import ENCODER_FOLDER
 from llmemb.bundle.read import read_manifest, verify_files
 from service.encoding.encoder_process import EncoderProcess
 from service.encoding.worker import WorkerOptions
-from service.sight.metrics import Metrics
+from service.observability.metrics import Metrics
 from tests.support.tiny import TINY_PROMPT
 from tests.support.waiting import wait_until
 

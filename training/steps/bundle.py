@@ -4,16 +4,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from llmemb.bundle import EncoderInfo, Metric, Provenance, write_bundle
-from llmemb.encoder import Encoder
+from llmemb.encoder.encoder import Encoder
 from llmemb.errors import BundleError
 from llmemb.index import Array, choose_spec
-from llmemb.session import session_vectors
+from llmemb.scoring.session import session_vectors
 from training.config import Config, dump_config
-from training.dataset import Dataset, categories_attribute, read_dataset
-from training.figures import read_figures
-from training.recommenders import TrainedRecommender, read_recommender
-from training.selection import read_selections
-from training.versions import library_versions
+from training.data.dataset import Dataset, categories_attribute, read_dataset
+from training.evaluation.figures import read_figures
+from training.rat.recommenders import TrainedRecommender, read_recommender
+from training.rat.selection import read_selections
+from training.runs.versions import library_versions
 
 _RECALL_QUERIES = 1000
 """Histories on which the recall of the index is measured, at most."""

@@ -4,9 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training.config import EmbedConfig, EncoderConfig
-from training.embedding_shards import ShardedEmbedding
-from training.progress import bar
-from training.raw_embeddings import RAW_EMBEDDINGS_FILE, join_raw_embeddings, read_raw_embeddings
+from training.embedding.raw_embeddings import (
+    RAW_EMBEDDINGS_FILE,
+    ShardedEmbedding,
+    join_raw_embeddings,
+    read_raw_embeddings,
+)
+from training.runs.progress import bar
 
 
 def run(
@@ -45,7 +49,7 @@ def _embed(work: ShardedEmbedding, pending: list[int], config: EmbedConfig, on_i
     if not pending:
         return
     if config.engine == "ray":
-        from training.ray_embedding import embed_on_ray
+        from training.embedding.ray import embed_on_ray
 
         for done in embed_on_ray(work, pending, config.ray_workers):
             on_items(done)

@@ -205,7 +205,7 @@ def test_histories_that_no_step_can_use_are_refused(histories: list[str], messag
 def test_ray_is_looked_for_before_anything_is_embedded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without it says so at once."""
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "training.ray_embedding", raising=False)
+    monkeypatch.delitem(sys.modules, "training.embedding.ray", raising=False)
 
     check_ray(config(tmp_path, tmp_path))
     with pytest.raises(ConfigError, match=r"^embed\.engine is 'ray', but the module 'ray' is missing: "):

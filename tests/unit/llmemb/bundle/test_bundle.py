@@ -20,11 +20,11 @@ from llmemb.bundle import (
 )
 from llmemb.errors import BundleCorruptError, BundleError
 from llmemb.index import IndexKind, RowFilter, choose_spec
-from llmemb.item_space import Scoring
-from llmemb.projection import Projection
-from llmemb.semantic_term import SemanticTerm
+from llmemb.scoring.item_space import Scoring
+from llmemb.scoring.projection import Projection
+from llmemb.scoring.semantic_term import SemanticTerm
+from llmemb.scoring.session import session_vectors
 from llmemb.sequence_models import SEQUENCE_MODELS, SequenceModelSpec, build_sequence_model
-from llmemb.session import session_vectors
 from tests.support.tiny import (
     TINY_DIM,
     TINY_PROMPT,

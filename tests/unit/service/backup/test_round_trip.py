@@ -19,9 +19,9 @@ from service.backup.backup import write_backup
 from service.backup.errors import BackupError
 from service.backup.progress import Progress
 from service.backup.restore import Restored, restore_backup
-from service.catalogue.changes import Change, RemoveItem
 from service.settings import Settings
-from service.storage.redis_connections import connect
+from service.storage.changes import Change, RemoveItem
+from service.storage.redis.connections import connect
 from service.storage.storage import open_storage
 from tests.support.item_log import DictFollower, changes, put
 from tests.support.kept_state import State, Storages, state_of

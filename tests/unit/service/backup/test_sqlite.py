@@ -14,9 +14,14 @@ from service.backup.progress import Progress
 from service.backup.restore import restore_backup
 from service.backup.state_files import open_state_files
 from service.settings import Settings
-from service.storage import restored_state
-from service.storage.restored_state import BUILDING, RESTORED
-from service.storage.state_folder import CATALOGUE_FILE, SESSIONS_FILE, own_state_folder
+from service.storage.state_folder import (
+    BUILDING,
+    CATALOGUE_FILE,
+    RESTORED,
+    SESSIONS_FILE,
+    finish_restore,
+    own_state_folder,
+)
 from service.storage.storage import open_storage
 from tests.support.item_log import put
 from tests.support.kept_state import state_of
@@ -136,4 +141,4 @@ def test_folder_whose_files_cannot_be_put_in_place_says_so(tmp_path: Path) -> No
     with ExitStack() as stack:
         stack.enter_context(own_state_folder(tmp_path))
         with pytest.raises(ConfigError, match="cannot be put in place"):
-            restored_state.finish_restore(tmp_path)
+            finish_restore(tmp_path)

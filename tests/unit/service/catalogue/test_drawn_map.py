@@ -1,4 +1,4 @@
-"""`service.catalogue.drawn_map`: the map is drawn once for a state of the catalogue, and keeps none alive."""
+"""`service.catalogue.map`: the map is drawn once for a state of the catalogue, and keeps none alive."""
 
 import asyncio
 import gc
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from llmemb.bundle import read_bundle
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.changes import RemoveItem
-from service.catalogue.drawn_map import DrawnMap
-from service.sight.metrics import Metrics
-from service.storage.sqlite_log import SqliteItemLog
+from service.catalogue.map import DrawnMap
+from service.observability.metrics import Metrics
+from service.storage.changes import RemoveItem
+from service.storage.sqlite.log import SqliteItemLog
 from tests.support.service import make_settings
 from tests.support.waiting import wait_until
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from llmemb.bundle import Bundle, read_bundle
 from service.encoding.cache import MemoryCache
 from service.encoding.embedder import ItemEmbedder
-from service.sight.metrics import Metrics
+from service.observability.metrics import Metrics
 from tests.support.recommending import EncoderHere
 from tests.support.waiting import DEADLINE_SECONDS
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from service.guard.api_keys import Role, parse_keys
 from service.guard.key_cli import key
-from service.guard.key_ring import KeyRing
+from service.guard.keys import KeyRing, Role, parse_keys
 from tests.support.key_files import add_key
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from service.guard.api_keys import MAX_FILE_BYTES, MAX_KEYS, Role
-from service.guard.key_ring import LOOK_SECONDS, KeyRing
+from service.guard.keys import LOOK_SECONDS, MAX_FILE_BYTES, MAX_KEYS, KeyRing, Role
 from tests.support.key_files import add_key
 
 

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.guard.rate_limiter import WINDOW_SECONDS, RateLimiter, whole_seconds
+from service.guard.rate_limits import WINDOW_SECONDS, RateLimiter, whole_seconds
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""`service.ranking.reach`: what recommendations reach, by kind and as a share of the catalogue."""
+"""`service.ranking.recommender`: what recommendations reach, by kind and as a share of the catalogue."""
 
 import asyncio
 import gc
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from llmemb.api.recommend import Filters
-from service.catalogue.changes import EmbeddedBy, PutItem, RemoveItem
 from service.ranking.query import Query
-from service.ranking.reach import KINDS, DistinctIds, kind_of
+from service.ranking.recommender import KINDS, DistinctIds, kind_of
+from service.storage.changes import EmbeddedBy, PutItem, RemoveItem
 from tests.support.recommending import Recommending, recommending
 
 

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from service.errors import StorageError
 from service.settings import Settings
-from service.storage.redis_connections import connect
-from service.storage.redis_writer import RedisWriter, Script
+from service.storage.redis.connections import connect
+from service.storage.redis.writer import RedisWriter, Script
 from service.storage.storage import Storage, open_storage
 from tests.support.redis_server import RedisServer
 from tests.support.redis_with_waitaof import (
@@ -25,7 +25,7 @@ from tests.support.redis_with_waitaof import (
     redis_with_waitaof,
 )
 
-LOGGER = "service.storage.redis_writer"
+LOGGER = "service.storage.redis.writer"
 
 
 @pytest.fixture

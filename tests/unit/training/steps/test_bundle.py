@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from llmemb.bundle import Bundle, read_bundle
-from llmemb.encoder import load_llm
+from llmemb.encoder.encoder import load_llm
 from llmemb.errors import BundleError, ConfigError
 from llmemb.index import IndexKind
-from llmemb.projection import Projection
+from llmemb.scoring.projection import Projection
 from llmemb.sequence_models import build_sequence_model
 from tests.support.prepared import write_prepared
 from training.config import Config
-from training.dataset import categories_attribute
-from training.figures import FIGURES_FILE, Figures
-from training.recommenders import TrainedRecommender, write_recommender
+from training.data.dataset import categories_attribute
+from training.evaluation.figures import FIGURES_FILE, Figures
+from training.rat.recommenders import TrainedRecommender, write_recommender
 from training.steps import bundle
 
 NUM_ITEMS, WIDTH = 40, 64
