@@ -119,15 +119,15 @@ eval: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Scientific, all steps into runs/s
 	$(BIN)/llmemb train training/config/scientific.toml --set prepare.path=$(EVAL_DATA_scientific)
 	@cat runs/scientific/evaluate/table.md
 
-eval-beauty: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Beauty, the same into runs/beauty
+eval-beauty: $(INSTALLED) $(MINILM)  ## Amazon Beauty, the same into runs/beauty
 	$(BIN)/llmemb train training/config/beauty.toml --set prepare.path=$(EVAL_DATA_beauty)
 	@cat runs/beauty/evaluate/table.md
 
-eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## CATALOGUE over SEEDS, mean and deviation into runs/CATALOGUE-ablation
+eval-seeds: $(INSTALLED) $(DEFAULT_MODEL) $(MINILM)  ## CATALOGUE over SEEDS, mean and deviation into runs/CATALOGUE-ablation
 	$(BIN)/llmemb ablate training/config/$(CATALOGUE).toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
 	  --set prepare.path=$(EVAL_DATA_$(CATALOGUE))
 
-table: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## the paper's table: DATASETS by MODELS over SEEDS, tuned alike, into TABLE; many hours, goes on after an interruption
+table: $(INSTALLED) $(DEFAULT_MODEL) $(MINILM) $(DEFAULT_DATA)  ## the paper's table: DATASETS by MODELS over SEEDS, tuned alike, into TABLE; many hours, goes on after an interruption
 	$(if $(filter-out scientific beauty movielens,$(DATASETS)),$(error DATASETS is $(DATASETS); there are scientific, beauty and movielens))
 	$(BIN)/llmemb table $(foreach data,$(DATASETS),$(TABLE_$(data))) --models $(MODELS) --seeds $(SEEDS) --run $(TABLE) \
 	  $(foreach data,$(DATASETS),$(TABLE_SET_$(data))) $(TABLE_OPTIONS)
