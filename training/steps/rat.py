@@ -13,7 +13,7 @@ from training.data.pseudo_cold import hold_out
 from training.rat.adapting import adapt
 from training.rat.checkpoint import write_progress
 from training.rat.recommenders import read_item_embeddings, write_recommender
-from training.rat.score_weights import ScoreWeights, choose_weights, given_weights, weighed
+from training.rat.score_weights import ScoreWeights, choose_weights, given_weights, with_weights
 from training.rat.selection import write_selections
 
 Array = NDArray[np.float32]
@@ -48,7 +48,7 @@ def run(
         weights, selections = _choose_weights(config, select, seed, dataset, raw, collaborative, output, logs)
     recommender, progress = adapt(config, seed, dataset, raw, collaborative, output / "checkpoint.safetensors", logs)
     write_selections(output, selections)
-    write_recommender(output, weighed(recommender, weights, dataset))
+    write_recommender(output, with_weights(recommender, weights, dataset))
     write_progress(output, progress)
     return (
         f"{config.model.name}, {progress}, gamma {weights.gamma:.3g}, delta {weights.delta:g}, "
