@@ -1,4 +1,4 @@
-"""The trainer's verbs."""
+"""Command-line verbs of the trainer."""
 
 import argparse
 import functools
@@ -10,7 +10,7 @@ from training.scft import processes
 
 
 def _with_helpers(verb: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-    """Let the first of the processes that `torchrun` starts run the verb, and the others help it fine-tune."""
+    """Run the verb in the main process of `torchrun`; the worker processes help to fine-tune."""
 
     @functools.wraps(verb)
     def run(arguments: list[str]) -> None:
@@ -27,7 +27,7 @@ def _with_helpers(verb: Callable[[list[str]], None]) -> Callable[[list[str]], No
 
 @_with_helpers
 def train(arguments: list[str]) -> None:
-    """`llmemb train CONFIG`: every step that is not up to date."""
+    """`llmemb train CONFIG`: run every step that is not up to date."""
     config, folder = _parse("train", arguments)
     from training import pipeline
 
@@ -78,7 +78,7 @@ def bundle(arguments: list[str]) -> None:
 
 @_with_helpers
 def ablate(arguments: list[str]) -> None:
-    """`llmemb ablate CONFIG`: with parts switched off or changed, over several seeds, and print the tables."""
+    """`llmemb ablate CONFIG`: run the ablation study over several seeds and print the tables."""
     parser = _parser("ablate")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument(
@@ -98,7 +98,7 @@ def ablate(arguments: list[str]) -> None:
 
 @_with_helpers
 def table(arguments: list[str]) -> None:
-    """`llmemb table CONFIG...`: the paper's methods on several data sets and sequence models, and print the tables."""
+    """`llmemb table CONFIG...`: compare the paper's methods on several data sets and models; print the tables."""
     parser = argparse.ArgumentParser(
         prog="llmemb table",
         description="Train and rank the paper's methods on several data sets and sequence models, each tuned by the "
@@ -152,7 +152,7 @@ def replay(arguments: list[str]) -> None:
 
 
 def runs(arguments: list[str]) -> None:
-    """`llmemb runs [FOLDER]`: what runs came to; `llmemb runs RUN RUN`: where they differ."""
+    """`llmemb runs [FOLDER]`: list runs; `llmemb runs RUN RUN`: compare runs."""
     parser = argparse.ArgumentParser(
         prog="llmemb runs",
         description="List the runs at and below a folder, or compare two and more of them.",

@@ -54,7 +54,8 @@ def test_list_has_each_run_with_its_figures(runs: Path, capsys: pytest.CaptureFi
     summary = read_run(runs / "whole")
 
     assert re.match(
-        rf"{runs}/deep/cut\n  source by llm, sasrec, seed 7; 20.* UTC; 4 of 10 steps, running or interrupted in rat; bundle -",
+        rf"{runs}/deep/cut\n  source by llm, sasrec, seed 7; 20.* UTC; 4 of 10 steps, running or "
+        r"interrupted in rat; bundle -",
         first,
     )
     assert second.startswith(f"{runs}/whole\n  source by llm, sasrec, seed 7; 20")
