@@ -1,1 +1,1 @@
-"""Measurements of ours beside others, each by one command: `make bench`."""
+"""Benchmarks against other libraries, each with one command: `make bench`."""

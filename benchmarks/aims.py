@@ -1,4 +1,4 @@
-"""Prints every aim beside what was measured last: `python -m benchmarks.aims`."""
+"""Print every performance target and the last measured value: `python -m benchmarks.aims`."""
 
 from benchmarks.results import aims, read_all
 

@@ -1,9 +1,9 @@
-"""Backup and restore of many items and sessions: time, size, memory, and how long Redis keeps others waiting.
+"""Backup and restore of many items and sessions: time, size, memory, and the latency of other Redis clients.
 
     python -m benchmarks.backup [--items 100000] [--sessions 100000] [--width 256] [--folder DIR]
 
-Runs `llmemb backup` and `llmemb restore` as processes, from a state folder and from a Redis of its own, and prints a
-table. Needs a `redis-server`, as the tests do.
+Runs `llmemb backup` and `llmemb restore` as processes, with a state folder and with a Redis server that it starts, and
+prints a table. Needs `redis-server`, as the tests do.
 """
 
 import argparse
@@ -33,8 +33,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--sessions", type=int, default=100_000)
-    parser.add_argument("--width", type=int, default=256, help="of a semantic vector")
-    parser.add_argument("--folder", type=Path, help="on the disk to measure; without it, a temporary one")
+    parser.add_argument("--width", type=int, default=256, help="width of a semantic vector")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to measure; default: a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def write_made(path: Path, num_items: int, num_sessions: int, width: int) -> None:
-    """Write a backup of items and sessions that nobody has put."""
+    """Write a backup with generated items and sessions."""
     random = np.random.default_rng(SEED)
 
     def items() -> Iterable[KeptItem]:
@@ -92,7 +92,7 @@ def write_made(path: Path, num_items: int, num_sessions: int, width: int) -> Non
 
 
 def measure(name: str, server: RedisServer, variables: dict[str, str], *arguments: str) -> None:
-    """Run the command and print what it took."""
+    """Run the command and print its time and memory."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LLMEMB_")}
     with Pinger(server) as pinger:
         started = time.perf_counter()
@@ -110,7 +110,7 @@ def measure(name: str, server: RedisServer, variables: dict[str, str], *argument
 
 
 class Pinger:
-    """Asks Redis something every few milliseconds, and keeps the longest time that took."""
+    """Sends Redis a command every few milliseconds, and records the longest latency."""
 
     def __init__(self, server: RedisServer) -> None:
         self._client: redis.Redis = server.client()

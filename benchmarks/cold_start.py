@@ -1,4 +1,4 @@
-"""From the start of `llmemb serve` to its first recommendation, beside the imports that any such service begins with.
+"""Cold start: time from the start of `llmemb serve` to its first recommendation, compared with importing torch.
 
     python -m benchmarks.cold_start --bundle runs/demo/bundle [--rounds 5]
 

@@ -1,4 +1,4 @@
-"""Makes `docs/comparison.md` of the results: `python -m benchmarks.comparison_page > docs/comparison.md`."""
+"""Generate `docs/comparison.md` from the results: `python -m benchmarks.comparison_page > docs/comparison.md`."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ TABLES = {
     "Amazon Beauty, three seeds": "### Beauty, `make eval-seeds CATALOGUE=beauty`",
     "The same, all baselines, as it was before": "### Beauty, `make eval-beauty`, seed 42",
 }
-"""A title here -> the heading in the experiments whose first table it is."""
+"""Title on this page -> heading in docs/experiments.md, whose first table is used."""
 
 _HEAD = """# Beside others
 
@@ -37,10 +37,10 @@ def comparison_page() -> str:
 
 
 def table_under(heading: str, page: str) -> str:
-    """Return the first table of a page's part, as it stands there.
+    """Return the first table under a heading of a page.
 
     Raises:
-        ValueError: there is no such heading, or no table under it.
+        ValueError: the heading does not exist, or has no table.
     """
     found = re.search(rf"^{re.escape(heading)}$(?s:.*?)\n\n((?:\|.*\n)+)", page, flags=re.MULTILINE)
     if found is None:

@@ -1,4 +1,4 @@
-"""The least that a FastAPI route for `/recommend` can do: validate the body and return a constant."""
+"""A minimal FastAPI route for `/recommend`: validates the body and returns a constant."""
 
 import argparse
 import socket
@@ -24,7 +24,7 @@ async def recommend(body: RecommendRequest) -> dict[str, object]:  # noqa: ARG00
 
 
 def main() -> None:
-    """Serve on a free port and say where."""
+    """Serve on a free port and print the URL."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(f"serving on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)

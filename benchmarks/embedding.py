@@ -1,4 +1,4 @@
-"""Embedding in bulk beside sentence-transformers: the same encoder, the same prompts, in alternation in one process.
+"""Bulk embedding against sentence-transformers: the same encoder and prompts, alternating in one process.
 
     python -m benchmarks.embedding --bundle runs/demo/bundle [--base MODEL.gguf] [--tokens 6000] [--rounds 5]
 
@@ -45,13 +45,13 @@ NOTES = (
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Prompts of one source, and their vectors by transformers."""
+    """Prompts of one source, and their vectors from transformers."""
 
     name: str
     beginning: str
     prompts: list[str]
     tokens: float
-    """Of a prompt, mean."""
+    """Mean number of tokens of a prompt."""
     exact: Array
 
 
@@ -60,9 +60,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--base", type=Path, default=REPOSITORY / ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf")
-    parser.add_argument("--data", type=Path, help="folder with the Amazon sources, left out where absent")
-    parser.add_argument("--tokens", type=int, default=6000, help="of the prompts of a source, about")
-    parser.add_argument("--full-depth-items", type=int, default=48, help="prompts beside the full depth")
+    parser.add_argument("--data", type=Path, help="folder with the Amazon sources; missing ones are skipped")
+    parser.add_argument(
+        "--tokens", type=int, default=6000, help="approximate number of tokens of all prompts of a source"
+    )
+    parser.add_argument(
+        "--full-depth-items", type=int, default=48, help="number of prompts for the full-depth comparison"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -137,7 +141,7 @@ def _beside_full_depth(work: Work, ours: dict[str, Encoder], options: argparse.N
 def _work_of(
     beginning: str, prompts: list[str], ours: dict[str, Encoder], theirs: SentenceTransformer
 ) -> dict[str, Callable[[], Array]]:
-    """Return what embeds the prompts, by side; ours are told how they begin."""
+    """Return the embedding function of each side; ours gets the common prefix of the prompts."""
     for encoder in ours.values():
         encoder.expect(beginning)
     encoders = {side: lambda encoder=encoder: encoder.encode(prompts) for side, encoder in ours.items()}
@@ -147,7 +151,7 @@ def _work_of(
 def _alternate(
     work_of: dict[str, Callable[[], Array]], items: int, rounds: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """Return items a second by the clock, and a second of the processor, of each round."""
+    """Return items per second of wall time and of processor time, for each round."""
     speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in work_of}
     for number in range(rounds):
         for name, work in _turned(list(work_of.items()), number):
@@ -168,7 +172,7 @@ def _rows(name: str, speeds: dict[str, list[tuple[float, float]]], side: str, ai
 
 
 def _turned(entries: Sequence[tuple[str, Callable[[], Array]]], number: int) -> list[tuple[str, Callable[[], Array]]]:
-    """Let each go first in turn."""
+    """Rotate the order, so that each side goes first in turn."""
     return list(entries) if number % 2 == 0 else list(entries)[::-1]
 
 

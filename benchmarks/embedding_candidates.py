@@ -1,4 +1,4 @@
-"""What was tried to embed faster, each alone, beside transformers: speed and how near the vectors are.
+"""Candidates for faster embedding, each compared with transformers: speed and accuracy of the vectors.
 
     python -m benchmarks.embedding_candidates --bundle runs/demo/bundle [--items 64] [--rounds 3]
 
@@ -34,7 +34,7 @@ from llmemb.encoder.engines.engine import EngineName
 Array = NDArray[np.float32]
 BASE = "transformers"
 CALIBRATION_ROWS = 256
-"""Tokens that must come together before int8 is calibrated by them."""
+"""Minimum number of tokens for the calibration of int8."""
 NOTES = (
     "Prompts of MovieLens, the bundle's encoder, the same threads; items a second of the processor, from texts to "
     "vectors, round by round in alternation: by the clock, what else runs on the machine would count.",
@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--leave-out", action="append", default=[], help="a candidate, by its name in the results")
+    parser.add_argument(
+        "--leave-out", action="append", default=[], help="name of a candidate to skip, as in the results"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     beginning, prompts = read_prompts("MovieLens", options.items, source_folder("MovieLens", None))
@@ -90,7 +92,7 @@ def main() -> None:
 
 
 def _candidates(folder: Path, beginning: str, threads: int) -> dict[str, Callable[[list[str]], Array]]:
-    """Return what embeds prompts, by name."""
+    """Return the embedding functions by name."""
 
     def packed(matrix: Callable[[Tensor], llama_weights.Matrix], begins: str, engine: EngineName = "packed") -> Encoder:
         kept, llama_weights._matrix = llama_weights._matrix, matrix
@@ -163,7 +165,7 @@ class _SmoothInt8Matrix:
         return product.mul_(greatest.bfloat16())
 
     def _calibrate(self, x: Tensor) -> None:
-        """Choose the channels' scale by the inputs `(U, in)`, half way between theirs and the weights'."""
+        """Set the channel scales from the inputs `(U, in)`, as in SmoothQuant with a migration strength of 0.5."""
         self._scale = (self._weight.abs().amax(dim=0) / x.abs().amax(dim=0).clamp_min_(1e-5)).sqrt()
         weight = self._weight / self._scale
         self._scales = weight.abs().amax(dim=1) / 127

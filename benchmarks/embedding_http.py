@@ -1,4 +1,4 @@
-"""One item and 16 clients over HTTP, `/v1/embeddings` beside Infinity: the same encoder, in alternation.
+"""`/v1/embeddings` over HTTP against Infinity, with one client and with 16: the same encoder, in alternation.
 
     python -m benchmarks.embedding_http --bundle runs/demo/bundle [--rounds 5] [--seconds 4]
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a side in a round")
+    parser.add_argument("--seconds", type=float, default=4.0, help="duration of each side per round")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     bundle = read_bundle(options.bundle)
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def _texts(bundle: Bundle, number: int, mark: str) -> list[str]:
-    """Make prompts that no one has asked for: each item's first attribute beside other items' others."""
+    """Generate prompts that are in no cache: each item's first attribute with the other attributes of other items."""
     drawn = random.Random(f"{mark} {os.urandom(8).hex()}" if mark != "same" else mark)
     rows = range(len(bundle.items.ids))
     texts = []
@@ -96,7 +96,7 @@ def _texts(bundle: Bundle, number: int, mark: str) -> list[str]:
 
 def _requests(url: str, bundle: Bundle, mark: str) -> list[AnyCall]:
     bodies = ({"model": "llmemb-raw", "input": text} for text in _texts(bundle, 2000, mark))
-    # Not by `calls.embeddings`, which asks for base64: both are asked in the same form.
+    # Not `calls.embeddings`, which requests base64: both sides must get the same request.
     return [Call(method="POST", path=urlsplit(url).path, body=json.dumps(body).encode(), read=bytes) for body in bodies]
 
 

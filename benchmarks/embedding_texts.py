@@ -1,4 +1,4 @@
-"""Real prompts of three lengths, as the configurations of the runs make them."""
+"""Real prompts of three lengths, rendered with the configurations of the runs."""
 
 from itertools import islice
 from pathlib import Path
@@ -10,26 +10,26 @@ from training.data.dataset import read_dataset
 from training.steps import prepare
 
 CONFIGS = {"MovieLens": "demo", "Beauty": "beauty", "Scientific": "scientific"}
-"""Name of the texts -> its configuration; prompts of about 32, 45 and 90 tokens."""
+"""Name of the texts -> configuration; the prompts have about 32, 45 and 90 tokens."""
 
 
 def source_folder(name: str, data: Path | None) -> Path:
-    """Return the folder of a source; it need not be there.
+    """Return the folder of a source, which may not exist.
 
     Args:
         name: one of `CONFIGS`.
-        data: where the Amazon sources lie, if not where the configurations say.
+        data: folder of the Amazon sources; None: the paths in the configurations.
     """
     configured = Path(_config(name).prepare.path)
     return data / configured.name if data and "amazon" in configured.name else REPOSITORY / configured
 
 
 def read_prompts(name: str, number: int, source: Path) -> tuple[str, list[str]]:
-    """Return how all prompts of a source begin, and its first ones, in the order of its catalogue.
+    """Return the common prefix of a source's prompts, and the first prompts in catalogue order.
 
     Args:
         name: one of `CONFIGS`.
-        number: of prompts.
+        number: number of prompts.
         source: see `source_folder`.
     """
     config = _config(name)

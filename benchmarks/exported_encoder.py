@@ -1,4 +1,4 @@
-"""The encoder's LLM as an ONNX graph, in ONNX Runtime and OpenVINO; runs in the environment of the candidates."""
+"""The encoder's LLM exported to ONNX, for ONNX Runtime and OpenVINO; runs in the environment of the candidates."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,7 @@ BATCH_TOKENS = 2048
 
 
 class _Graph(torch.nn.Module):
-    """What is exported. No mask: padding stands on the right, where no token of a causal LLM sees it."""
+    """The exported module. It needs no mask: padding is on the right, where a causal LLM's tokens do not see it."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
@@ -30,14 +30,14 @@ class _Graph(torch.nn.Module):
 
 
 def exported_encoders(encoder: Encoder, threads: int) -> dict[str, Callable[[Sequence[str]], Array]]:
-    """Return what embeds prompts, by name: float32 in both, and int8 in ONNX Runtime."""
+    """Return the embedding functions by name: float32 in both engines, and int8 in ONNX Runtime."""
     import onnxruntime
     import openvino
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     graph, quantised = WORK / "embedding_candidates.onnx", WORK / "embedding_candidates-int8.onnx"
     dynamic = {0: torch.export.Dim("batch", min=2, max=4096), 1: torch.export.Dim("tokens", min=2, max=512)}
-    # Exported and quantised anew each time: what lies there may be another bundle's.
+    # Always export and quantise again: existing files may belong to another bundle.
     torch.onnx.export(
         _Graph(encoder.model).eval(),
         (torch.ones(3, 7, dtype=torch.int64),),

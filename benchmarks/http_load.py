@@ -1,6 +1,6 @@
-"""Closed loops of HTTP requests and what they came to, for the benchmarks of a service beside a peer.
+"""Closed-loop HTTP load and its results, for benchmarks of a service against a peer.
 
-Requests go through the client of the load tests, `tests.load.http_load`.
+Requests use the client of the load tests, `tests.load.http_load`.
 """
 
 from collections import Counter
@@ -28,15 +28,15 @@ Figure = Literal["rate", "p50", "p99"]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A run in which every request was answered by 200."""
+    """Result of a run in which every request was answered with 200."""
 
     seconds: NDArray[np.float64]
-    """Of each request, from when it was sent until its answer was complete."""
+    """Latency of each request, from sending it to receiving the complete answer."""
     wall_seconds: float
 
     @property
     def per_second(self) -> float:
-        """Requests answered a second."""
+        """Answered requests per second."""
         return len(self.seconds) / self.wall_seconds
 
     def percentile_ms(self, percent: float) -> float:
@@ -44,21 +44,21 @@ class Load:
         return float(np.percentile(self.seconds, percent)) * 1000
 
     def figure(self, name: Figure) -> float:
-        """Return requests a second, or a percentile in milliseconds."""
+        """Return requests per second, or a percentile in milliseconds."""
         return self.per_second if name == "rate" else self.percentile_ms(float(name.removeprefix("p")))
 
 
 def load(url: str, requests: Sequence[AnyCall], *, clients: int, seconds: float) -> Load:
-    """Send the requests round and round from so many clients, one at a time from each, for so long.
+    """Send the requests repeatedly from several clients, one at a time from each, for a given time.
 
     Raises:
-        RuntimeError: a request was not answered by 200.
+        RuntimeError: a request was not answered with 200.
     """
     return uvloop.run(load_async(url, requests, clients=clients, seconds=seconds))
 
 
 async def load_async(url: str, requests: Sequence[AnyCall], *, clients: int, seconds: float) -> Load:
-    """As `load`, in a running event loop."""
+    """Like `load`, in a running event loop."""
     taken: list[float] = []
     ends: Counter[int | str] = Counter()
 
@@ -84,12 +84,12 @@ def load_row(
     figure: Figure,
     aim: tuple[Literal["<=", ">="], float] | None = None,
 ) -> Row:
-    """Compare a figure of our rounds and the peer's; `aim` is that of the ratio."""
+    """Compare a metric of our rounds with the peer's; `aim` is the target of the ratio."""
     return compare(name, unit, [one.figure(figure) for one in ours], [one.figure(figure) for one in peer], aim)
 
 
 def recommend_requests(bundle: Bundle) -> list[AnyCall]:
-    """Draw histories by popularity, and make each a request; the same ones for the same bundle."""
+    """Generate requests with histories drawn by popularity; they are the same for the same bundle."""
     random = np.random.default_rng(SEED)
     popularity = bundle.items.popularity + 1.0
     rows = random.choice(len(popularity), (HISTORIES, HISTORY_ITEMS), p=popularity / popularity.sum())

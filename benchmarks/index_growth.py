@@ -1,9 +1,9 @@
-"""What an IVF index takes by the number of its items, and the power of it by which each figure grows.
+"""Cost of an IVF index as a function of the number of items, with the exponent by which each cost grows.
 
     python -m benchmarks.index_growth --bundle runs/demo/bundle [--items 100000 1000000 10000000]
 
-On one thread and by processor time, so that the figures hold where others use the machine. Ten million items of width
-192 take 16 GB of memory and some half an hour. Writes `results/index_growth.json` and `results/index_growth.md`.
+Uses one thread and processor time, so that other work on the machine matters less. Ten million items of width
+192 take 16 GB of memory and about half an hour. Writes `results/index_growth.json` and `results/index_growth.md`.
 """
 
 import argparse
@@ -38,7 +38,7 @@ NOTES = (
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What an index of so many items took; times are of the processor."""
+    """Costs of an index with a number of items; times are processor times."""
 
     items: int
     cells: int
@@ -48,7 +48,7 @@ class Growth:
     tuned_seconds: float
     query_milliseconds: list[float]
     megabytes: float
-    """Of its file, which is what it holds in memory."""
+    """Size of the index file, which equals its memory."""
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def measure(bundle: Bundle, items: int) -> Growth:
-    """Build, tune and ask an index of so many items."""
+    """Build, tune and query an index with a number of items."""
     random = np.random.default_rng(SEED)
     vectors = noisy(bundle.item_vectors, items, random)
     tuning, queries = np.split(sessions(bundle, 2 * QUERIES, random), 2)
@@ -114,7 +114,7 @@ def _milliseconds(index: ItemIndex, queries: np.ndarray) -> float:
 
 
 def rows_of(small: Growth, large: Growth) -> list[Row]:
-    """Set a size beside a smaller one."""
+    """Compare an index with a smaller one."""
     times = large.items / small.items
     most = times * math.log(large.items) / math.log(small.items)
 

@@ -1,4 +1,4 @@
-"""The index's kinds beside plain FAISS, exact and filtered: time of a query, and recall.
+"""The index kinds against plain FAISS, unfiltered and filtered: query time and recall.
 
     python -m benchmarks.index_search --bundle runs/demo/bundle [--items 1000000] [--queries 200] [--rounds 3]
 
@@ -22,12 +22,12 @@ from llmemb.index import Array, Hits, ItemIndex, RowFilter, choose_spec, tuned
 SEED = 42
 K = 10
 SHARES = (1.0, 0.5, 0.1, 0.01)
-"""Of the rows, how many pass."""
+"""Shares of the rows that pass the filter."""
 KINDS = ("flat", "ivf", "hnsw")
 BATCHES = (1, 32)
-"""Queries that FAISS and ours are asked together; the service asks so, with what waits."""
+"""Batch sizes for queries; the service also searches for all waiting requests together."""
 HNSW_ITEMS = 200_000
-"""Past it the graph takes too long to make for a benchmark."""
+"""Maximum number of items for HNSW; building the graph takes too long above it."""
 NOTES = (
     "Vectors: the bundle's item vectors, repeated with noise. Queries: session vectors of histories drawn from them, "
     "half to tune the index on and half to measure. Ten items asked for, one query at a time, one thread.",
@@ -117,11 +117,11 @@ def _compare(
 def _beside_faiss(
     index: ItemIndex, exact: faiss.IndexFlatIP, queries: Array, rounds: int
 ) -> tuple[list[Row], tuple[int, int]]:
-    """Compare with FAISS's own IVF; the rows, and the cells that FAISS looks into: as many as ours, and the fewest."""
+    """Compare with FAISS's IVF; return the rows and FAISS's numbers of probed cells: ours, and the fewest possible."""
     with tempfile.TemporaryDirectory() as folder:
         index.write(Path(folder) / "index.faiss")
         direct = faiss.read_index(str(Path(folder) / "index.faiss"))
-    # One copy for both: where an index happens to lie in memory is worth up to a tenth of the rate.
+    # Both sides share one copy, because the memory location of an index changes the rate by up to 10 %.
     beside = ItemIndex(direct, index.spec)
     wanted = exact.search(queries, K)[1]
 

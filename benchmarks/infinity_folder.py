@@ -1,4 +1,4 @@
-"""The encoder folder in the words of Infinity's older transformers."""
+"""Conversion of an encoder folder for the older transformers version of Infinity."""
 
 import json
 import shutil
@@ -9,8 +9,8 @@ def folder_for_infinity(encoder_folder: Path, target: Path) -> Path:
     """Copy an encoder folder for transformers 4, which Infinity needs: the same weights and tokens, two keys renamed.
 
     Args:
-        encoder_folder: of a bundle.
-        target: replaced where it exists.
+        encoder_folder: encoder folder of a bundle.
+        target: target folder, replaced if it exists.
     """
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(encoder_folder, target)

@@ -1,4 +1,4 @@
-"""A bundle with as many items as one likes: those of another bundle, repeated with noise."""
+"""Bundles of any size: the items of another bundle, repeated with noise."""
 
 import shutil
 from pathlib import Path
@@ -11,19 +11,19 @@ from llmemb.scoring.projection import unit_length
 from llmemb.scoring.session import session_vectors
 
 NOISE = 0.3
-"""Of the spread of the vectors, so that no two items are the same."""
+"""Noise relative to the spread of the vectors, so that all items differ."""
 RECALL_SESSIONS = 500
 HISTORY_ITEMS = 20
 
 
 def write_large_bundle(bundle: Bundle, folder: Path, num_items: int, seed: int) -> Path:
-    """Write a bundle of so many items, unless it is there already.
+    """Write a bundle with a number of items, unless it exists.
 
     Args:
-        bundle: whose encoder, projection and sequence model it has, and whose items are repeated.
-        folder: takes it.
-        num_items: of the new catalogue, N.
-        seed: of the noise, and of the histories on which its index is tuned.
+        bundle: the source of the encoder, projection, sequence model and items.
+        folder: target folder.
+        num_items: number of items, N.
+        seed: seed of the noise and of the histories for tuning the index.
 
     Returns:
         `folder`.
@@ -78,7 +78,7 @@ def sessions(bundle: Bundle, number: int, random: np.random.Generator) -> Array:
 
 
 def noisy(table: Array, num_items: int, random: np.random.Generator) -> Array:
-    """Repeat the rows of a table `(n, D)` until there are `(num_items, D)`, each moved a little."""
+    """Repeat the rows of a table `(n, D)` to `(num_items, D)`, each with noise."""
     noise = random.standard_normal((num_items, table.shape[1]), dtype=np.float32)
     noise *= np.float32(NOISE * table.std())
     noise += table[np.arange(num_items) % len(table)]

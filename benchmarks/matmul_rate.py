@@ -1,4 +1,4 @@
-"""How near the engine comes to what the machine can multiply: flops of the layers' matrices, beside its best."""
+"""Matrix multiplication rate of the embedding engine, compared with the machine's peak rate."""
 
 from collections.abc import Callable, Sequence
 
@@ -29,13 +29,13 @@ class RateMeter:
     def measure(
         self, encoder: Encoder, prompts: Sequence[str], rounds: int, clock: Callable[[], float]
     ) -> tuple[list[float], list[float]]:
-        """Return the rates while embedding and the machine's best, in GFLOP a second, a round each.
+        """Return the rate while embedding and the machine's peak rate, in GFLOP/s, for each round.
 
         Args:
             encoder: tokenises the prompts.
-            prompts: go through the packed engine in its own batches.
-            rounds: in each, every batch is computed once and followed by the products that are compared.
-            clock: in seconds; of the processor, it gives the rates of one core, and what else runs counts less.
+            prompts: prompts for the packed engine, which forms its own batches.
+            rounds: number of rounds; each runs every batch once, followed by the reference products.
+            clock: clock in seconds; processor time gives the rates of one core and is less affected by other work.
         """
         engine, batches = self._batches(encoder, prompts)
         nodes = sum(map(_nodes, batches))
@@ -51,7 +51,7 @@ class RateMeter:
         return rates, best
 
     def shares(self, encoder: Encoder, prompts: Sequence[str]) -> str:
-        """Say which operations the time of embedding goes to, the greatest first."""
+        """Return the share of the embedding time of each operation, largest first."""
         engine, batches = self._batches(encoder, prompts)
         engine.embed(batches[0])
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -63,7 +63,7 @@ class RateMeter:
         return ", ".join(f"{name.split('::')[-1]} {100 * time / whole:.1f} %" for name, time in greatest)
 
     def _batches(self, encoder: Encoder, prompts: Sequence[str]) -> tuple[PackedEngine, list[list[list[int]]]]:
-        """Return an engine and its batches, but for a last one that is small."""
+        """Return an engine and its batches, without a small last batch."""
         engine = PackedEngine(self._model, "mean")
         token_ids = encoder.tokenize(prompts)
         batches = [[token_ids[i] for i in batch] for batch in engine.batches(token_ids, BATCH_TOKENS)]

@@ -1,4 +1,4 @@
-"""Virtual environments of peers, each made once: they need other versions than ours."""
+"""Virtual environments of the peers, each created once: they need other library versions than ours."""
 
 import subprocess
 import sys
@@ -13,8 +13,8 @@ INFINITY = "0.0.78"
 RECBOLE = "1.2.1"
 RECTOOLS = "0.19.0"
 CANDIDATES = ("onnxruntime==1.32.0", "openvino==2026.4.1", "onnx==1.23.2", "onnxscript==0.7.2")
-"""Libraries that might run the encoder: they are tried, not used."""
-# The same torch as ours, so that the difference is none of torch's.
+"""Libraries that could run the encoder; only for benchmarks."""
+# The same torch version as ours, so that differences do not come from torch.
 _OUR_TORCH = f"torch=={version('torch').split('+')[0]}"
 # What RecBole 1.2.1 declares but needs only for hyper-parameter search and FLOP counts (ray, plotly, thop) stays out:
 # its ray has no wheel for newer Pythons. NumPy 2 lacks `np.float_`, pandas 3 the in-place fills, which RecBole uses.
@@ -50,7 +50,7 @@ def infinity_python() -> Path:
 
 
 def candidates_python() -> Path:
-    """Return the interpreter of an environment with `CANDIDATES`, which finds our packages behind its own."""
+    """Return the interpreter of an environment with `CANDIDATES`, which falls back to our packages."""
     python = _python("candidates", list(CANDIDATES))
     library = f"python{sys.version_info.major}.{sys.version_info.minor}"
     link = python.parents[1] / "lib" / library / "site-packages" / "ours.pth"
@@ -59,7 +59,7 @@ def candidates_python() -> Path:
 
 
 def _python(name: str, *installs: Sequence[str]) -> Path:
-    """Return the interpreter of an environment; make it by these calls of pip where it is not there yet."""
+    """Return the interpreter of an environment; create it with these pip calls if it does not exist."""
     folder = WORK / name
     python, done = folder / "bin" / "python", folder / "installed"
     if not done.is_file():

@@ -1,4 +1,4 @@
-"""Servers for a benchmark, each a process of its own on a free port of this machine."""
+"""Server processes for benchmarks, on free local ports."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ READY_SECONDS = 180.0
 
 @contextmanager
 def starting(bundle: Path, variables: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
-    """Serve a bundle by `llmemb serve` with fresh state; gives URL and process id while its encoder still starts."""
+    """Run `llmemb serve` with fresh state; yield URL and process id, possibly before the encoder has started."""
     with tempfile.TemporaryDirectory() as state:
         own = {"LLMEMB_STATE_DIR": state, "LLMEMB_LOG_LEVEL": "warning"} | dict(variables or {})
         with announced_server(serve_command(bundle), _own_environment(own)) as served:
@@ -25,33 +25,33 @@ def starting(bundle: Path, variables: Mapping[str, str] | None = None) -> Iterat
 
 @contextmanager
 def serving(bundle: Path, variables: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
-    """Serve a bundle whose encoder has started: its start would take the cores from what is measured."""
+    """Serve a bundle and wait for its encoder, whose start would otherwise disturb the measurement."""
     with starting(bundle, variables) as (url, pid):
         wait_for_answer(f"{url}/readyz")
         yield url, pid
 
 
 def wait_for_answer(url: str) -> None:
-    """Wait until a GET is answered by 200.
+    """Wait until a GET request is answered with 200.
 
     Raises:
-        TimeoutError: it was not, for a long time.
+        TimeoutError: it was not within `READY_SECONDS`.
     """
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end:
         with suppress(OSError), urllib.request.urlopen(url, timeout=10):
             return
         time.sleep(0.2)
-    raise TimeoutError(f"{url} is not answered well within {READY_SECONDS:g} s")
+    raise TimeoutError(f"{url} did not answer with 200 within {READY_SECONDS:g} s")
 
 
 @contextmanager
 def constant_route() -> Iterator[str]:
-    """Serve `benchmarks.constant_app`; gives its URL."""
+    """Serve `benchmarks.constant_app`; yield its URL."""
     with announced_server([sys.executable, "-m", "benchmarks.constant_app"], _own_environment({})) as (url, _):
         yield url
 
 
 def _own_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without the settings of a service, and with these variables."""
+    """Return the environment without service settings, plus these variables."""
     return {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")} | dict(variables)

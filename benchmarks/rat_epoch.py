@@ -1,8 +1,8 @@
-"""Time of a RAT epoch beside the SASRec of RecBole and of RecTools: same data, sizes, loss, targets and threads.
+"""Time of a RAT epoch against SASRec in RecBole and RecTools: same data, sizes, loss, targets and threads.
 
     python -m benchmarks.rat_epoch [--data FOLDER ...] [--rounds 3] [--threads 2]
 
-They take turns. Writes `results/rat_epoch.json` and `results/rat_epoch.md`.
+The sides alternate. Writes `results/rat_epoch.json` and `results/rat_epoch.md`.
 """
 
 import argparse
@@ -46,7 +46,7 @@ NOTES = (
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """A worker's facts and what it answered in each round."""
+    """A worker's facts and its answers in each round."""
 
     facts: Answer
     rounds: list[Answer]
@@ -100,7 +100,7 @@ def time_epochs(data: Path, config: RatConfig, rounds: int, threads: int) -> dic
 
 
 def make_rows(data: str, timings: Mapping[str, Timing]) -> list[Row]:
-    """Set our models beside the peers', in seconds, in seconds of the processor and in targets a second."""
+    """Compare our models with the peers': wall time, processor time and targets per second."""
 
     def speed(timing: Timing) -> list[float]:
         return [float(timing.facts["targets"]) / seconds for seconds in timing.each("seconds")]
@@ -121,8 +121,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, action="append", help="folder of a source; default MovieLens 100K")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2, help="of each side")
-    parser.add_argument("--batch-size", type=int, default=RatConfig().batch_size, help="of ours, in windows")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each side")
+    parser.add_argument("--batch-size", type=int, default=RatConfig().batch_size, help="our batch size, in windows")
     parser.add_argument("--max-length", type=int, default=RatConfig().model.max_length)
     given = parser.parse_args()
     base = RatConfig(batch_size=given.batch_size)

@@ -1,4 +1,4 @@
-"""Trains our SASRec one epoch a round: `MODEL DATASET CONFIG`, where MODEL is `vanilla` or `llmemb`.
+"""Worker that trains our SASRec for one epoch per round: `MODEL DATASET CONFIG`, MODEL is `vanilla` or `llmemb`.
 
 DATASET is the folder of `prepare`, CONFIG a JSON file of the section `rat`. The values of the LLM's embeddings, of the
 vanilla item table and of the weights change no time: they are random here.
@@ -45,7 +45,7 @@ def build(model: str, config: RatConfig, dataset: Dataset) -> tuple[Recommender,
 
 
 def prepare(model: str, dataset: Dataset, config: RatConfig) -> tuple[Answer, Callable[[], Answer]]:
-    """Prepare for one epoch a round."""
+    """Prepare for one epoch per round."""
     torch.manual_seed(SEED)
     recommender, regulariser = build(model, config, dataset)
     optimizer = torch.optim.AdamW(recommender.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)

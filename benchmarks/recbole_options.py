@@ -1,4 +1,4 @@
-"""Our sizes in RecBole's words."""
+"""Conversion of our options to RecBole's."""
 
 from training.config import RatConfig
 
@@ -13,8 +13,8 @@ def recbole_options(config: RatConfig, batch_size: int) -> dict[str, float | str
     second batch, and hidden layers of the GRU have the width of the items, as ours have.
 
     Args:
-        config: of ours.
-        batch_size: of RecBole, in targets.
+        config: our configuration.
+        batch_size: RecBole's batch size, in targets.
     """
     model = config.model
     common: dict[str, float | str] = {

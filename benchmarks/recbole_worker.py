@@ -1,4 +1,4 @@
-"""Trains RecBole's SASRec, GRU4Rec or BERT4Rec, in RecBole's environment.
+"""Worker that trains RecBole's SASRec, GRU4Rec or BERT4Rec, in RecBole's environment.
 
 `epochs OPTIONS`: one training epoch a round, see `benchmarks.worker`.
 `train OPTIONS`: until validation NDCG@10 stops rising; writes what ranks the test targets.
@@ -36,25 +36,25 @@ PACKAGES = ("recbole", "torch", "numpy", "pandas")
 
 
 class Options(TypedDict):
-    """What is asked for."""
+    """Options of the worker."""
 
     data: str
     """Folder of the files of `benchmarks.peer_files`."""
     config: dict[str, float | str]
-    """RecBole's own words, the model's name among them."""
+    """RecBole's own options, including the model's name."""
     output: NotRequired[str]
-    """Of `train`: the file to write."""
+    """For `train`: the output file."""
     max_minutes: NotRequired[float]
-    """Of `train`: no epoch begins later."""
+    """For `train`: time limit; no epoch starts later."""
 
 
 class OutOfTimeError(Exception):
-    """The training was to end now."""
+    """Raised to stop the training at the time limit."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """RecBole's parts, ready to train."""
+    """RecBole's objects, ready for training."""
 
     dataset: SequentialDataset
     train: TrainDataLoader

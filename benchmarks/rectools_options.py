@@ -1,4 +1,4 @@
-"""Our sizes in RecTools' words."""
+"""Conversion of our options to RecTools'."""
 
 from training.config import RatConfig
 

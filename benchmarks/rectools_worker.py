@@ -1,4 +1,4 @@
-"""Trains RecTools' SASRec or BERT4Rec, in RecTools' environment.
+"""Worker that trains RecTools' SASRec or BERT4Rec, in RecTools' environment.
 
 `epochs OPTIONS`: one training epoch a round, see `benchmarks.worker`.
 `train OPTIONS`: until validation NDCG@10 stops rising; writes what ranks the test targets.
@@ -32,18 +32,18 @@ from benchmarks.worker import Answer, serve_verb
 SEED = 42
 PACKAGES = ("rectools", "torch", "pytorch-lightning")
 CHUNK = 1024
-"""Histories that are scored at once."""
+"""Number of histories per scoring batch."""
 
 
 class Options(TypedDict):
-    """What is asked for."""
+    """Options of the worker."""
 
     data: str
     """Folder of the files of `benchmarks.peer_files`; of them `epochs` reads `windows.npz` alone."""
     name: str
     """The model's class."""
     model: dict[str, Any]
-    """RecTools' own words."""
+    """RecTools' own options."""
     output: NotRequired[str]
     """Of `train`: the file to write."""
     seed: NotRequired[int]

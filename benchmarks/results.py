@@ -1,4 +1,4 @@
-"""What a benchmark writes: rows of ours beside a peer, on which machine, with which versions, from which commit."""
+"""Results of a benchmark: comparisons with a peer, and the machine, versions and commit."""
 
 import importlib.metadata
 import json
@@ -18,11 +18,11 @@ from llmemb.files import write_text_atomically
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
 WORK = REPOSITORY / ".cache" / "bench"
-"""Takes environments, exported data and what else a benchmark needs; nothing in it is kept in git."""
+"""Folder for environments, exported data and other working files of benchmarks; not in git."""
 
 
 class Row(BaseModel):
-    """One piece of work, by us and by a peer."""
+    """Comparison of one task between us and a peer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,9 +33,9 @@ class Row(BaseModel):
     peer: float
     """Median of the rounds."""
     ratio: float
-    """Ours by the peer's."""
+    """Ours divided by the peer's."""
     aim: str | None
-    """Of the ratio; None where there is none."""
+    """Target of the ratio, or None."""
     met: bool | None
     ours_rounds: tuple[float, ...]
     peer_rounds: tuple[float, ...]
@@ -51,7 +51,7 @@ class Results(BaseModel):
     measured: str
     """UTC."""
     commit: str
-    """Short; `+` behind it: with changes that were not committed."""
+    """Short commit, with a `+` suffix for uncommitted changes."""
     machine: dict[str, str]
     versions: dict[str, str]
     settings: dict[str, str]
@@ -66,14 +66,14 @@ def compare(
     peer: Sequence[float],
     aim: tuple[Literal["<=", ">="], float] | None = None,
 ) -> Row:
-    """Set the medians of the rounds beside each other.
+    """Compare the medians of the rounds.
 
     Args:
-        name: of the work.
-        unit: of the figures.
-        ours: one figure a round, at least one.
-        peer: the same.
-        aim: what the ratio is to be.
+        name: name of the task.
+        unit: unit of the values.
+        ours: our value in each round, at least one.
+        peer: the peer's value in each round.
+        aim: target of the ratio.
     """
     mine, theirs = statistics.median(ours), statistics.median(peer)
     ratio = mine / theirs
@@ -102,7 +102,7 @@ def make_results(
     peer_versions: dict[str, str],
     notes: Sequence[str],
 ) -> Results:
-    """Add what is known of the machine, the versions and the commit."""
+    """Add the machine, the versions and the commit."""
     return Results(
         name=name,
         title=title,
@@ -185,7 +185,7 @@ def _commit() -> str:
         return done.stdout.strip()
 
     try:
-        # What the benchmark before this one wrote changes nothing that is measured.
+        # Changed results of earlier benchmarks do not make the code dirty.
         changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results")
         return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
@@ -206,7 +206,7 @@ def _machine() -> dict[str, str]:
 
 
 def _cpu_info(key: str) -> str:
-    """Return what Linux says of the first core, nothing where it does not."""
+    """Return a field of the first core in /proc/cpuinfo; empty if it is not available."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

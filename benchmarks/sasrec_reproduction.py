@@ -1,4 +1,4 @@
-"""Our SASRec beside the figures published for the public Beauty file, on ids alone.
+"""Reproduction of published SASRec results on the public Beauty file, without item texts.
 
     python -m benchmarks.sasrec_reproduction --sequences beauty.txt [--losses softmax bce] ...
 

@@ -1,4 +1,4 @@
-"""Pairs a second of SCFT beside the trainer of sentence-transformers: same LLM, histories, views, LoRA and threads.
+"""Speed of SCFT against the trainer of sentence-transformers: same LLM, histories, views, LoRA and threads.
 
     python -m benchmarks.scft [--data ../shared/data] [--base MODEL.gguf] [--depth 4] [--rounds 3] [--threads 2]
 
@@ -32,7 +32,7 @@ NOTES = (
 
 
 def make_rows(answers: dict[str, list[Answer]], depth: int) -> list[Row]:
-    """Set ours beside the aim and beside the peer."""
+    """Compare ours with the target and with the peer."""
 
     def speeds(who: str, key: str) -> list[float]:
         return [float(answer["pairs"]) / float(answer[key]) for answer in answers[who]]
@@ -52,9 +52,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=REPOSITORY.parent / "shared" / "data")
     parser.add_argument("--base", type=Path, default=REPOSITORY / ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--max-tokens", type=int, default=48, help="of a text")
+    parser.add_argument("--max-tokens", type=int, default=48, help="maximum tokens of a text")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2, help="of each side")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each side")
     given = parser.parse_args()
     source = source_folder(SOURCE, given.data)
     if not source.is_dir():

@@ -1,4 +1,4 @@
-"""SCFT on one GPU in bounded time: trains, embeds, and leaves what is small enough to keep.
+"""SCFT on one GPU in bounded time: fine-tune, embed, and copy the small results.
 
     python -m benchmarks.scft_gpu training/config/beauty.toml [--out runs/scft-gpu] [--minutes 8] [--set KEY=VALUE]
 
@@ -31,7 +31,7 @@ from training.runs.run_folder import RunFolder
 from training.steps.scft import LORA
 
 MOST_PAIRS = 4_000_000
-"""More than a GPU gets through in ten minutes: the minutes end the training."""
+"""More than a GPU can process in ten minutes, so that the time limit ends the training."""
 OVERRIDES = (
     "scft.enabled=true",
     "scft.positives=next",
@@ -53,7 +53,7 @@ def configure(path: Path, minutes: float, changes: Sequence[str]) -> Config:
 
 
 def keep(config: Config, run: RunFolder, out: Path) -> None:
-    """Copy what is small enough to keep from a run into a folder."""
+    """Copy the small results of a run to a folder."""
     raw = np.asarray(read_raw_embeddings(run.step("embed")))
     save_file({"raw": raw.astype(np.float16)}, out / RAW_EMBEDDINGS_FILE)
     for path in (run.step("scft") / LORA).iterdir():
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="a TOML file, such as training/config/beauty.toml")
     parser.add_argument("--out", type=Path, default=Path("runs/scft-gpu"))
-    parser.add_argument("--minutes", type=float, default=8.0, help="of training")
+    parser.add_argument("--minutes", type=float, default=8.0, help="minutes of training")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     given = parser.parse_args()
     config = configure(given.config, given.minutes, given.set)

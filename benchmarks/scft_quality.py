@@ -1,4 +1,4 @@
-"""How good encoders are by their text alone: semantic neighbours of raw embeddings, ranked over the whole catalogue.
+"""Quality of encoders without training a recommender: semantic nearest neighbours, ranked over the whole catalogue.
 
     python -m benchmarks.scft_quality --run runs/beauty untuned=FILE next=FILE ... [--components 384]
 
@@ -33,13 +33,13 @@ def measure_neighbours(dataset: Dataset, raw: Array, components: int, config: Ev
     """Return each of `COLUMNS` for raw embeddings `(N, h)`; NaN where there is no target.
 
     Args:
-        dataset: of which the embeddings are.
-        raw: row r of item row r.
-        components: directions of the whitened space, fewer where the items allow no more.
-        config: says how many items make a profile, how they are weighed, and which items are tail.
+        dataset: the dataset of the embeddings.
+        raw: raw embeddings; row r belongs to item row r.
+        components: width of the whitened space; less if there are too few items.
+        config: the number and weights of the items in a profile, and the tail share.
 
     Raises:
-        DataError: the embeddings are not of as many items as the dataset has.
+        DataError: the number of embeddings differs from the number of items.
     """
     if len(raw) != dataset.num_items:
         raise DataError(f"{len(raw):,} raw embeddings, but the dataset has {dataset.num_items:,} items")
@@ -76,7 +76,7 @@ def measure_neighbours(dataset: Dataset, raw: Array, components: int, config: Ev
 
 
 def _among(scorer: Scorer, items: slice) -> Scorer:
-    """Score some of the items alone."""
+    """Score a subset of the items."""
 
     def score(histories: Sequence[Rows]) -> Array:
         return scorer(histories)[:, items]

@@ -1,4 +1,4 @@
-"""`/recommend` under load: beside a constant route, beside itself while the encoder is busy, and with a million items.
+"""`/recommend` under load: against a constant route, with a busy encoder, and with a million items.
 
     python -m benchmarks.serving --bundle runs/demo/bundle [--rounds 5] [--seconds 4] [--connections 32]
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--items", type=int, default=MILLION, help="of the large catalogue; 0 leaves it out")
+    parser.add_argument("--items", type=int, default=MILLION, help="size of the large catalogue; 0: skip it")
     options = parser.parse_args()
     bundle = read_bundle(options.bundle)
     rows = [*_beside_constant(bundle, options), *_busy_encoder(bundle, options)]
@@ -120,7 +120,7 @@ async def _load_beside_flood(url: str, bundle: Bundle, options: argparse.Namespa
 
 
 def _flood_requests(bundle: Bundle) -> list[AnyCall]:
-    """Make texts that no cache knows: each is different, in every run."""
+    """Generate texts that are in no cache: each one is unique, also between runs."""
     name = bundle.manifest.prompt.attribute_names[0]
     mark = os.urandom(4).hex()
     return [

@@ -1,4 +1,4 @@
-"""How much a service takes by the size of its catalogue: memory, start, and recommendations for each second of a core.
+"""Resources of a service by catalogue size: memory, start time, and recommendations per core second.
 
     python -m benchmarks.sizing --bundle runs/demo/bundle [--items 10000 100000 1000000] [--seconds 10]
 
@@ -36,7 +36,7 @@ NOTES = (
 
 
 class Size(BaseModel):
-    """What was measured of one catalogue."""
+    """Measurements of one catalogue size."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -85,14 +85,14 @@ def main() -> None:
 
 
 def measure(folder: Path, seconds: float) -> Size:
-    """Serve a bundle, ask it for recommendations for so long, and see what that took."""
+    """Serve a bundle, send requests for a given time, and measure the resources."""
     bundle = read_bundle(folder)
     began = time.perf_counter()
     with serving(folder, ONE_THREAD) as (url, pid):
         start = time.perf_counter() - began
         process = psutil.Process(pid)
         requests = recommend_requests(bundle)
-        load(url, requests, clients=CONNECTIONS, seconds=2.0)  # what is slow once is over
+        load(url, requests, clients=CONNECTIONS, seconds=2.0)  # warm-up
         before = processor_seconds(process)
         done = load(url, requests, clients=CONNECTIONS, seconds=seconds)
         taken = processor_seconds(process) - before
@@ -136,13 +136,13 @@ def render(about: Results, sizes: Sequence[Size]) -> str:
 
 
 def processor_seconds(process: psutil.Process) -> float:
-    """What the process alone has taken of a core so far."""
+    """Return the processor time of the process so far, in seconds."""
     times = process.cpu_times()
     return times.user + times.system
 
 
 def most_megabytes(process: psutil.Process) -> float:
-    """The greatest resident memory since the start."""
+    """Return the peak resident memory."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / MEGABYTE
 

@@ -1,7 +1,7 @@
-"""A process that runs one piece of work a round, when told to: so that ours and peers alternate.
+"""A worker process that runs one round on request, so that our side and the peers alternate.
 
-Nothing but the standard library is used, for the worker may live in a peer's environment. The worker reads a line and
-answers one of JSON; what else the work prints goes to stderr.
+It uses the standard library only, because a worker may run in a peer's environment. It answers each input line with a
+line of JSON; other output of the work goes to stderr.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import TypeVar
 
 Answer = dict[str, float | str]
 Options = TypeVar("Options")
-"""What the JSON file of a worker's options holds."""
+"""Content of the JSON file with the options of a worker."""
 ROUND = "round"
 
 

@@ -1,1 +1,1 @@
-"""The offline trainer: writes bundles. It knows nothing of the service."""
+"""The offline trainer, which writes bundles. It does not depend on the service."""

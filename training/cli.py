@@ -1,4 +1,4 @@
-"""The trainer's verbs."""
+"""Command-line verbs of the trainer."""
 
 import argparse
 import functools
@@ -10,7 +10,7 @@ from training.scft import processes
 
 
 def _with_helpers(verb: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-    """Let the first of the processes that `torchrun` starts run the verb, and the others help it fine-tune."""
+    """Run the verb in the main process of `torchrun`; the worker processes help to fine-tune."""
 
     @functools.wraps(verb)
     def run(arguments: list[str]) -> None:
@@ -27,7 +27,7 @@ def _with_helpers(verb: Callable[[list[str]], None]) -> Callable[[list[str]], No
 
 @_with_helpers
 def train(arguments: list[str]) -> None:
-    """`llmemb train CONFIG`: every step that is not up to date."""
+    """`llmemb train CONFIG`: run every step that is not up to date."""
     config, folder = _parse("train", arguments)
     from training import pipeline
 
@@ -78,7 +78,7 @@ def bundle(arguments: list[str]) -> None:
 
 @_with_helpers
 def ablate(arguments: list[str]) -> None:
-    """`llmemb ablate CONFIG`: with parts switched off or changed, over several seeds, and print the tables."""
+    """`llmemb ablate CONFIG`: run the ablation study over several seeds and print the tables."""
     parser = _parser("ablate")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument(
@@ -86,7 +86,7 @@ def ablate(arguments: list[str]) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help='such as "no SCFT"; all by default; `llmemb` is among them',
+        help='names of variants, such as "no SCFT"; default: all; `llmemb` always runs',
     )
     parsed = parser.parse_args(arguments)
     from training.comparison.ablation import ablate as run_ablation
@@ -98,29 +98,33 @@ def ablate(arguments: list[str]) -> None:
 
 @_with_helpers
 def table(arguments: list[str]) -> None:
-    """`llmemb table CONFIG...`: the paper's methods on several data sets and sequence models, and print the tables."""
+    """`llmemb table CONFIG...`: compare the paper's methods on several data sets and models; print the tables."""
     parser = argparse.ArgumentParser(
         prog="llmemb table",
         description="Train and rank the paper's methods on several data sets and sequence models, each tuned by the "
-        "same search. What is up to date is not made again; the table is written after every cell.",
+        "same search. Cells that are up to date are skipped; the table is written after every cell.",
     )
     parser.add_argument("configs", type=Path, nargs="*", metavar="CONFIG", help="a TOML file for each data set")
-    parser.add_argument("--run", type=Path, default=Path("runs/table"), help="the folder of the table and its runs")
+    parser.add_argument("--run", type=Path, default=Path("runs/table"), help="folder for the table and its runs")
     parser.add_argument("--models", nargs="+", default=["sasrec", "gru4rec", "bert4rec"], metavar="NAME")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44], help="of the first sequence model")
-    parser.add_argument("--other-seeds", type=int, nargs="+", help="of the others; by default the first of --seeds")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="such as llmemb_paper; all by default")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44], help="seeds for the first sequence model")
+    parser.add_argument(
+        "--other-seeds", type=int, nargs="+", help="seeds for the other sequence models; default: the first of --seeds"
+    )
+    parser.add_argument(
+        "--rows", nargs="+", default=[], metavar="NAME", help="names of rows, such as llmemb_paper; default: all"
+    )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="[CONFIG:]KEY=VALUE",
-        help="override a value, of all configurations or of the one of that name, e.g. beauty:rat.max_epochs=60",
+        help="override a value, for all configurations or for a named one, e.g. beauty:rat.max_epochs=60",
     )
     parser.add_argument(
-        "--shared", type=Path, nargs="+", default=[], metavar="RUN", help="take steps over from these run folders"
+        "--shared", type=Path, nargs="+", default=[], metavar="RUN", help="reuse steps of these run folders"
     )
-    parser.add_argument("--summary", action="store_true", help="train nothing, and print the small table of --run")
+    parser.add_argument("--summary", action="store_true", help="only print the summary table of --run")
     parsed = parser.parse_args(arguments)
     if parsed.summary == bool(parsed.configs):
         parser.error("give configurations, or --summary without any")
@@ -152,10 +156,10 @@ def replay(arguments: list[str]) -> None:
 
 
 def runs(arguments: list[str]) -> None:
-    """`llmemb runs [FOLDER]`: what runs came to; `llmemb runs RUN RUN`: where they differ."""
+    """`llmemb runs [FOLDER]`: list runs; `llmemb runs RUN RUN`: compare runs."""
     parser = argparse.ArgumentParser(
         prog="llmemb runs",
-        description="List the runs at and below a folder, or compare two and more of them.",
+        description="List the runs at and below a folder, or compare two or more runs.",
     )
     parser.add_argument("folders", type=Path, nargs="*", default=[Path("runs")], metavar="FOLDER")
     folders: list[Path] = parser.parse_args(arguments).folders
@@ -186,7 +190,7 @@ def _parse(verb: str, arguments: list[str]) -> tuple[Config, Path]:
 def _parser(verb: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"llmemb {verb}")
     parser.add_argument("config", type=Path, help="a TOML file, such as training/config/demo.toml")
-    parser.add_argument("--run", type=Path, help="the run folder; by default under runs/, by the config's name")
+    parser.add_argument("--run", type=Path, help="the run folder; default: runs/ with the config's name")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a value, e.g. rat.alignment.alpha=0"
     )

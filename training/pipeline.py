@@ -1,4 +1,4 @@
-"""The offline line, from `prepare` to `bundle`: each step skipped, resumed or run."""
+"""The training pipeline, from `prepare` to `bundle`: each step is skipped, resumed or run."""
 
 import hashlib
 import time
@@ -29,7 +29,7 @@ def train(config: Config, folder: Path, last: str = "bundle", shared: Sequence[R
         config: the run's configuration.
         folder: the run folder.
         last: the step after which to stop.
-        shared: other run folders; a step that is done there by the same inputs is taken over.
+        shared: other run folders; a step that is complete there with the same inputs is reused.
     """
     run = RunFolder(folder)
     with run.locked(), watching():
@@ -54,7 +54,7 @@ def run_verb(verb: str, config: Config, folder: Path) -> None:
     """Run the steps of one verb that are not up to date.
 
     Raises:
-        RunError: a step before it is not up to date.
+        RunError: an earlier step is not up to date.
     """
     run, names = RunFolder(folder), (VERBS | VERBS_ASIDE)[verb]
     with run.locked(), watching():
@@ -80,12 +80,12 @@ def run_verb(verb: str, config: Config, folder: Path) -> None:
 def step_fingerprints(
     config: Config, described: Mapping[str, Sequence[str]] | None = None, given: Config | None = None
 ) -> dict[str, str]:
-    """Return each step's fingerprint: the same exactly when it would do the same work on the same input.
+    """Return each step's fingerprint, which is the same if and only if the step does the same work on the same input.
 
     Args:
-        config: with what `select` chose in it, once it has: a step depends on what was chosen and not on how.
-        described: what each step reads from outside the run folder, by its content; None reads it now.
-        given: the configuration as `select` reads it; None: `config`.
+        config: the configuration with the choices of `select`, if any: a step depends on the choices only.
+        described: content of each step's inputs from outside the run folder; None: read it now.
+        given: the configuration that `select` reads, without choices; None: `config`.
     """
     given = config if given is None else given
     described = describe_inputs(given) if described is None else described
@@ -101,10 +101,10 @@ def step_fingerprints(
 
 
 def describe_inputs(config: Config) -> dict[str, list[str]]:
-    """Return what each step reads from outside the run folder, by its content.
+    """Return a description of the content of each step's inputs from outside the run folder.
 
     Raises:
-        DataError: there is no source where the configuration says.
+        DataError: the source in the configuration does not exist.
     """
     _, interactions, items = source_files(Path(config.prepare.path), config.prepare.format)
     llm = _describe_llm(Path(config.encoder.base))
@@ -116,7 +116,7 @@ def describe_inputs(config: Config) -> dict[str, list[str]]:
 
 
 def _check_encoder(config: Config, run: RunFolder, described: Mapping[str, Sequence[str]]) -> None:
-    """Refuse what the LLM cannot do; once the tuned encoder is there the base is not read, and may be gone."""
+    """Check the configuration against the LLM: against the tuned encoder if it exists, since the base may be gone."""
     done = _done(config, run, described)
     if "embed" not in done:
         check_ray(config)
@@ -137,7 +137,7 @@ def _done(config: Config, run: RunFolder, described: Mapping[str, Sequence[str]]
 
 
 def resolved(config: Config, run: RunFolder) -> Config:
-    """Return the configuration with what `select` chose in it."""
+    """Return the configuration with the choices of `select`."""
     chosen = {selection.option: selection.chosen for selection in read_selections(run.step("select"))}
     return with_choices(config, chosen)
 
@@ -155,10 +155,10 @@ def run_step(name: str, run: RunFolder, fingerprint: str, work: Callable[[], str
     """Run one step and record it, unless it is up to date.
 
     Args:
-        name: of the step and of its folder.
+        name: name of the step and of its folder.
         run: the run folder, locked by the caller.
-        fingerprint: of all that the step depends on.
-        work: fills the step's folder and returns the summary line.
+        fingerprint: fingerprint of everything that the step depends on.
+        work: writes the step's folder and returns the summary line.
     """
     why = run.why_not_done(name, fingerprint)
     if why is None:
@@ -184,7 +184,7 @@ def _section(dumped: JsonValue, path: str) -> JsonValue:
 
 
 def _describe_llm(base: Path) -> str:
-    """Identify a local LLM by its content; a Hugging Face id by its name, which the configuration holds already."""
+    """Return a hash that identifies a local LLM by its files; a Hugging Face id is already in the configuration."""
     if base.is_file():
         return sha256_of_file(base)
     files = sorted(path for path in base.rglob("*") if path.is_file()) if base.is_dir() else []

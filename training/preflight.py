@@ -1,6 +1,6 @@
-"""What a configuration asks for, checked before any step does work that a refusal would waste.
+"""Checks of a configuration before any expensive step.
 
-The configuration and tokenizer of the LLM are read, and the prepared dataset; no weights.
+They read the LLM's configuration and tokenizer and the prepared dataset, but no weights.
 """
 
 from pathlib import Path
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def check_base(config: Config) -> None:
-    """Refuse a configuration that its base cannot satisfy.
+    """Check the configuration against its base LLM.
 
     Raises:
-        EncoderError: the base is no language model, or has too few layers or positions, or another pooling.
-        ConfigError: the base is narrower than `components`, cannot generate by its own weights, or the instruction
-            leaves no tokens for an item.
+        EncoderError: the base is not a language model, has too few layers or positions, or needs another pooling.
+        ConfigError: the base is narrower than `components`, cannot generate, or the instruction leaves no tokens for an
+            item.
     """
     base = _read_base(config.encoder.base)
     depth = None if config.encoder.depth == "auto" else config.encoder.depth
@@ -40,7 +40,7 @@ def check_base(config: Config) -> None:
 
 
 def check_encoder(config: Config, folder: Path) -> None:
-    """Refuse a configuration that the tuned encoder in `folder` cannot satisfy; its base may be gone by then.
+    """Check the configuration against the tuned encoder in `folder`; its base may no longer exist.
 
     Raises:
         ConfigError: the encoder is narrower than `components`.
@@ -49,12 +49,12 @@ def check_encoder(config: Config, folder: Path) -> None:
 
 
 def check_dataset(config: Config, folder: Path) -> None:
-    """Refuse a configuration that the prepared dataset in `folder` cannot satisfy, and a dataset that none can use.
+    """Check the configuration against the prepared dataset in `folder`, and the dataset itself.
 
     Raises:
         ConfigError: there are too few warm items for `components`, or `bundle.categories_attribute` is not an
             attribute.
-        DataError: no user has two items to train on, or a user with targets has taken all items.
+        DataError: no user has two items to train on, or a user with targets interacted with all items.
     """
     dataset = read_dataset(folder)
     # W points span W - 1 directions at most.
@@ -70,17 +70,17 @@ def check_dataset(config: Config, folder: Path) -> None:
 
 
 def check_ray(config: Config) -> None:
-    """Refuse `embed.engine = "ray"` where Ray is not installed.
+    """Check that Ray is installed if `embed.engine` is "ray".
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: Ray is not installed.
     """
     if config.embed.engine == "ray":
         import training.embedding.ray  # noqa: F401  # raises the error
 
 
 def _read_base(source: str) -> "EncoderBase":
-    # It imports transformers, which takes seconds; a run that is up to date does not need it.
+    # Imported here because transformers takes seconds to import, and a run that is up to date does not need it.
     from llmemb.encoder.base import read_base
 
     return read_base(source)
@@ -104,7 +104,7 @@ def _check_width(config: Config, base: "EncoderBase") -> None:
 
 
 def _components(config: Config) -> list[tuple[str, int]]:
-    """Return every number of components that is asked for, with the name of its option."""
+    """Return every requested number of components, with the name of its option."""
     asked: list[tuple[str, int]] = []
     if config.rat.reduction != "none":
         if config.rat.components == "auto":
@@ -131,13 +131,13 @@ def _check_instruction(config: Config, base: "EncoderBase") -> None:
 
 def _check_histories(config: Config, dataset: Dataset) -> None:
     lengths = dataset.sequences["item_rows"].list.len()
-    # Of three and more the last two are targets.
+    # In histories of three or more items, the last two are targets.
     if not ((lengths == 2) | (lengths > 3)).any():
         raise DataError(
             f"{config.prepare.path}: no user has two items to train on beside the two that are kept for validation and "
             "test: there is nothing to learn from; bring longer histories or lower prepare.cold_share"
         )
-    # `evaluate` ranks each target among items that its user has not taken.
+    # `evaluate` ranks each target among items that its user did not interact with.
     users = dataset.sequences.filter(lengths >= 3).select("user_id", rows=pl.concat_list("item_rows", "cold_rows"))
     users = users.filter(pl.col("rows").list.len() >= dataset.num_items)
     full = users.filter(pl.col("rows").list.n_unique() == dataset.num_items)["user_id"]

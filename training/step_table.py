@@ -1,6 +1,6 @@
-"""The table of steps: what each reads of the configuration and of the run folder, and the function behind it.
+"""The table of steps: the configuration sections and input steps of each, and its function.
 
-A step's module is imported when it runs, so that what is not needed is not loaded.
+A step's module is imported when the step runs, so that unused libraries are not loaded.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from training.runs.run_folder import RunFolder
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of the line.
+    """A step of the pipeline.
 
     Args:
-        sections: its parts of the configuration, such as `scft` or `rat.model`.
+        sections: the parts of the configuration that it uses, such as `scft` or `rat.model`.
         inputs: the steps whose folders it reads.
-        run: does the work and returns the summary line.
+        run: runs the step and returns the summary line.
     """
 
     sections: tuple[str, ...]
@@ -130,7 +130,7 @@ def _retrain(config: Config, run: RunFolder) -> str:
     from training.steps import rat, vanilla
 
     dataset = read_dataset(run.step("prepare"))
-    # What cannot be replayed is refused before the training.
+    # Raises before the training if a replay is not possible.
     clicks, _ = plan_replay(config.replay, config.rat, dataset, config.seed)
     if not config.replay.trained_anew:
         return "left out by replay.trained_anew"
@@ -167,7 +167,7 @@ def _replay(config: Config, run: RunFolder) -> str:
     )
 
 
-# Not the whole of `rat`: what only the adapted recommender reads need not train the vanilla one again.
+# Only the options of `rat` that affect the vanilla recommender, so that other changes do not train it again.
 _VANILLA_SECTIONS = tuple(
     f"rat.{name}"
     for name in (
@@ -184,7 +184,7 @@ _VANILLA_SECTIONS = tuple(
     )
 )
 
-# Of `select`, what `rat` reads.
+# The options of `select` that `rat` uses.
 _RAT_CHOICES = tuple(
     f"select.{name}"
     for name in (
@@ -224,15 +224,15 @@ ASIDE: dict[str, Step] = {
     ),
     "replay": Step(("rat", "replay", "evaluate.exclude_history"), ("prepare", "rat", "retrain"), _replay),
 }
-"""Steps that are no part of the line: `llmemb train` does not run them, and nothing depends on them."""
+"""Optional steps: `llmemb train` does not run them, and no other step depends on them."""
 
 _HALVES = {"rat": ("vanilla", "rat"), "evaluate": ("baselines", "evaluate")}
 
 VERBS = {name: _HALVES.get(name, (name,)) for name in STEPS if name not in ("vanilla", "baselines")}
-"""The command's verbs and the steps they run."""
+"""Command-line verb -> the steps that it runs."""
 
 VERBS_ASIDE = {"replay": ("retrain", "replay")}
-"""Likewise, of the steps that are no part of the line."""
+"""Command-line verb -> the optional steps that it runs."""
 
 
 def encoder_folder(run: RunFolder) -> Path:

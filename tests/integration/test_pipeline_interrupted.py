@@ -98,7 +98,7 @@ def test_ctrl_c_is_answered_by_a_sentence(
 
     pipeline.train(run.config, folder)
 
-    assert f"{step:<10}going on where it was cut off\n" in capsys.readouterr().out
+    assert f"{step:<10}resuming after an interruption\n" in capsys.readouterr().out
     assert TrainedRun(run.config_path, folder).bundle().manifest.id == run.bundle().manifest.id
 
 

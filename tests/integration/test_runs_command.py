@@ -54,7 +54,8 @@ def test_list_has_each_run_with_its_figures(runs: Path, capsys: pytest.CaptureFi
     summary = read_run(runs / "whole")
 
     assert re.match(
-        rf"{runs}/deep/cut\n  source by llm, sasrec, seed 7; 20.* UTC; 4 of 10 steps, in or cut off in rat; bundle -",
+        rf"{runs}/deep/cut\n  source by llm, sasrec, seed 7; 20.* UTC; 4 of 10 steps, running or "
+        r"interrupted in rat; bundle -",
         first,
     )
     assert second.startswith(f"{runs}/whole\n  source by llm, sasrec, seed 7; 20")
@@ -130,7 +131,7 @@ def test_without_runs_there_is_a_sentence(tmp_path: Path, capsys: pytest.Capture
 
     for arguments, message in (
         ([tmp_path / "nowhere"], "there is no such folder"),
-        ([tmp_path, tmp_path], "no run: config.json is not there, or is no JSON"),
+        ([tmp_path, tmp_path], "not a run folder: config.json is missing or is not valid JSON"),
     ):
         with pytest.raises(SystemExit) as caught:
             printed(capsys, *arguments)

@@ -1,1 +1,1 @@
-"""Runs side by side: the paper's table, the ablation, and `llmemb runs`."""
+"""Comparison of runs: the paper's table, the ablation study, and `llmemb runs`."""

@@ -1,4 +1,4 @@
-"""Train a configuration with parts switched off or changed, over several seeds, and set the figures side by side."""
+"""Ablation study: train variants of a configuration with several seeds and compare their metrics."""
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +25,7 @@ _TITLES: dict[Protocol, str] = {
 
 
 class AblationFigure(BaseModel):
-    """One cell of the tables: a figure over the seeds."""
+    """One cell of the tables: a metric over the seeds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,16 +35,16 @@ class AblationFigure(BaseModel):
     group: str
     metric: str
     values: tuple[float, ...]
-    """One for each seed, in their order."""
+    """One value for each seed, in the order of the seeds."""
     mean: float
     deviation: float | None
     """Sample standard deviation; None for one seed."""
     not_converged: int = 0
-    """Seeds whose training did not converge: no gain can be stated over a baseline of which there is one."""
+    """Number of seeds whose training did not converge. If it is above 0, no gain over this baseline may be claimed."""
 
 
 def variants_of(config: Config) -> dict[str, tuple[str, ...]]:
-    """Return what is switched off or changed, by name: overrides of the configuration."""
+    """Return the variants: name -> overrides of the configuration."""
     variants = {
         "llmemb": (),
         "no SCFT": ("scft.enabled=false",),
@@ -66,20 +66,20 @@ def variants_of(config: Config) -> dict[str, tuple[str, ...]]:
 def ablate(
     config_path: Path, overrides: Sequence[str], seeds: Sequence[int], names: Collection[str], folder: Path
 ) -> Path:
-    """Run variants with every seed up to `evaluate`; write `figures.json` and `table.md`, and return the latter.
+    """Run variants with every seed up to `evaluate`; write `figures.json` and `table.md`, and return the latter's path.
 
-    A step that a variant shares with an earlier one is taken over, not run again. The baselines are those of
-    `llmemb`, which always runs.
+    A step with the same inputs as in an earlier variant is reused. The baselines come from the variant `llmemb`, which
+    always runs.
 
     Args:
-        config_path: the configuration that is varied.
-        overrides: of all variants.
-        seeds: each takes the place of the configuration's.
+        config_path: the base configuration.
+        overrides: overrides for all variants.
+        seeds: the seeds, which replace the one in the configuration.
         names: the variants to run; empty: all.
-        folder: takes a run folder for each seed and variant.
+        folder: folder for the run folders, one for each seed and variant.
 
     Raises:
-        ConfigError: a name is that of no variant.
+        ConfigError: there is no variant with a given name.
     """
     variants = variants_of(load_config(config_path, overrides))
     if unknown := set(names) - set(variants):
@@ -105,7 +105,7 @@ def ablate(
 
 
 def ablation_figures(results: Mapping[str, Sequence[Figures]]) -> tuple[AblationFigure, ...]:
-    """Return mean and deviation over the seeds, of each variant and of the baselines of the first one."""
+    """Return mean and standard deviation over the seeds, for each variant and for the baselines of the first one."""
     first = next(iter(results.values()))
     baselines = dict.fromkeys(figure.model for figure in first[0].figures if figure.model != LLMEMB)
     rows = {variant: (LLMEMB, runs) for variant, runs in results.items()}
@@ -136,7 +136,7 @@ def ablation_figures(results: Mapping[str, Sequence[Figures]]) -> tuple[Ablation
 
 
 def make_ablation_tables(figures: Sequence[AblationFigure]) -> str:
-    """Write Markdown: mean and sample standard deviation, full ranking, then the sampled protocol."""
+    """Return Markdown tables of means and sample standard deviations: full ranking, then the sampled protocol."""
     parts = []
     for protocol in PROTOCOLS:
         chosen = [figure for figure in figures if figure.protocol == protocol]

@@ -1,4 +1,4 @@
-"""What a run folder says of itself: its configuration, how far it is, its figures and its bundle."""
+"""Summary of a run folder: configuration, progress, metrics and bundle."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ from training.step_table import STEPS
 
 CONFIG_FILE = "config.json"
 MAX_DEPTH = 4
-"""How far below a folder runs are looked for: `runs/NAME-ablation/seed-42/VARIANT` is one."""
+"""Maximum depth of the search for runs; an example of a deep one is `runs/NAME-ablation/seed-42/VARIANT`."""
 
 _CONTENT = TypeAdapter(dict[str, JsonValue])
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run, as far as it has come."""
+    """The state of a run, which may be incomplete."""
 
     path: Path
     options: Mapping[str, JsonValue]
     """The configuration, flat: `rat.model.name` -> its value."""
     seconds: Mapping[str, float]
-    """Steps that are done -> how long they took."""
+    """Completed steps -> their duration in seconds."""
     running: str | None
-    """The step that was begun and is not done."""
+    """The step that has started but not completed."""
     changed: datetime | None
-    """When a step last began or ended, UTC; None where none has."""
+    """When a step last started or completed, UTC; None if none has started."""
     figures: Figures | None
     bundle_id: str | None
 
@@ -54,28 +54,28 @@ class RunSummary:
 
     @property
     def progress(self) -> str:
-        """How far it is, such as `10 of 10 steps`."""
-        where = "" if self.running is None else f", in or cut off in {self.running}"
+        """The progress, such as `10 of 10 steps`."""
+        where = "" if self.running is None else f", running or interrupted in {self.running}"
         return f"{len(self.seconds)} of {len(STEPS)} steps{where}"
 
     def models(self) -> list[str]:
-        """Return the models that were evaluated, ours first."""
+        """Return the evaluated models, `llmemb` first."""
         return [] if self.figures is None else list(dict.fromkeys(figure.model for figure in self.figures.figures))
 
     @property
     def faults(self) -> dict[str, str]:
-        """Models that did not converge -> why that is said."""
+        """Models that did not converge -> the reason."""
         return {} if self.figures is None else self.figures.faults
 
     def figure(self, model: str, group: str, metric: str, protocol: Protocol = "full") -> float | None:
-        """Return one figure of the evaluation, None where there is none."""
+        """Return the value of one metric, or None."""
         wanted = (model, protocol, group, metric)
         figures = () if self.figures is None else self.figures.figures
         return next((f.value for f in figures if (f.model, f.protocol, f.group, f.metric) == wanted), None)
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """Return the run folders at and below a folder, by name; inside of a run nothing is looked for.
+    """Return the run folders at and below a folder, sorted by name; does not search inside runs.
 
     Raises:
         RunError: there is no such folder.
@@ -94,17 +94,17 @@ def _find(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def read_run(folder: Path) -> RunSummary:
-    """Read what a run folder holds; what it does not hold yet is left open.
+    """Read the summary of a run folder; parts that do not exist yet are None or empty.
 
-    The configuration may be that of another version of the trainer.
+    The configuration may come from another version of the trainer.
 
     Raises:
-        RunError: it is no run folder.
+        RunError: the folder is not a run folder.
     """
     try:
         content = _CONTENT.validate_json((folder / CONFIG_FILE).read_bytes())
     except (OSError, ValidationError) as error:
-        raise RunError(f"{folder}: no run: {CONFIG_FILE} is not there, or is no JSON") from error
+        raise RunError(f"{folder}: not a run folder: {CONFIG_FILE} is missing or is not valid JSON") from error
     run = RunFolder(folder)
     records = {name: record for name in STEPS if (record := run.record(name)) is not None}
     times = [(folder / RECORDS / f"{name}.json").stat().st_mtime for name in records]

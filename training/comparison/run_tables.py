@@ -1,4 +1,4 @@
-"""What `llmemb runs` prints: runs one below the other, or two and more side by side."""
+"""Output of `llmemb runs`: a list of runs, or a comparison of two or more runs."""
 
 import json
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ FIGURES: tuple[tuple[str, str], ...] = (
     ("tail", "hr@10"),
     ("cold", "hr@10"),
 )
-"""Group and metric of the columns; ranked among all items."""
+"""Group and metric of the columns, for ranking among all items."""
 
 _TITLES = [f"{group} {metric.upper()}" for group, metric in FIGURES]
 _NONE = "-"
 
 
 def list_runs(runs: Sequence[RunSummary]) -> str:
-    """Write each run: what it was made of, how far it is, and its figures, a line for each model."""
+    """Return the list of runs: main options, progress and metrics of each, with one line per model."""
     parts = []
     for run in runs:
         when = _NONE if run.changed is None else run.changed.strftime("%Y-%m-%d %H:%M UTC")
@@ -38,9 +38,9 @@ def list_runs(runs: Sequence[RunSummary]) -> str:
 
 
 def compare_runs(runs: Sequence[RunSummary]) -> str:
-    """Write where the configurations, the figures and the times of runs differ, a column for each run.
+    """Return the differences in configuration, metrics and durations between runs, with one column per run.
 
-    Behind the figures of each further run stands how far they are from those of the first.
+    Each value of a later run is followed by its difference from the first run's.
     """
     head = ["", *(str(run.path) for run in runs)]
     options = dict.fromkeys(name for run in runs for name in run.options)
@@ -100,7 +100,7 @@ def _value(run: RunSummary, option: str) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines of columns: the first to the left, the others to the right."""
+    """Return lines with aligned columns: the first column left-aligned, the others right-aligned."""
     first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, others, strict=True))]).rstrip()

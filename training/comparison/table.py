@@ -1,10 +1,10 @@
-"""`llmemb table`: the paper's methods side by side on several data sets and sequence models, each tuned alike.
+"""`llmemb table`: compare the paper's methods on several data sets and sequence models, with the same tuning for each.
 
-A cell is a run folder, `DATA/MODEL/ROW-SEED`, with steps of its own after those of the pipeline:
+A cell is a run folder, `DATA/MODEL/ROW-SEED`, with its own steps after those of the pipeline:
 
-search/          candidates of `search.options`, the first seed's cells alone: selection.json, the winner's checkpoint
+search/          candidates of `search.options`, first seed only: selection.json and the best candidate's checkpoint
 vanilla/, llm_init/ or rat/   the row's recommender
-evaluate/        figures.json, and cell.json: what the table shows
+evaluate/        figures.json, and cell.json with the cell's part of the table
 """
 
 import itertools
@@ -53,7 +53,7 @@ from training.steps.baselines import initial_table
 from training.steps.evaluate import make_figures, rank, trained_scorer, untrained_scorers
 
 UNTRAINED = Row(name="untrained", title="what trains nothing", trains="nothing")
-"""Semantic neighbours, EASE and most popular: one cell for each data set and seed."""
+"""Semantic nearest neighbours, EASE and most popular: one cell for each data set and seed."""
 ROWS = (
     Row(
         name=VANILLA_BCE,
@@ -88,24 +88,24 @@ ROWS = (
     ),
     Row(name=OURS, title="LLMEmb as configured", trains="rat", aligned_to=VANILLA_SOFTMAX),
 )
-"""In the order in which they are trained: a row comes after the one that it is aligned to."""
+"""Rows in training order: a row comes after the one that it is aligned to."""
 CELL_FILE = "cell.json"
-_CHECKPOINT = "checkpoint.safetensors"  # as the training of every row calls it in its folder
+_CHECKPOINT = "checkpoint.safetensors"  # the name used by the training of every row
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell to be made.
+    """A cell to compute.
 
     Args:
-        name: which it is.
-        row: its method.
-        config_path: of the data set.
-        overrides: of that file: the command's, the row's, sequence model and seed.
-        run: its run folder.
+        name: identifies the cell.
+        row: the method.
+        config_path: configuration file of the data set.
+        overrides: overrides of that file: from the command and the row, and the sequence model and the seed.
+        run: run folder of the cell.
         described: see `pipeline.describe_inputs`.
-        searched_by: the cell of the first seed, whose search it follows; None: it searches itself.
-        aligned_to: the cell whose item table its alignment reads.
+        searched_by: the cell of the first seed, whose search results are used; None: this cell runs the search.
+        aligned_to: the cell whose item table is used for alignment.
     """
 
     name: CellName
@@ -118,31 +118,31 @@ class Cell:
     aligned_to: "Cell | None" = None
 
     def all_overrides(self, selections: Sequence[Selection]) -> tuple[str, ...]:
-        """Return the overrides with what the search chose."""
+        """Return the overrides, including the choices of the search."""
         return (*self.overrides, *(f"{selection.option}={selection.chosen}" for selection in selections))
 
     def config(self, selections: Sequence[Selection] = ()) -> Config:
-        """Return the configuration with what the search chose; before it, with the file's own values."""
+        """Return the configuration with the choices of the search; without choices, the values of the file."""
         return load_config(self.config_path, self.all_overrides(selections))
 
     def resolved(self, selections: Sequence[Selection] = ()) -> Config:
-        """Return the same with what the step `select` chose."""
+        """Return the configuration with the choices of the search and of the step `select`."""
         return pipeline.resolved(self.config(selections), self.run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRequest:
-    """What `llmemb table` is asked for.
+    """The arguments of `llmemb table`.
 
     Args:
-        config_paths: a configuration for each data set, which is called as the file is.
-        overrides: of all of them, or of one as `NAME:KEY=VALUE`.
+        config_paths: one configuration for each data set; the file name is the name of the data set.
+        overrides: `KEY=VALUE` for all data sets, `NAME:KEY=VALUE` for one.
         models: names of sequence models.
-        seeds: of the first of them; all are for the data set and the training alike.
-        other_seeds: of the others.
-        rows: names of rows; empty: all. Those that they are aligned to or compared with are made too.
-        folder: takes the run folders and the table.
-        shared: other run folders, from which steps done by the same inputs are taken over.
+        seeds: seeds for the first sequence model; a seed applies to data preparation and training.
+        other_seeds: seeds for the other sequence models.
+        rows: names of rows; empty: all. The rows that they are aligned to or compared with are added.
+        folder: folder for the run folders and the table.
+        shared: other run folders, whose steps with the same inputs are reused.
     """
 
     config_paths: Sequence[Path]
@@ -156,11 +156,14 @@ class TableRequest:
 
 
 def make_table(request: TableRequest) -> Path:
-    """Make every cell that is not up to date; write `table.json` and `table.md` after each, and return the latter.
+    """Compute every cell that is not up to date; write `table.json` and `table.md` after each.
+
+    Returns:
+        The path of `table.md`.
 
     Raises:
-        ConfigError: a name is not known, a candidate is not possible, or two data sets have one name.
-        DataError: a data set is not where its configuration says.
+        ConfigError: a name is unknown, a candidate is invalid, or two data sets have the same name.
+        DataError: a data set does not exist.
     """
     cells = plan_cells(request)
     finished = {cell.name: found for cell in cells if (found := read_finished(cell)) is not None}
@@ -180,9 +183,9 @@ def make_table(request: TableRequest) -> Path:
 
 
 def plan_cells(request: TableRequest) -> list[Cell]:
-    """Return all cells in the order in which they are made, every configuration checked.
+    """Check every configuration and return all cells in execution order.
 
-    The first seed of every data set and sequence model comes before all further seeds.
+    The first seed of every data set and sequence model comes before all other seeds.
 
     Raises:
         ConfigError: as in `make_table`.
@@ -202,7 +205,7 @@ def plan_cells(request: TableRequest) -> list[Cell]:
         first, seed = seeds_of[model][0], seeds_of[model][turn]
         name = CellName(data=data, model="" if row is UNTRAINED else model, row=row.name, seed=seed)
         aligned_to = None if row.aligned_to is None else name.model_copy(update={"row": row.aligned_to})
-        if name not in cells:  # what trains nothing is there once for all sequence models
+        if name not in cells:  # the untrained baselines have one cell for all sequence models
             cells[name] = Cell(
                 name=name,
                 row=row,
@@ -218,7 +221,7 @@ def plan_cells(request: TableRequest) -> list[Cell]:
 
 
 def read_finished(cell: Cell) -> TableCell | None:
-    """Return what a cell came to, None where it is not up to date."""
+    """Return the result of a cell, or None if it is not up to date."""
     selections = _selections(cell)
     if selections is None or not cell.run.is_done("evaluate", _evaluate_fingerprint(cell, selections)):
         return None
@@ -226,9 +229,9 @@ def read_finished(cell: Cell) -> TableCell | None:
 
 
 def estimate_seconds(missing: Sequence[CellName], finished: Sequence[TableCell]) -> float:
-    """Return how long the missing cells will take, if each takes as long as the finished cells most like it.
+    """Estimate the duration of the missing cells from the most similar finished cells, in seconds.
 
-    Embeddings are made once for a data set, a row and a seed, and take as long as they took with another seed.
+    Embeddings are computed once for a data set, a row and a seed.
     """
 
     def alike(name: CellName, cell: TableCell) -> int:
@@ -292,7 +295,7 @@ def _searches(cell: Cell) -> bool:
 
 
 def _search(cell: Cell) -> str:
-    """Choose one option after another, and keep the winner's checkpoint: its training goes on from there."""
+    """Choose one option after another, and keep the best candidate's checkpoint so that training resumes from it."""
     config, output = cell.resolved(), cell.run.step("search")
     options = config.search.options
     chosen: dict[str, int | float | str] = {option: candidates[0] for option, candidates in options.items()}
@@ -326,7 +329,7 @@ def _candidate(values: Mapping[str, int | float | str]) -> str:
 
 
 def _fit(cell: Cell, config: Config, folder: Path, logs: Path) -> Progress:
-    """Train a candidate in `folder`, or go on with it."""
+    """Train a candidate in `folder`, or resume its training."""
     dataset = read_dataset(cell.run.step("prepare"))
     if cell.row.trains == "vanilla":
         return train_on_ids(VANILLA, config.rat, config.seed, dataset, folder, logs)
@@ -339,7 +342,7 @@ def _fit(cell: Cell, config: Config, folder: Path, logs: Path) -> Progress:
 
 
 def _train(cell: Cell, config: Config) -> str:
-    """Train the row's recommender, from where its search left off."""
+    """Train the row's recommender, resuming from the checkpoint of the search."""
     run, step = cell.run, cell.row.trains
     checkpoint = run.step(step) / _CHECKPOINT
     if _searches(cell) and not checkpoint.is_file():
@@ -357,7 +360,7 @@ def _train_llm_init(cell: Cell, config: Config, dataset: Dataset, folder: Path, 
 
 
 def _evaluate(cell: Cell, selections: tuple[Selection, ...], text_seconds: float) -> str:
-    """Rank the test targets, write `figures.json` and `cell.json`."""
+    """Rank the test targets; write `figures.json` and `cell.json`."""
     started = time.monotonic()
     run, row, config = cell.run, cell.row, cell.resolved(selections)
     dataset = read_dataset(run.step("prepare"))
@@ -395,7 +398,7 @@ def _evaluate(cell: Cell, selections: tuple[Selection, ...], text_seconds: float
 
 
 def _selections(cell: Cell) -> tuple[Selection, ...] | None:
-    """Return what the search behind a cell chose, None where it is not done."""
+    """Return the choices of the search that a cell uses, or None if the search is not complete."""
     searching = cell.searched_by or cell
     if not _searches(searching):
         return ()
@@ -404,7 +407,7 @@ def _selections(cell: Cell) -> tuple[Selection, ...] | None:
 
 
 def _chosen(cell: Cell) -> tuple[Selection, ...]:
-    """Return what the search behind a cell chose; the order of the cells makes sure that it is done."""
+    """Return the choices of the search that a cell uses; the cell order guarantees that the search is complete."""
     selections = _selections(cell)
     assert selections is not None
     return selections
@@ -415,7 +418,7 @@ def _search_fingerprint(cell: Cell) -> str:
 
 
 def _train_fingerprint(cell: Cell, selections: Sequence[Selection]) -> str:
-    """Return the fingerprint of a cell's training, the pipeline's own for a vanilla model."""
+    """Return the fingerprint of a cell's training; for a vanilla model it is the pipeline's."""
     fingerprints = _fingerprints(cell, selections)
     match cell.row.trains:
         case "vanilla":
@@ -423,7 +426,7 @@ def _train_fingerprint(cell: Cell, selections: Sequence[Selection]) -> str:
         case "llm_init":
             return fingerprint_of("llm_init", {}, [fingerprints["vanilla"], fingerprints["embed"]])
         case "rat":
-            # Not the vanilla model of the same options, which the pipeline would train, but the tuned one.
+            # Align to the tuned vanilla model, not to the untuned one that the pipeline would train.
             assert cell.aligned_to is not None
             aligned_to = _train_fingerprint(cell.aligned_to, _selections(cell.aligned_to) or ())
             return fingerprint_of("rat", {}, [fingerprints["rat"], aligned_to])
@@ -434,7 +437,7 @@ def _train_fingerprint(cell: Cell, selections: Sequence[Selection]) -> str:
 def _evaluate_fingerprint(cell: Cell, selections: Sequence[Selection]) -> str:
     config = cell.config(selections)
     read = dump_config(config)["evaluate"]
-    # Which the semantic neighbours read; of a trained row both are in the fingerprint of its training.
+    # The semantic neighbours use these options; a trained row has them in its training fingerprint.
     more = f"{config.rat.components} {config.rat.semantic_term}" if cell.row is UNTRAINED else ""
     return fingerprint_of("evaluate", {"evaluate": read, "neighbours": more}, [_train_fingerprint(cell, selections)])
 
@@ -444,7 +447,7 @@ def _fingerprints(cell: Cell, selections: Sequence[Selection]) -> dict[str, str]
 
 
 def _wanted_rows(names: Collection[str]) -> list[Row]:
-    """Return the rows of these names, all for none, with those that they are aligned to or compared with."""
+    """Return the named rows (empty: all), and the rows that they are aligned to or compared with."""
     known = {row.name: row for row in ROWS}
     if unknown := [name for name in names if name not in known]:
         raise ConfigError(f"--rows {unknown[0]!r}: there are {', '.join(known)}")
@@ -454,7 +457,7 @@ def _wanted_rows(names: Collection[str]) -> list[Row]:
 
 
 def _check(cell: Cell) -> None:
-    """Refuse a configuration that is wrong, or becomes wrong by a candidate of the search."""
+    """Raise if the configuration is invalid, by itself or with any candidate of the search."""
     config = cell.config()
     if _searches(cell):
         for option, candidates in config.search.options.items():
@@ -463,14 +466,14 @@ def _check(cell: Cell) -> None:
 
 
 def _overrides_of(data: str, overrides: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
-    """Return the overrides of one data set: those without a name before a colon, and those with its name."""
+    """Return the overrides for one data set: those for all data sets, and those with its name as a prefix."""
     chosen = []
     for override in overrides:
         name, colon, rest = override.partition(":")
         if not colon or "=" in name:
             chosen.append(override)
         elif name not in known:
-            raise ConfigError(f"--set {override!r}: {name!r} is none of the configurations {', '.join(known)}")
+            raise ConfigError(f"--set {override!r}: {name!r} is not one of the configurations {', '.join(known)}")
         elif name == data:
             chosen.append(rest)
     return tuple(chosen)

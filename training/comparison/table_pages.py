@@ -1,6 +1,7 @@
-"""What `llmemb table` found: its records, and the Markdown made of them.
+"""Results of `llmemb table`: the records and the Markdown tables.
 
-A line of a table is a sequence model and a row; a cell is one of them trained and ranked on one data set with one seed.
+A line of a table is a sequence model and a row; a cell is the training and evaluation of one line on one data set with
+one seed.
 """
 
 import statistics
@@ -28,13 +29,13 @@ COLUMNS = (
     ("cold", "hr@10"),
     ("cold_among_cold", "hr@10"),
 )
-"""Group and metric; a group that `evaluate` does not have is an empty cell."""
+"""Group and metric; a cell is empty if `evaluate` has no such group."""
 _GROUPS = {"all": "", "cold_among_cold": "cold, among cold "}
 _COLD = ("cold", "cold_among_cold")
 _EMPTY = ""
 
 Values = Mapping[int, float]
-"""Seed -> a figure."""
+"""Seed -> value of a metric."""
 Column = tuple[str, str]
 
 
@@ -50,18 +51,18 @@ class Row(_Record):
     trains: Literal["nothing", "vanilla", "llm_init", "rat"]
     """The step that trains it."""
     overrides: tuple[str, ...] = ()
-    """Of the configuration."""
+    """Overrides of the configuration."""
     aligned_to: str | None = None
-    """The row whose item table its alignment reads; it has the same search behind it."""
+    """The row whose item table is used for alignment; it had the same search."""
 
 
 class CellName(_Record):
-    """Which cell it is."""
+    """The identity of a cell."""
 
     data: str
-    """Name of the configuration file, without its ending."""
+    """Name of the configuration file, without its suffix."""
     model: str
-    """Name of the sequence model; empty for the row that trains none."""
+    """Name of the sequence model; empty for the untrained baselines."""
     row: str
     seed: int
 
@@ -70,7 +71,7 @@ class CellName(_Record):
 
 
 class Training(_Record):
-    """How the training of a cell ended."""
+    """Summary of a cell's training."""
 
     epochs: int
     best_epoch: int
@@ -79,11 +80,11 @@ class Training(_Record):
     validation_ndcg: float
     """NDCG@10 of the validation targets in that epoch."""
     fault: str | None = None
-    """Why the training cannot stand for its model, see `training.rat.checkpoint.Progress.fault`; None where it can."""
+    """Why the training did not converge, see `training.rat.checkpoint.Progress.fault`; None if it did."""
 
     @property
     def at_limit(self) -> bool:
-        """Whether `max_epochs` ended it, and not the patience."""
+        """Whether the training stopped at `max_epochs`, not by early stopping."""
         return self.epochs >= self.max_epochs
 
 
@@ -92,19 +93,19 @@ class TableCell(_Record):
 
     name: CellName
     overrides: tuple[str, ...]
-    """Of the configuration file: those of the command, of the row, and what the search chose."""
+    """Overrides of the configuration file: from the command, the row and the search."""
     selections: tuple[Selection, ...]
-    """The search behind it, with all candidates; that of the first seed."""
+    """Choices of the search with the first seed, with all candidates."""
     training: Training | None
-    """None for the row that trains nothing."""
+    """None for the untrained baselines."""
     text_seconds: float
-    """Until its embeddings were there: next to nothing where they had been made before."""
+    """Time to get the embeddings; close to 0 if they existed."""
     seconds: float
-    """Of search, training and ranking, each as it last ran."""
+    """Time of the last search, training and ranking."""
     commit: str | None
-    """Of the code, `+` behind it with uncommitted changes; None where the code lies in no git work tree."""
+    """Commit of the code, with a `+` suffix for uncommitted changes; None outside a git work tree."""
     figures: tuple[Figure, ...]
-    """Those that the table shows; `model` is the row's name, or that of what nothing trains."""
+    """The metrics in the table; `model` is the name of the row or of an untrained baseline."""
 
 
 class Table(_Record):
@@ -114,13 +115,13 @@ class Table(_Record):
     """Data set -> name of its source's folder."""
     rows: tuple[Row, ...]
     planned: tuple[CellName, ...]
-    """The whole table; what is not in `cells` is not done yet."""
+    """All cells of the table; those not in `cells` are pending."""
     cells: tuple[TableCell, ...]
     versions: dict[str, str]
-    """Of Python and the libraries, in the process that wrote the file."""
+    """Versions of Python and the libraries in the process that wrote the file."""
 
     def values(self, data: str, model: str, row: str, column: Column, protocol: Protocol = "full") -> dict[int, float]:
-        """Return a figure for each seed that is done."""
+        """Return the value of a metric for each completed seed."""
         return {
             cell.name.seed: figure.value
             for cell in self.cells
@@ -134,7 +135,7 @@ class Table(_Record):
         return list(dict.fromkeys(name.model for name in self.planned if name.data == data and name.model))
 
     def lines(self, data: str) -> list[tuple[str, str]]:
-        """Return sequence model and row of each line; at the end, without a model, what nothing trains."""
+        """Return the sequence model and row of each line; the untrained baselines, without a model, come last."""
         planned = [(name.model, name.row) for name in self.planned if name.data == data and name.model]
         untrained = [
             ("", figure.model)
@@ -145,7 +146,7 @@ class Table(_Record):
         return list(dict.fromkeys([*planned, *untrained]))
 
     def title(self, row: str) -> str:
-        """Return what a row is called."""
+        """Return the title of a row."""
         return next((known.title for known in self.rows if known.name == row), row)
 
 
@@ -169,10 +170,10 @@ def read_table(folder: Path) -> Table:
 
 
 def ratio(table: Table, data: str, model: str, row: str, column: Column, protocol: Protocol = "full") -> float | None:
-    """Return the mean of a row over that of its baseline, over the seeds that both have; None: nothing is claimed.
+    """Return the ratio of a row's mean to its baseline's, over the seeds that both have; None: no gain is claimed.
 
-    The baseline is vanilla with full softmax of the same sequence model, which cannot rank cold items: for these it is
-    the semantic nearest neighbours.
+    The baseline is the vanilla model with full softmax and the same sequence model. It cannot rank cold items, so for
+    these the baseline is the semantic nearest neighbours.
     """
     baseline = ("", "semantic_knn") if column[0] in _COLD else (model, VANILLA_SOFTMAX)
     if baseline == (model, row) or not model or failed_baseline(table, data, model) is not None:
@@ -182,7 +183,7 @@ def ratio(table: Table, data: str, model: str, row: str, column: Column, protoco
 
 
 def failed_baseline(table: Table, data: str, model: str, row: str = VANILLA_SOFTMAX) -> str | None:
-    """Say why no gain over a vanilla model is claimed; None where it can be. The one place for such conditions."""
+    """Return why no gain over a vanilla model may be claimed; None if it may."""
     vanilla = table.values(data, model, row, ("all", "ndcg@10"))
     popular = table.values(data, "", "popular", ("all", "ndcg@10"))
     behind = [seed for seed in vanilla if vanilla[seed] <= popular.get(seed, -1.0)]
@@ -196,7 +197,7 @@ def failed_baseline(table: Table, data: str, model: str, row: str = VANILLA_SOFT
 
 
 def make_markdown(table: Table) -> str:
-    """Write all tables: for each data set the full ranking, the ratios, the sampled protocol, and what was chosen."""
+    """Return all tables: for each data set the full ranking, the ratios, the sampled protocol and the choices."""
     parts = [f"Cells: {len(table.cells)} of {len(table.planned)}. {_versions(table)}", _rows(table)]
     for data, source in table.sources.items():
         parts.append(f"## {source}")
@@ -209,9 +210,9 @@ def make_markdown(table: Table) -> str:
 
 
 def make_summary(table: Table) -> str:
-    """Write the small table: for each data set the better vanilla model by validation, ours, and their ratio.
+    """Return the summary table: for each data set the better vanilla model on validation, LLMEmb, and their ratio.
 
-    The sequence model is the table's first.
+    It shows the first sequence model only.
     """
     columns = [column for column in COLUMNS if column[0] != "cold_among_cold"]
     lines = []
@@ -318,7 +319,7 @@ def _choices(table: Table, data: str) -> str:
 
 
 def _seeds(table: Table, data: str, model: str, row: str) -> str:
-    """Return how many seeds are done, such as `3`, or `1 of 3`."""
+    """Return the number of completed seeds, such as `3` or `1 of 3`."""
     names = [name for name in table.planned if (name.data, name.model) == (data, model)]
     planned = [name for name in names if not model or name.row == row]
     done = table.values(data, model, row, COLUMNS[0])

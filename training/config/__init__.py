@@ -1,4 +1,4 @@
-"""The configuration: one typed tree, read from TOML, and the presets beside it. Imports nothing of the trainer."""
+"""The configuration: typed sections, read from TOML, and the presets. Imports nothing else from the trainer."""
 
 from training.config.config import (
     AlignmentConfig,

@@ -1,6 +1,6 @@
 """The configuration of a run: one frozen tree, read from TOML, checked before anything runs.
 
-Every value that changes a number is here; a step unpacks its section into plain arguments.
+Every option that affects results is here; a step unpacks its section into plain arguments.
 """
 
 import tomllib
@@ -58,7 +58,7 @@ class Config(Section):
     """The whole configuration."""
 
     seed: int = Field(default=42, ge=0)
-    """Decides every random choice of the run."""
+    """Seed of all random draws of the run."""
     prepare: PrepareConfig
     encoder: EncoderConfig
     select: SelectConfig = SelectConfig()
@@ -74,7 +74,7 @@ class Config(Section):
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a TOML file and apply overrides such as `rat.alignment.alpha=0`.
 
-    An override's value is read as TOML, and as plain text where it is none.
+    The value of an override is parsed as TOML; if it is not valid TOML, it is plain text.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value is wrong; the message names it.

@@ -27,16 +27,16 @@ class Section(BaseModel):
 
 
 class ColumnsConfig(Section):
-    """Generic sources: what the columns that decide are called there."""
+    """Generic sources: names of the columns."""
 
     user_id: str = "user_id"
-    """Of the interactions."""
+    """User column of the interactions."""
     item_id: str = "item_id"
-    """Of the interactions and of the items."""
+    """Item column of the interactions and of the items."""
     timestamp: str = "timestamp"
-    """Of the interactions: a number that grows with time, or a date in Parquet."""
+    """Time column of the interactions: a number that increases with time, or a date in Parquet."""
     rating: str = "rating"
-    """Of the interactions; read where `min_rating` is set."""
+    """Rating column of the interactions; read only if `min_rating` is set."""
 
 
 class PrepareConfig(Section):
@@ -45,27 +45,27 @@ class PrepareConfig(Section):
     path: str
     """Folder of the source."""
     format: SourceFormat | Literal["auto"] = "auto"
-    """Form of the files, see docs/data.md; `auto` looks which of them is there."""
+    """Format of the files, see docs/data.md; `auto` detects it from the file names."""
     domain: str = Field(min_length=1)
     """What the items are, a singular noun for the prompt, such as `movie`."""
     instruction: Annotated[str, AfterValidator(check_instruction)] = INSTRUCTION
-    """The text before an item's attributes in every prompt, as an encoder was trained with one; `{domain}` stands for
-    the domain, a brace is written twice. May be empty."""
+    """The text before an item's attributes in every prompt, such as the instruction that an encoder was trained with.
+    `{domain}` is replaced by the domain; literal braces are doubled. May be empty."""
     attributes: dict[str, str] = {}
-    """Attribute name -> column of the source, in the order of the prompt; empty: those that docs/data.md says of the
-    form, which in generic and RecBole sources are all columns but the id."""
+    """Attribute name -> column of the source, in the order of the prompt. Empty: the default columns of the format, see
+    docs/data.md; in generic and RecBole sources these are all columns except the id."""
     list_attributes: tuple[str, ...] = ()
-    """RecBole, CSV and Parquet: attributes whose cells of text hold several values: the words in RecBole files, else
-    the parts between `|`."""
+    """RecBole, CSV and Parquet: attributes whose text cells contain several values, separated by spaces in RecBole
+    files and by `|` in others."""
     columns: ColumnsConfig = ColumnsConfig()
     min_rating: float | None = None
-    """Interactions rated lower are dropped; None keeps all. Needs a source with ratings."""
+    """Minimum rating: interactions with a lower rating are dropped; None keeps all. Needs a source with ratings."""
     min_interactions: int = Field(default=5, ge=1)
     """k of the k-core, for users and items."""
     cold_share: float = Field(default=0.05, ge=0.0, lt=1.0)
-    """Share of the items held out of all training, to measure new items on."""
+    """Share of the items that are held out of all training and used to evaluate new items."""
     cold_interactions: int = Field(default=10, ge=1)
-    """The first interactions of a cold item that become targets."""
+    """Maximum number of first interactions of a cold item that become targets."""
 
     @model_validator(mode="after")
     def _lists_are_attributes(self) -> "PrepareConfig":
@@ -81,95 +81,97 @@ class EncoderConfig(Section):
     base: str
     """A Hugging Face id, a folder, or the path of a `.gguf` file."""
     depth: PositiveInt | Literal["auto"] | None = None
-    """The first layers that are kept; None keeps all; `auto`: chosen on validation, see `select.depth`."""
+    """Number of first layers to keep; None keeps all; `auto`: chosen on validation, see `select.depth`."""
     pooling: Literal["mean", "last", "cls"] = "mean"
-    """Mean over the tokens, the last one, or the first where the tokenizer puts one there for this, as BERT's does."""
+    """Mean over the tokens, the last token, or the first one if the tokenizer adds it for pooling, as in BERT."""
     max_tokens: int = Field(default=256, ge=8)
-    """The longest prompt, in tokens; no more than the LLM has positions."""
+    """Maximum length of a prompt, in tokens; at most the number of positions of the LLM."""
     max_value_characters: int = Field(default=100, ge=1)
-    """Attribute values are cut to this length."""
+    """Attribute values are truncated to this length."""
 
 
 class ScftConfig(Section):
     """Supervised contrastive fine-tuning."""
 
     enabled: bool = True
-    """False leaves the LLM as it is."""
+    """False: the LLM is not fine-tuned."""
     positives: Literal["views", "next", "both"] = "views"
-    """What is pulled together: `views`: two views of an item, as in the paper; `next`: at each step of a training
-    history, what was taken before and what was taken then; `both`: the sum of the two losses."""
+    """The positive pairs. `views`: two views of an item, as in the paper; `next`: the preceding items and the next item
+    at each step of a training history; `both`: the sum of the two losses."""
     batch_histories: int = Field(default=96, ge=2)
-    """`next` and `both`: histories of a step, over all processes together; each item of them is embedded once."""
+    """`next` and `both`: histories per step, over all processes; each of their items is embedded once."""
     history_window: int = Field(default=20, ge=2)
-    """`next` and `both`: items of a history that take part in a step; of a longer one, each epoch takes as many in a
-    row, from a random place on."""
+    """`next` and `both`: maximum number of items of a history in a step; of a longer history, each epoch uses a random
+    window of this length."""
     history: int = Field(default=10, ge=1)
-    """`next` and `both`: most recent items that make a query."""
+    """`next` and `both`: number of most recent items in a query."""
     decay: float = Field(default=0.7, gt=0.0, le=1.0)
-    """`next` and `both`: weight of an item of a query over that of the next one; 1 weighs all alike."""
+    """`next` and `both`: weight of an item of a query relative to the next item; 1: equal weights."""
     batch_items: int = Field(default=64, ge=2)
-    """`views`: items contrasted with each other in a step, over all processes together."""
+    """`views`: items per step, over all processes."""
     epochs: int = Field(default=1, ge=1)
-    """Passes over the histories, or with `views` over the items, each with fresh views."""
+    """Passes over the histories, or with `views` over the items; each epoch draws new views."""
     max_pairs: int | None = Field(default=None, ge=1)
-    """Positive pairs after which training ends, in place of `epochs`: as many passes as that takes."""
+    """Number of positive pairs after which training ends; replaces `epochs`."""
     max_minutes: float | None = Field(default=None, gt=0.0)
-    """Ends training earlier, the learning rate falling to zero by then; the result then hangs on the machine."""
+    """Time limit of the training; the learning rate decays to zero by then. The result depends on the machine's
+    speed."""
     max_tokens: int | None = Field(default=None, ge=8)
-    """The longest text in training, in tokens; None: `encoder.max_tokens`."""
+    """Maximum length of a text in training, in tokens; None: `encoder.max_tokens`."""
     part_tokens: int = Field(default=4096, ge=1)
-    """Bound on the tokens that go through the LLM at once, padding included; like lengths go together."""
+    """Maximum number of tokens in one forward pass, including padding; texts of similar length are grouped."""
     held_states: int = Field(default=131072, ge=0)
-    """Bound on tokens times layers of a step, in one process, whose intermediate results are held for the backward
-    pass, at some 80 bytes for each unit of the LLM's width; a larger step runs the LLM twice (gradient caching)."""
+    """Maximum number of tokens times layers of a step, in one process, whose activations are kept for the backward
+    pass, at about 80 bytes for each unit of the LLM's width; a larger step runs the LLM twice (gradient caching)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the matrix products; `auto`: bfloat16 where the processor multiplies it faster. All weights that are trained,
-    and the loss, are float32."""
+    """Data type of matrix products; `auto`: bfloat16 if it is faster on the processor. Trained weights and the loss are
+    always float32."""
     temperature: float = Field(default=0.05, gt=0.0)
     """tau: cosines are divided by it."""
     whitened_components: int = Field(default=128, ge=0)
-    """Directions of the whitened space in which cosines are taken, fitted on the LLM before tuning (fewer where the
-    catalogue allows no more); 0 takes them of the raw embeddings, as the paper does."""
+    """Width of the whitened space for the cosines, fitted on the LLM before tuning (less if the catalogue is too
+    small). 0: cosines of the raw embeddings, as in the paper."""
     drop_share: float = Field(default=0.4, ge=0.0, lt=1.0)
-    """Share of an item's attributes that a view lacks."""
+    """Share of an item's attributes that a view drops."""
     learning_rate: float = Field(default=2e-4, gt=0.0)
-    """Of AdamW, falling linearly to zero."""
+    """Maximum learning rate of AdamW, with linear decay to zero."""
     warmup_share: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps used for learning rate warm-up."""
     generation_weight: float = Field(default=0.0, ge=0.0)
-    """Weight of a second loss: the mean cross-entropy of the tokens of a view after its first attribute, each from all
-    before it. Needs a causal LLM whose head is its token embeddings; 0 leaves it out."""
+    """Weight of the generation loss: the mean next-token cross-entropy of a view after its first attribute. Needs a
+    causal LLM with tied token embeddings; 0 disables it."""
     lora_rank: int = Field(default=8, ge=1)
-    """r."""
+    """LoRA rank r."""
     lora_alpha: int = Field(default=16, ge=1)
-    """Scale of the update: alpha / r."""
+    """LoRA alpha: the update is scaled by alpha / r."""
     lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """On the input of the update; the paper's .1 makes a step a third longer."""
+    """Dropout on the input of the LoRA update; the paper's 0.1 makes a step a third slower."""
     checkpoint_steps: int = Field(default=10, ge=1)
-    """Steps between two checkpoints."""
+    """Number of steps between checkpoints."""
 
 
 class EmbedConfig(Section):
     """Embedding every item once."""
 
     batch_tokens: int = Field(default=2048, ge=1)
-    """Bound on the tokens of a batch, as the encoder's engine counts them."""
+    """Maximum number of tokens in a batch, as counted by the encoder's engine."""
     engine: Literal["local", "ray"] = "local"
-    """`ray` spreads the shards over a Ray cluster: the one that `RAY_ADDRESS` names, else one of this machine. Every
-    worker must see the run folder at the same path."""
+    """`ray` distributes the shards over a Ray cluster: the one at `RAY_ADDRESS`, or else a local one. Every worker must
+    see the run folder at the same path."""
     ray_workers: int = Field(default=2, ge=1)
-    """Encoders that run at once on Ray."""
+    """Number of encoders that run in parallel on Ray."""
     shard_items: int = Field(default=1024, ge=1)
-    """Items of a shard; a shard that is written is not computed again."""
+    """Items per shard; completed shards are not computed again after an interruption."""
 
 
 class AlignmentConfig(Section):
     """Alignment of the adapted embeddings to the collaborative ones."""
 
     form: Literal["infonce", "soft"] = "infonce"
-    """`soft`: the targets are the items' own similarities, as in the paper's code; `infonce`: an item's own vector."""
+    """`soft`: the targets are the similarities between the items, as in the paper's code; `infonce`: each item's own
+    vector is the only target."""
     alpha: float = Field(default=0.01, ge=0.0)
-    """Weight of the alignment loss; 0 switches it off."""
+    """Weight of the alignment loss; 0 disables it."""
     temperature: float = Field(default=2.0, gt=0.0)
     """tau: cosines are divided by it."""
 
@@ -181,99 +183,102 @@ class ResidualConfig(Section):
     """`all`: every item with training interactions has one; `popular`: those with at least `min_interactions`;
     `auto`: chosen on validation, see `select.residual`."""
     min_interactions: int = Field(default=5, ge=1)
-    """Training interactions from which an item counts as popular."""
+    """Minimum number of training interactions of a popular item."""
     dropout: float = Field(default=0.3, ge=0.0, le=1.0)
-    """Share of the items that lack theirs in a step, so that the semantic part stays good alone."""
+    """Dropout of whole residuals: share of the items without a residual in a step, so that the semantic part stays
+    useful by itself."""
 
 
 class SemanticTermConfig(Section):
     """The semantic term: `score += gamma * similarity(history profile, candidate)`, in the LLM's whitened space."""
 
     gamma: NonNegativeFloat | Literal["auto"] = 0.0
-    """Its weight; 0 leaves it out; `auto`: chosen on validation, see `select.gamma`."""
+    """Weight of the semantic term; 0 disables it; `auto`: chosen on validation, see `select.gamma`."""
     trained: bool = True
-    """Whether the sequence model is trained beside the term, which then stands in its loss, and an open gamma is
-    learned with it; else the term is added when items are scored, and not before."""
+    """Whether the term is part of the scores in training, where `gamma = "auto"` is then learned too. False: the term
+    is added only when items are scored after training."""
     components: int = Field(default=256, ge=2)
     """Width of the space, q."""
     history: int = Field(default=10, ge=1)
-    """Most recent items that make the profile."""
+    """Number of most recent items in the profile."""
     decay: float = Field(default=0.7, gt=0.0, le=1.0)
-    """Weight of an item of the history over that of the next one; 1 weighs all alike."""
+    """Weight of an item of the history relative to the next item; 1: equal weights."""
 
 
 class SuccessorsConfig(Section):
-    """Successor vectors of the semantic term: what followed an item in training histories, in the term's space.
+    """Successor vectors: the items that follow an item in training histories, in the space of the semantic term.
 
-    `auto` leaves a value open: chosen on validation, see `SelectConfig`. Without a semantic term there are none.
+    `auto`: chosen on validation, see `SelectConfig`. They need a semantic term.
     """
 
     delta: NonNegativeFloat | Literal["auto"] = 0.0
-    """Weight beside gamma; 0 leaves them out."""
+    """Weight of the successor vectors; 0 disables them."""
     estimator: Literal["mean", "ridge", "auto"] = "ridge"
-    """`mean`: of the followers' profile vectors; `ridge`: the vector whose inner products with the profile vectors of
-    all items come nearest to the item's follower counts."""
+    """`mean`: weighted mean of the followers' profile vectors; `ridge`: the vector whose inner products with the
+    profile vectors of all items best fit the item's follower counts."""
     out_power: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = 0.5
     """a: counts are divided by (followers of the item)^a."""
     in_power: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = 0.0
-    """b: and by (times that the follower follows anything)^b, which keeps popular followers down."""
+    """b: counts are also divided by (number of times the follower follows any item)^b, which reduces the weight of
+    popular followers."""
     window: PositiveInt | Literal["auto"] = 3
-    """Steps within which an item follows another."""
+    """Maximum number of steps from an item to a follower."""
     decay: float = Field(default=0.7, gt=0.0, le=1.0)
-    """Weight of a step over that of the step before it."""
+    """Weight of each step relative to the step before."""
     ridge: float = Field(default=1.0, gt=0.0)
-    """Regularisation of `ridge`, and of the text map."""
+    """Regularisation of `ridge` and of the text map."""
     text_map: bool | Literal["auto"] = "auto"
-    """Whether an item without training interactions gets, in a history, the successor vector that its text suggests;
-    else it has none. `auto`: where that is better for pseudo-cold items."""
+    """Whether the successor vector of an item without training interactions is predicted from its text; otherwise it
+    has none. `auto`: chosen on pseudo-cold items."""
 
 
 class RatConfig(Section):
     """Recommendation adaptation training."""
 
     model: SequenceModelSpec = SequenceModelSpec()
-    """The sequence model, ours and the vanilla one."""
+    """The sequence model of the adapted and of the vanilla recommender."""
     reduction: Literal["whiten", "pca", "none"] = "whiten"
-    """How raw embeddings become `components` numbers; `none` only centres them and keeps all."""
+    """How raw embeddings are reduced to `components` dimensions; `none` only centres them."""
     components: PositiveInt | Literal["auto"] = 256
     """p; `auto`: chosen on validation, see `select.components`."""
     adapter_layers: Literal[1, 2] = 2
     """Linear layers of the adapter, with no activation between them."""
     table: Literal["frozen", "trained"] = "frozen"
-    """Whether the reduced embeddings of the warm items are trained too."""
+    """Whether the reduced embeddings of the warm items are also trained."""
     scoring: Literal["dot", "cosine"] = "dot"
-    """`cosine`: item embeddings have unit length, so that no item is ahead by its length."""
+    """`cosine`: item embeddings are scaled to unit length, so that length does not affect the ranking."""
     loss: Literal["softmax", "bce", "sampled_softmax", "gbce"] = "softmax"
     """Full softmax over the items; binary cross-entropy with one negative; or, for large catalogues, softmax or
     generalised binary cross-entropy over `num_negatives`."""
     num_negatives: int = Field(default=256, ge=1)
-    """Of `sampled_softmax` and `gbce`, drawn uniformly for each batch and shared by its predictions."""
+    """Number of negatives of `sampled_softmax` and `gbce`, drawn uniformly for each batch and shared by its
+    predictions."""
     gbce_t: float = Field(default=0.75, ge=0.0, le=1.0)
-    """t of gBCE: 0 is plain binary cross-entropy, 1 undoes all overconfidence."""
+    """t of gBCE: 0 is plain binary cross-entropy, 1 fully corrects overconfidence."""
     logit_adjustment: float = Field(default=0.0, ge=0.0)
-    """tau: in the loss, and there alone, an item's score is raised by tau times the logarithm of its share of the
-    training interactions, so that its embedding need not say how popular it is: the tail and new items gain, the
-    best-known lose. With loss `softmax`; of the adapted model, not of the vanilla one."""
+    """tau: in the loss only, tau times the logarithm of an item's share of the training interactions is added to its
+    score, so that the embedding need not encode popularity. This improves tail and new items at the cost of the most
+    popular ones. For loss `softmax`, and the adapted model only."""
     alignment: AlignmentConfig = AlignmentConfig()
     residual: ResidualConfig = ResidualConfig()
     semantic_term: SemanticTermConfig = SemanticTermConfig()
     successors: SuccessorsConfig = SuccessorsConfig()
     new_item_scale: PositiveFloat | Literal["auto"] = 1.0
-    """Factor on the embeddings of items without training interactions, which lack the length that a residual adds;
-    with scoring `dot` and residuals only. `auto`: chosen on validation, see `select.new_item_scale`."""
+    """Scale of the embeddings of items without training interactions, which are shorter because they have no residual.
+    For scoring `dot` with residuals only. `auto`: chosen on validation, see `select.new_item_scale`."""
     mask_share: float = Field(default=0.3, gt=0.0, lt=1.0)
-    """BERT4Rec: share of the positions that are masked in training. Half of the windows end at a random item instead,
-    which alone is masked."""
+    """BERT4Rec: share of the positions that are masked in training. Half of the windows are instead truncated after a
+    random item, and only that item is masked."""
     batch_size: int = Field(default=128, ge=1)
-    """Histories of a step."""
+    """Average number of history windows per step."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
     """Of AdamW."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     """Of AdamW."""
     max_epochs: int = Field(default=200, ge=1)
     patience: int = Field(default=20, ge=1)
-    """Epochs without a better validation NDCG@10 before training stops; five times as many while the best is less than
-    10 % above that of the most popular items, for a model learns popularity first and may stay there for epochs."""
+    """Early stopping: number of epochs without a better validation NDCG@10. It is five times as large while the best
+    score is less than 10 % above that of the most popular items, because a model learns popularity first."""
 
     @model_validator(mode="after")
     def _softmax_is_adjusted(self) -> "RatConfig":
@@ -283,40 +288,41 @@ class RatConfig(Section):
 
 
 class SelectConfig(Section):
-    """Candidates for what the configuration leaves open by `auto`; the best on validation is taken."""
+    """Candidates for options set to `auto`; the best one on validation is chosen."""
 
     depth: tuple[PositiveInt, ...] = (2, 4, 6)
-    """Of `encoder.depth`."""
+    """Candidates for `encoder.depth`."""
     components: tuple[PositiveInt, ...] = (128, 256)
-    """Of `rat.components`."""
+    """Candidates for `rat.components`."""
     residual: tuple[Literal["none", "all", "popular"], ...] = ("none", "all", "popular")
-    """Of `rat.residual.mode`."""
+    """Candidates for `rat.residual.mode`."""
     gamma: tuple[NonNegativeFloat, ...] = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
-    """Of `rat.semantic_term.gamma`: of those that cost the validation targets at most `gamma_cost`, the one by which
-    pseudo-cold items are ranked best in their own pool."""
+    """Candidates for `rat.semantic_term.gamma`. Among those that lose at most `gamma_cost` on the validation targets,
+    the one that best ranks pseudo-cold items among themselves is chosen."""
     gamma_cost: float = Field(default=0.01, ge=0.0, lt=1.0)
-    """Share of the best validation NDCG@10 that may be given up for the ranking of new items."""
+    """Maximum loss of validation NDCG@10 in favour of new items, as a share of the best."""
     successor_estimator: tuple[Literal["mean", "ridge"], ...] = ("ridge", "mean")
-    """Of `rat.successors.estimator`; each candidate for a form is judged at its best delta."""
+    """Candidates for `rat.successors.estimator`; each is evaluated at its best delta."""
     successor_out_power: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = (0.5, 1.0)
-    """Of `rat.successors.out_power`."""
+    """Candidates for `rat.successors.out_power`."""
     successor_in_power: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = (0.0, 0.25, 0.5)
-    """Of `rat.successors.in_power`."""
+    """Candidates for `rat.successors.in_power`."""
     successor_window: tuple[PositiveInt, ...] = (3, 1, 10)
-    """Of `rat.successors.window`."""
+    """Candidates for `rat.successors.window`."""
     delta: tuple[NonNegativeFloat, ...] = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
-    """Of `rat.successors.delta`: the best is taken, 0 where none is better."""
+    """Candidates for `rat.successors.delta`; the best is chosen, or 0 if none is better."""
     new_item_scale: tuple[PositiveFloat, ...] = (1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.4, 1.5, 1.75, 2.0)
-    """Of `rat.new_item_scale`: of those that cost the validation targets at most `new_item_cost`, the one by which
-    pseudo-cold items are ranked best among all items."""
+    """Candidates for `rat.new_item_scale`. Among those that lose at most `new_item_cost` on the validation targets, the
+    one that best ranks pseudo-cold items among all items is chosen."""
     new_item_cost: float = Field(default=0.02, ge=0.0, lt=1.0)
-    """Share of the best validation NDCG@10, pseudo-cold items being candidates, that may be given up for new items."""
+    """Maximum loss of validation NDCG@10, ranked with the pseudo-cold items, in favour of new items, as a share of the
+    best."""
     pseudo_cold_share: float = Field(default=0.07, gt=0.0, lt=0.5)
-    """Share of the warm items that stand for new ones where `rat` chooses: it trains once without them for that."""
+    """Share of the warm items that act as new items when `rat` chooses options; `rat` trains once without them."""
     pseudo_cold_interactions: int = Field(default=10, ge=1)
-    """Interactions of each of them, at most, that become targets."""
+    """Maximum number of interactions of each pseudo-cold item that become targets."""
     max_epochs: int = Field(default=20, ge=1)
-    """Of a candidate's training."""
+    """Maximum number of epochs for each candidate."""
 
 
 SearchedOption = Literal[
@@ -329,22 +335,22 @@ SearchedOption = Literal[
     "rat.model.heads",
     "rat.model.max_length",
 ]
-"""Options that every trained row of `llmemb table` reads. Not `rat.model.dim`: a row is aligned to another one's item
-table, which must be as wide."""
+"""Options that every trained row of `llmemb table` uses. `rat.model.dim` is excluded: a row and the item table that it
+is aligned to must have the same width."""
 
 
 class SearchConfig(Section):
-    """The search that `llmemb table` runs for every row alike; other verbs do not search."""
+    """The search that `llmemb table` runs in the same way for every row; other verbs do not use it."""
 
     options: dict[SearchedOption, tuple[PositiveInt | NonNegativeFloat, ...]] = {
         "rat.model.dropout": (0.2, 0.5),
         "rat.learning_rate": (1e-3, 3e-3),
         "rat.model.layers": (2, 1),
     }
-    """Option -> candidates, chosen one option after another by validation NDCG@10; until an option is chosen it has its
-    first candidate. Empty: no search, every row is trained as configured."""
+    """Option -> candidates. Options are chosen one by one on validation NDCG@10; an option that is not chosen yet
+    has its first candidate. Empty: no search."""
     max_epochs: int = Field(default=20, ge=1)
-    """Of a candidate's training; the winner's goes on from there to `rat.max_epochs`."""
+    """Maximum number of epochs for each candidate; the training of the best one is resumed up to `rat.max_epochs`."""
 
     @model_validator(mode="after")
     def _options_have_candidates(self) -> "SearchConfig":
@@ -358,26 +364,26 @@ class EvaluateConfig(Section):
     """Ranking the test targets."""
 
     ks: tuple[int, ...] = (5, 10, 20)
-    """Cut-offs of HR@k and NDCG@k; 10 is among them."""
+    """Cut-offs of HR@k and NDCG@k; must include 10."""
     num_negatives: int = Field(default=100, ge=1)
-    """Negatives of the sampled protocol."""
+    """Number of negatives in the sampled protocol."""
     exclude_history: bool = True
-    """Whether items of the history cannot be recommended (the target itself always can)."""
+    """Whether items of the history are excluded from ranking (the target never is)."""
     tail_share: float = Field(default=0.8, gt=0.0, lt=1.0)
-    """Share of the items, those with the fewest training interactions, that count as tail; and of the users, those with
-    the shortest histories."""
+    """Share of the items, those with the fewest training interactions, in the tail; and of the users, those with the
+    shortest histories."""
     knn_history: int = Field(default=10, ge=1)
-    """Most recent items that make the profile of the semantic nearest-neighbour baseline."""
+    """Number of most recent items in the profile of the semantic nearest-neighbour baseline."""
     knn_decay: float = Field(default=0.7, gt=0.0, le=1.0)
-    """Weight of an item of that profile over that of the next one; 1 weighs all alike."""
+    """Weight of an item of that profile relative to the next item; 1: equal weights."""
     ease_regularisation: float = Field(default=200.0, gt=0.0)
     """lambda of the EASE baseline."""
     bootstrap_samples: int = Field(default=1000, ge=100)
-    """Resamples of the users behind each confidence interval, and draws behind each p-value."""
+    """Number of bootstrap samples for each confidence interval, and of draws for each p-value."""
     confidence: float = Field(default=0.95, gt=0.0, lt=1.0)
-    """Of the intervals."""
+    """Confidence level of the intervals."""
     baselines: bool = True
-    """Whether to train the baselines that cost training: vanilla with the other loss, and LLMInit."""
+    """Whether to train the trainable baselines: vanilla with the other loss, and LLMInit."""
 
     @model_validator(mode="after")
     def _has_ten(self) -> "EvaluateConfig":
@@ -387,7 +393,7 @@ class EvaluateConfig(Section):
 
 
 class BundleConfig(Section):
-    """What the bundle serves with."""
+    """Options of the bundle."""
 
     index: IndexKind | Literal["auto"] = "auto"
     """Kind of the index; `auto`: flat up to 200,000 items, IVF above."""
@@ -397,32 +403,30 @@ class BundleConfig(Section):
 
 
 class ReplayConfig(Section):
-    """`llmemb replay`: what new items gain by their first clicks, see `llmemb.scoring.first_clicks`."""
+    """`llmemb replay`: the gain of new items from their first clicks, see `llmemb.scoring.first_clicks`."""
 
     ks: tuple[int, ...] = (0, 1, 3, 5, 10)
-    """Clicks from which a held-out item's residual is fitted, a line of the table each, from 0 up; what is measured are
-    the clicks after the last k, the same for all lines."""
+    """Numbers of first clicks from which a held-out item's residual is fitted, one table row each, ascending from 0.
+    All rows are measured on the same clicks: those after the last k."""
     later_clicks: PositiveInt | None = 10
-    """Clicks after the last k that are measured of an item, at most, so that no popular item decides the figures; None:
-    all."""
+    """Maximum number of measured clicks per item after the last k, so that popular items do not dominate; None: all."""
     prior: float = Field(default=10.0, gt=0.0)
-    """lambda: how strongly a residual is pulled to zero."""
+    """lambda: regularisation of a residual."""
     own_clicks: float = Field(default=1.5, ge=0.0)
-    """How many clicks the frozen model's own estimate of an item is worth, a: so that a first click moves it neither
-    far up nor, when it comes late, far down."""
+    """a: weight of the frozen model's estimate of an item, in clicks, which limits the effect of the first clicks."""
     exposure: float = Field(default=1.4, ge=0.0)
-    """How many sessions that did not take the item one exposure stands for."""
+    """Number of sessions without the item that one exposure represents."""
     exposures: Literal["time", "all"] = "time"
-    """What an item's exposures are: `time`, the interactions of everybody since it could be taken, up to the click;
-    `all`, those of the whole replay, so that an item that is taken often is not told from one that is taken seldom."""
+    """The exposures of an item. `time`: the interactions of all users from when the item became available until the
+    click; `all`: those of the whole replay, which does not distinguish frequent from rare items."""
     background_sessions: int = Field(default=3000, ge=1)
-    """Training histories that stand for the sessions in which an item was not taken, m; drawn by the seed."""
+    """m: number of random training histories that represent the sessions without an item."""
     items: Literal["all", "first_half", "second_half"] = "all"
-    """The held-out items whose later clicks are measured: one half, drawn by the seed, to choose the options above by,
-    and the other to report. All items are candidates, and learn, in any case."""
+    """The half of the held-out items whose later clicks are measured: one random half to choose the options above, the
+    other to report. All items are candidates and learn in both cases."""
     trained_anew: bool = True
-    """Whether to train the recommender once more on histories with the first clicks in them, for comparison: as long as
-    `rat` takes."""
+    """Whether to train the recommender again on histories that include the first clicks, for comparison; takes as long
+    as `rat`."""
 
     @model_validator(mode="after")
     def _ks_ascend(self) -> "ReplayConfig":

@@ -1,1 +1,1 @@
-"""The prepared dataset: what `prepare` writes and every later step reads. Imports the configuration and the sources."""
+"""The prepared dataset: written by `prepare`, read by all later steps. Imports the configuration and the sources."""

@@ -1,9 +1,9 @@
-"""The prepared dataset: what `prepare` writes and every later step reads.
+"""The prepared dataset: written by `prepare`, read by all later steps.
 
 items.parquet         item row -> item_id, attributes (JSON), train_count; warm items first
 sequences.parquet     user_id, item_rows (warm) and their times; cold_rows, their cold_times and cold_after
 cold_targets.parquet  user_id, history_rows, target_row, time
-dataset.json          num_warm, domain, instruction, attribute names, and what was read and dropped
+dataset.json          num_warm, domain, instruction, attribute names, and counts of read and dropped data
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from llmemb.item import Attributes, attributes_from_json
 
 Rows = NDArray[np.int64]
 _CATEGORIES = ("categories", "category", "genres", "genre")
-"""Names of attributes that are taken for an item's categories, the first that there is."""
+"""Attribute names that are used as an item's categories; the first existing one."""
 
 
 class DatasetInfo(BaseModel):
@@ -35,7 +35,7 @@ class DatasetInfo(BaseModel):
     attribute_names: tuple[str, ...]
     num_warm: int
     counts: dict[str, int]
-    """What was read, dropped and kept, by name."""
+    """Numbers of read, dropped and kept interactions, items and users, by name."""
 
     def prompt(self, max_value_characters: int) -> PromptSpec:
         """How this catalogue's items become prompts."""
@@ -44,11 +44,11 @@ class DatasetInfo(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Users with a history and the item that came next.
+    """Users with their history and the next item.
 
     Args:
-        user_ids: one for each target; a user may have several cold targets.
-        histories: item rows before the target, the oldest first.
+        user_ids: user of each target; a user may have several cold targets.
+        histories: item rows before the target, oldest first.
         rows: the targets' item rows, `(n,)`.
     """
 
@@ -72,12 +72,12 @@ class Dataset:
 
     @property
     def num_items(self) -> int:
-        """All items, N."""
+        """Number of items, N."""
         return self.items.height
 
     @property
     def num_warm(self) -> int:
-        """Items that may be trained on; their rows come first."""
+        """Number of items that may be trained on, W; their rows come first."""
         return self.info.num_warm
 
     @cached_property
@@ -87,27 +87,27 @@ class Dataset:
 
     @cached_property
     def histories(self) -> list[Rows]:
-        """Each user's warm items, the oldest first, whatever the split."""
+        """Each user's warm items of all splits, oldest first."""
         return _arrays(self.sequences["item_rows"])
 
     @cached_property
     def train(self) -> list[Rows]:
-        """Each user's training items: the whole history but its last two, or all of one shorter than three."""
+        """Each user's training items: the history without its last two items, or all of it if shorter than three."""
         return [rows[: _train_length(len(rows))] for rows in self.histories]
 
     @cached_property
     def validation(self) -> Targets:
-        """The last but one item of each history of three or more, after the training items."""
+        """The second-to-last item of each history of at least three, with the training items as the history."""
         return self._targets(-2)
 
     @cached_property
     def test(self) -> Targets:
-        """The last item of each history of three or more, after all others."""
+        """The last item of each history of at least three, with all items before it as the history."""
         return self._targets(-1)
 
     @cached_property
     def cold_targets(self) -> Targets:
-        """The first interactions of the cold items, after the warm items before them."""
+        """The first interactions with cold items, with the warm items before them as the history."""
         return Targets(
             user_ids=tuple(self.cold["user_id"].to_list()),
             histories=_arrays(self.cold["history_rows"]),
@@ -116,7 +116,7 @@ class Dataset:
 
     @cached_property
     def interacted(self) -> dict[str, Rows]:
-        """Each user's items, whatever the split: the history, then the cold items."""
+        """Each user's items of all splits: the history, then the cold items."""
         cold = _arrays(self.sequences["cold_rows"])
         users = self.sequences["user_id"].to_list()
         return {
@@ -133,7 +133,7 @@ class Dataset:
         return [attributes_from_json(text) for text in self.items["attributes"]]
 
     def bundle_items(self) -> BundleItems:
-        """Return the items as a bundle holds them."""
+        """Return the items for a bundle."""
         return BundleItems(
             ids=tuple(self.items["item_id"].to_list()),
             attributes_json=tuple(self.items["attributes"].to_list()),
@@ -151,7 +151,7 @@ class Dataset:
 
 
 def count_train(sequences: pl.DataFrame, num_items: int) -> NDArray[np.int64]:
-    """Count each item's training interactions, `(N,)`; the validation and test targets do not count."""
+    """Count each item's training interactions, without validation and test targets, `(N,)`."""
     rows = sequences.select(
         pl.col("item_rows").list.head(
             pl.when(pl.col("item_rows").list.len() >= 3)
@@ -171,7 +171,7 @@ def write_dataset(folder: Path, dataset: Dataset) -> None:
 
 
 def read_dataset(folder: Path) -> Dataset:
-    """Read what `write_dataset` wrote."""
+    """Read a dataset that `write_dataset` wrote."""
     return Dataset(
         info=DatasetInfo.model_validate_json((folder / "dataset.json").read_text(encoding="utf-8")),
         items=pl.read_parquet(folder / "items.parquet"),
@@ -181,14 +181,14 @@ def read_dataset(folder: Path) -> Dataset:
 
 
 def categories_attribute(configured: str, names: tuple[str, ...]) -> str | None:
-    """Return the attribute that holds categories, None where there is none.
+    """Return the attribute with the categories, or None.
 
     Args:
         configured: `bundle.categories_attribute`.
         names: the items' attributes.
 
     Raises:
-        ConfigError: the configured name is none of them.
+        ConfigError: the configured name is not one of the attributes.
     """
     if configured == "auto":
         return next((name for name in _CATEGORIES if name in names), None)
@@ -200,7 +200,7 @@ def categories_attribute(configured: str, names: tuple[str, ...]) -> str | None:
 
 
 def _arrays(lists: pl.Series) -> list[Rows]:
-    """Return each list as a view of one array that holds them all."""
+    """Return each list as a view of one shared array."""
     flat = lists.explode(empty_as_null=False).to_numpy()
     ends = lists.list.len().cast(pl.Int64).cum_sum().to_list()
     return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]

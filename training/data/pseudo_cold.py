@@ -1,6 +1,6 @@
-"""Pseudo-cold items: a fold of the warm items, held out of one training to choose what new items are scored by.
+"""Pseudo-cold items: warm items that are held out of one training, to choose how new items are scored.
 
-The cold items of `prepare` are the test of new items, so nothing may be chosen on them.
+The cold items of `prepare` are test data for new items, so nothing may be chosen on them.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Fold:
     """A dataset without some of its warm items.
 
     Args:
-        dataset: the rest of the warm items first, in their order, then the held-out ones, which are its cold items.
-        order: for each of its rows the row in the whole dataset.
-        mixed: validation targets of the whole dataset, in the fold's rows, that follow a held-out item.
+        dataset: the remaining warm items, in their order, then the held-out items as its cold items.
+        order: row in the whole dataset of each row of the fold.
+        mixed: validation targets of the whole dataset that follow a held-out item, in the fold's rows.
     """
 
     dataset: Dataset
@@ -27,14 +27,14 @@ class Fold:
 
 
 def hold_out(dataset: Dataset, share: float, most: int, generator: np.random.Generator) -> Fold:
-    """Hold a share of the warm items out of a dataset, as `prepare` holds the cold ones out of its source.
+    """Hold out a share of the warm items of a dataset, as `prepare` holds out the cold items of its source.
 
-    A test target of `dataset` stays one in the fold, or is held out: it is never trained on, and no target of the fold.
+    A test target of `dataset` is never used for training or as a validation target of the fold.
 
     Args:
-        dataset: what to hold items out of; its own cold items are left out of the result.
-        share: of the warm items, at least one.
-        most: how many interactions of each held-out item become cold targets, the first in the order of the users.
+        dataset: the whole dataset; its own cold items are not part of the fold.
+        share: share of the warm items to hold out; at least one item is.
+        most: maximum number of interactions of each held-out item that become cold targets, first in user order.
         generator: draws the items.
     """
     num_warm = dataset.num_warm

@@ -1,4 +1,4 @@
-"""From interactions to the split: k-core, order in time, cold items, leave one out."""
+"""Splitting of interactions: k-core, order in time, cold items, leave-one-out."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from training.sources.source import ITEM, TIME, USER
 
 
 def k_core(interactions: pl.DataFrame, k: int) -> pl.DataFrame:
-    """Return the interactions among users and items that all have at least `k` of them; the order is kept.
+    """Return the k-core: the interactions of users and items with at least `k` interactions each, in the same order.
 
     Args:
-        interactions: columns `user_id` and `item_id` hold codes, integers from 0, and perhaps others.
-        k: see above.
+        interactions: columns `user_id` and `item_id` with codes, integers from 0; other columns are kept.
+        k: minimum number of interactions.
 
-    Source: Seidman 1983; the reference code makes one pass only, after which users under k remain.
+    Source: Seidman 1983; the reference code makes one pass only, after which some users have fewer than k.
     """
     users, items = interactions[USER].to_numpy(), interactions[ITEM].to_numpy()
     kept = np.ones(interactions.height, dtype=np.bool_)
@@ -28,7 +28,7 @@ def k_core(interactions: pl.DataFrame, k: int) -> pl.DataFrame:
 
 
 def _with_at_least(codes: NDArray[np.integer], kept: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
-    """Whether the code of each row has `k` rows among those kept, `(n,)`."""
+    """Return whether the code of each row occurs in at least `k` kept rows, `(n,)`."""
     if not len(codes):
         return kept
     counts = np.bincount(codes[kept], minlength=int(codes.max()) + 1)
@@ -41,16 +41,16 @@ ROW = "item_row"
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Interactions after the cold items were taken out; users and items are the codes of the source.
+    """The split interactions; users and items are codes.
 
     Args:
-        item_codes: the item of each item row: the warm items first, then the cold ones, each shuffled by the seed, so
-            that no order of the source's ids can be learnt.
-        num_warm: how many of them are warm.
-        sequences: columns `user_id`, `item_rows`: each user's warm items, the oldest first. The last is the test
-            target and the last but one the validation target where there are three or more. `times`: when, as the
-            source says it. `cold_rows`: the cold items the user met at any time, each once, in the order of the first
-            meetings; `cold_times`: when that was; `cold_after`: how many of the warm items stand before it.
+        item_codes: code of each item row: the warm items first, then the cold ones, each shuffled by the seed, so that
+            the order of the source's ids cannot be learned.
+        num_warm: number of warm items.
+        sequences: columns `user_id` and `item_rows`, each user's warm items, oldest first; of three or more, the last
+            is the test target and the second-to-last the validation target. `times`: their times in the source.
+            `cold_rows`: the cold items of the user, each once, in the order of the first interactions;
+            `cold_times`: the times of these; `cold_after`: the number of warm items before each.
         cold_targets: columns `user_id`, `history_rows` (the warm items before it), `target_row`, `time`.
     """
 
@@ -61,20 +61,20 @@ class Split:
 
 
 def order_in_time(interactions: pl.DataFrame, generator: np.random.Generator) -> pl.DataFrame:
-    """Sort by user and time; equal times stand in an order drawn from `generator`."""
+    """Sort by user and time; ties are ordered randomly by `generator`."""
     shuffled = interactions[generator.permutation(interactions.height)]
     return shuffled.sort(USER, TIME, maintain_order=True)
 
 
 def split(ordered: pl.DataFrame, cold_share: float, cold_interactions: int, generator: np.random.Generator) -> Split:
-    """Hold a share of the items out, and make each user's history of the rest.
+    """Hold out a share of the items, and build each user's history from the others.
 
     Args:
-        ordered: interactions as `order_in_time` returns them; ids are codes, integers from 0.
-        cold_share: share of the items, rounded down.
-        cold_interactions: how many of a cold item's earliest interactions become targets: of a user's meetings with
-            it only the first counts, and only where a warm item stands before it.
-        generator: draws the rows of the items and, by that, which are cold.
+        ordered: interactions from `order_in_time`; ids are codes, integers from 0.
+        cold_share: share of the items to hold out, rounded down.
+        cold_interactions: maximum number of a cold item's earliest interactions that become targets. Only a user's
+            first interaction with the item counts, and only if a warm item precedes it.
+        generator: shuffles the items and so decides which are cold.
     """
     codes = ordered[ITEM].to_numpy()
     item_codes = np.flatnonzero(np.bincount(codes))
@@ -91,7 +91,7 @@ def split(ordered: pl.DataFrame, cold_share: float, cold_interactions: int, gene
         .group_by(USER, maintain_order=True)
         .all()
     )
-    met = _first_meetings(
+    met = _first_interactions(
         ordered.select(USER, TIME, pl.Series(ROW, rows), pl.Series("warm_until", np.cumsum(warm))).filter(~warm),
         histories,
     )
@@ -104,12 +104,12 @@ def split(ordered: pl.DataFrame, cold_share: float, cold_interactions: int, gene
     return Split(item_codes, num_warm, sequences, _cold_targets(met, histories, cold_interactions))
 
 
-def _first_meetings(cold: pl.DataFrame, histories: pl.DataFrame) -> pl.DataFrame:
-    """Return the first meeting of each user with a warm history and each cold item, with `warm_before` beside it.
+def _first_interactions(cold: pl.DataFrame, histories: pl.DataFrame) -> pl.DataFrame:
+    """Return the first interaction of each user who has a warm history with each cold item, and its `warm_before`.
 
     Args:
-        cold: all meetings; `warm_until` counts the warm interactions of all users up to each.
-        histories: in the order of the interactions, so that those of the users before make the difference.
+        cold: all interactions with cold items; `warm_until` counts the warm interactions of all users up to each.
+        histories: the histories, in the order of the interactions.
     """
     length = pl.col("item_rows").list.len().cast(pl.Int64)
     warm_before_user = histories.select(USER, (length.cum_sum() - length).alias("warm_before_user"))
@@ -122,7 +122,7 @@ def _first_meetings(cold: pl.DataFrame, histories: pl.DataFrame) -> pl.DataFrame
 
 
 def _cold_targets(met: pl.DataFrame, histories: pl.DataFrame, most: int) -> pl.DataFrame:
-    """Choose among the first meetings."""
+    """Choose the cold targets among the first interactions."""
     chosen = (
         met.filter(pl.col("warm_before") > 0)
         .sort(ROW, TIME, maintain_order=True)
@@ -139,13 +139,13 @@ def _cold_targets(met: pl.DataFrame, histories: pl.DataFrame, most: int) -> pl.D
 
 
 def tail_threshold(train_counts: NDArray[np.int64], share: float) -> int:
-    """Return the greatest count such that at most `share` of the items have that many interactions or fewer.
+    """Return the largest count such that at most `share` of the items have that many interactions or fewer.
 
-    Where even the smallest count belongs to more than `share` of the items, that count is returned.
+    If more than `share` of the items have the smallest count, the smallest count is returned.
 
     Args:
         train_counts: training interactions of each warm item.
-        share: of the items.
+        share: maximum share of the items.
     """
     values, items = np.unique(train_counts, return_counts=True)
     within = values[np.cumsum(items) <= share * len(train_counts)]

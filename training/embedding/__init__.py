@@ -1,1 +1,1 @@
-"""Raw embeddings on disk: every item once through the encoder, in shards, here or on Ray."""
+"""Raw item embeddings: computed in shards, locally or on Ray, and stored on disk."""

@@ -1,4 +1,4 @@
-"""The raw embeddings on disk, and a shard of the items through the encoder."""
+"""Files of raw embeddings, and the embedding of one shard of items."""
 
 import json
 import uuid
@@ -24,14 +24,14 @@ _FLOAT = np.dtype("<f4")
 
 
 def save_raw_embeddings(raw: NDArray[np.float32], path: Path) -> None:
-    """Write raw embeddings `(n, h)` to a file, whole or not at all, whoever else writes it at the same time."""
+    """Write raw embeddings `(n, h)` to a file atomically, even with concurrent writers."""
     temporary = _temporary(path)
     save_arrays({_TENSOR: raw}, temporary)
     temporary.replace(path)
 
 
 def load_raw_embeddings(path: Path) -> NDArray[np.float32]:
-    """Map what was written into memory; parts are read when they are used, and changes stay out of the file."""
+    """Memory-map a file of raw embeddings, copy-on-write: changes are not written to the file."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         entry = json.loads(file.read(length))[_TENSOR]
@@ -41,12 +41,12 @@ def load_raw_embeddings(path: Path) -> NDArray[np.float32]:
 
 
 def read_raw_embeddings(folder: Path) -> NDArray[np.float32]:
-    """Map the raw embeddings `(N, h)` of an embed folder into memory, row r of item row r."""
+    """Memory-map the raw embeddings `(N, h)` in the folder of `embed`; row r belongs to item row r."""
     return load_raw_embeddings(folder / RAW_EMBEDDINGS_FILE)
 
 
 def join_raw_embeddings(shards: Sequence[Path], path: Path) -> tuple[int, int]:
-    """Write the rows of several files, one after the other, into one, whole or not at all; return its shape."""
+    """Concatenate the rows of several files into one, written atomically; return its shape."""
     shapes = [load_raw_embeddings(shard).shape for shard in shards]
     shape = (sum(rows for rows, _ in shapes), shapes[0][1])
     entry = {"dtype": "F32", "shape": shape, "data_offsets": (0, shape[0] * shape[1] * _FLOAT.itemsize)}
@@ -55,7 +55,7 @@ def join_raw_embeddings(shards: Sequence[Path], path: Path) -> tuple[int, int]:
     temporary = _temporary(path)
     with temporary.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
-        for shard in shards:  # mapped one at a time: what has been written need not stay in memory
+        for shard in shards:  # mapped one at a time to limit memory
             load_raw_embeddings(shard).tofile(file)
     temporary.replace(path)
     return shape
@@ -67,12 +67,12 @@ def _temporary(path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardedEmbedding:
-    """The work of `embed`, cut into shards; each reads its own items alone and writes its own file.
+    """The work of `embed`, split into shards; each shard reads only its own items and writes its own file.
 
     Args:
-        dataset_folder: as `prepare` wrote it; every machine at work sees this path, and the two below.
-        encoder_folder: as `scft` wrote it.
-        output: takes a file for each shard.
+        dataset_folder: output of `prepare`; all workers must see this path and the next two.
+        encoder_folder: output of `scft`.
+        output: folder for the shard files.
         max_value_characters: see `EncoderConfig`.
         batch_tokens: see `EmbedConfig`.
         shard_items: see `EmbedConfig`.
@@ -98,15 +98,15 @@ class ShardedEmbedding:
         return self.output / f"shard-{start:09d}.safetensors"
 
     def load_encoder(self) -> Encoder:
-        """Load the encoder, on a GPU where there is one."""
+        """Load the encoder, on a GPU if there is one."""
         encoder = Encoder.load(self.encoder_folder, device="cuda" if torch.cuda.is_available() else "cpu")
         encoder.expect(self._prompt().beginning)
         return encoder
 
     def embed(self, encoder: Encoder, start: int, on_batch: Callable[[int], object] | None = None) -> int:
-        """Write a shard's file, whole or not at all; return the number of its items.
+        """Write a shard's file atomically; return its number of items.
 
-        The same batches whoever calls it, hence the same vectors.
+        The batches, and so the vectors, are the same for every engine.
         """
         prompts = self._prompts(start)
         save_raw_embeddings(encoder.encode(prompts, self.batch_tokens, on_batch=on_batch), self.file(start))

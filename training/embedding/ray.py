@@ -1,7 +1,7 @@
-"""Shards of the items spread over a Ray cluster by Ray Data; each worker holds an encoder of its own.
+"""Embedding of the shards on a Ray cluster with Ray Data; each worker loads its own encoder.
 
-The cluster is the one that the caller is connected to, else the one that `RAY_ADDRESS` names, else one of this machine
-for as long as it takes. Every worker must see the run folder at the same path, and have this package installed.
+The cluster is the one that the caller is connected to, or the one at `RAY_ADDRESS`, or a temporary local one. Every
+worker must see the run folder at the same path and have this package installed.
 """
 
 import os
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llmemb.errors import ConfigError
 from training.embedding.raw_embeddings import ShardedEmbedding
 
-# Ray asks for this before it starts anything: nobody is told that it ran.
+# Disables Ray's usage reports; must be set before Ray starts.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 try:
@@ -30,7 +30,7 @@ Batch = dict[str, NDArray[np.int64]]
 
 
 class ShardWorker:
-    """An encoder that stays loaded from one shard to the next."""
+    """A worker that keeps its encoder loaded between shards."""
 
     def __init__(self, work: ShardedEmbedding) -> None:
         self._work = work
@@ -42,12 +42,12 @@ class ShardWorker:
 
 
 def embed_on_ray(work: ShardedEmbedding, starts: Sequence[int], workers: int) -> Iterator[int]:
-    """Write the files of the shards that begin at `starts`; yield the number of items of each as it is done.
+    """Write the files of the shards that begin at `starts`; yield the number of items of each completed shard.
 
     Args:
-        work: what to do.
-        starts: of the shards that are to be written.
-        workers: encoders at once; fewer run where the cluster has no room for them.
+        work: the sharded work.
+        starts: first item rows of the shards to write.
+        workers: maximum number of parallel encoders; fewer if the cluster lacks resources.
     """
     with _cluster():
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -69,7 +69,7 @@ def _cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # A cluster of one's own needs no dashboard; one that exists takes no such wish.
+    # Only a new local cluster accepts this option; it needs no dashboard.
     own = {} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
     ray.init(log_to_driver=False, logging_level="ERROR", **own)
     try:

@@ -1,4 +1,4 @@
-"""A sample of the items as the LLM embeds them before SCFT: for the whitening of SCFT, and the report's map."""
+"""A sample of item embeddings before SCFT, for the whitening in SCFT and for the report's map."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class EmbeddingSample:
 
     Args:
         rows: item rows, warm and cold, ascending, `(n,)`.
-        before: the LLM's raw embeddings of them before SCFT, `(n, h)`.
+        before: raw embeddings of the items before SCFT, `(n, h)`.
     """
 
     rows: NDArray[np.int64]
@@ -30,7 +30,7 @@ class EmbeddingSample:
 
 
 def write_sample(folder: Path, dataset: Dataset, encoder: Encoder, max_value_characters: int, seed: int) -> None:
-    """Embed up to `SAMPLE_ITEMS` items, drawn by the seed, into `folder/sample.safetensors`, whole or not at all."""
+    """Embed up to `SAMPLE_ITEMS` random items; write `folder/sample.safetensors` atomically."""
     number = min(SAMPLE_ITEMS, dataset.num_items)
     rows = np.sort(derive_generator(seed, "scft", "sample").choice(dataset.num_items, number, replace=False))
     prompt = dataset.prompt(max_value_characters)
@@ -42,6 +42,6 @@ def write_sample(folder: Path, dataset: Dataset, encoder: Encoder, max_value_cha
 
 
 def read_sample(folder: Path) -> EmbeddingSample:
-    """Read what `write_sample` wrote into a step's folder."""
+    """Read the sample in a step's folder."""
     arrays = load_file(folder / SAMPLE_FILE)
     return EmbeddingSample(rows=arrays["rows"], before=arrays["before"])

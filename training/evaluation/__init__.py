@@ -1,1 +1,1 @@
-"""Ranks of targets and the figures made of them, with intervals, tests, and the baselines that train nothing."""
+"""Ranking of test targets, metrics with confidence intervals and significance tests, and the untrained baselines."""

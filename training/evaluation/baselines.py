@@ -1,4 +1,4 @@
-"""Baselines that no gradient trains: most popular, semantic nearest neighbours, EASE and ItemKNN; the others' names.
+"""Baselines without gradient training: most popular, semantic nearest neighbours, EASE and ItemKNN.
 
 `n` histories, `N` items, `W` warm items, `U` users, `p` reduced width.
 """
@@ -18,16 +18,16 @@ from training.evaluation.ranking import Array, Scorer
 
 LLM_INIT = "llm_init"
 EASE_ITEMS = 20_000
-"""The most warm items that EASE is fitted on: its matrix is dense, 1.6 GB at this size."""
+"""Maximum number of warm items for EASE, whose dense matrix takes 1.6 GB at this size."""
 
 
 def other_vanilla(loss: str) -> tuple[str, Literal["bce", "softmax"]]:
-    """Return the vanilla recommender with the other loss, and that loss: BCE, or after BCE the full softmax."""
+    """Return the name and loss of the second vanilla baseline: full softmax if `loss` is BCE, else BCE."""
     return ("vanilla_softmax", "softmax") if loss == "bce" else ("vanilla_bce", "bce")
 
 
 def popular_scorer(train_counts: NDArray[np.int64]) -> Scorer:
-    """Score every item by its training interactions, whatever the history."""
+    """Score every item by its number of training interactions, independent of the history."""
     counts = train_counts.astype(np.float32)
 
     def score(histories: Sequence[Rows]) -> Array:
@@ -37,12 +37,12 @@ def popular_scorer(train_counts: NDArray[np.int64]) -> Scorer:
 
 
 def semantic_knn_scorer(reduced: Array, most_recent: int, decay: float) -> Scorer:
-    """Score items by their cosine, in the LLM's whitened space, to the most recent items of the history: weighted mean.
+    """Score items by the weighted mean of their cosines to the most recent items, in the LLM's whitened space.
 
     Args:
         reduced: whitened raw embeddings `(N, p)`.
-        most_recent: how many items of the history count.
-        decay: weight of an item over that of the next one.
+        most_recent: number of items of the history that are used.
+        decay: weight of an item relative to the next, more recent one.
     """
     unit = unit_length(reduced)
 
@@ -56,12 +56,12 @@ def semantic_knn_scorer(reduced: Array, most_recent: int, decay: float) -> Score
 
 
 def collaborative_scorer(train: Sequence[Rows], num_warm: int, regularisation: float) -> tuple[str, Scorer]:
-    """Return the neighbourhood baseline that the catalogue allows, and its name: `ease`, or `item_knn` past its size.
+    """Return the name and scorer of the neighbourhood baseline: `ease`, or `item_knn` above `EASE_ITEMS` items.
 
     Args:
         train: each user's training items.
         num_warm: W; the scores are `(n, W)`.
-        regularisation: lambda of EASE.
+        regularisation: lambda in EASE.
     """
     if num_warm <= EASE_ITEMS:
         return "ease", ease_scorer(train, num_warm, regularisation)
@@ -69,7 +69,7 @@ def collaborative_scorer(train: Sequence[Rows], num_warm: int, regularisation: f
 
 
 def ease_scorer(train: Sequence[Rows], num_warm: int, regularisation: float) -> Scorer:
-    """Score items by a linear model from the set of a history's items, fitted in closed form.
+    """Score items by a linear model of the set of items in the history, fitted in closed form.
 
     Args:
         train: each user's training items.
@@ -93,9 +93,9 @@ def ease_scorer(train: Sequence[Rows], num_warm: int, regularisation: float) -> 
 
 
 def item_knn_scorer(train: Sequence[Rows], num_warm: int) -> Scorer:
-    """Score items by the sum of their cosines to the history's items; an item is the set of users who chose it.
+    """Score items by the sum of their cosines to the items of the history; an item's vector is its set of users.
 
-    All items are neighbours, and no `(W, W)` matrix is made. An item is no neighbour of its own.
+    All items are neighbours, except an item of itself. No `(W, W)` matrix is computed.
 
     Args:
         train: each user's training items.
@@ -121,7 +121,7 @@ def item_knn_scorer(train: Sequence[Rows], num_warm: int) -> Scorer:
 
 
 def warm_only(scorer: Scorer, num_items: int) -> Scorer:
-    """Let a scorer of the first W items score all N: `-inf` for those it has no vector of."""
+    """Extend a scorer of the first W items to all N items, with `-inf` for the others."""
 
     def score(histories: Sequence[Rows]) -> Array:
         warm = scorer(histories)
@@ -131,7 +131,7 @@ def warm_only(scorer: Scorer, num_items: int) -> Scorer:
 
 
 def _interactions(histories: Sequence[Rows], num_warm: int) -> csr_array:
-    """Return `(n, W)` float32: 1 where the history has the item, however often."""
+    """Return `(n, W)` float32: 1 if the history contains the item, else 0."""
     sets = [np.unique(rows) for rows in histories]
     indices = np.concatenate([*sets, np.empty(0, dtype=np.int64)])
     ends = np.cumsum([0, *map(len, sets)])

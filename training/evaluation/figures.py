@@ -1,4 +1,4 @@
-"""`figures.json`: every number of the evaluation, with the interval and the test behind it."""
+"""`figures.json`: all metrics of the evaluation, with confidence intervals and significance tests."""
 
 from pathlib import Path
 from typing import Literal
@@ -18,25 +18,25 @@ class _Record(BaseModel):
 
 
 class Figure(_Record):
-    """One number of the evaluation."""
+    """One value of a metric."""
 
     model: str
     protocol: Protocol
     group: str
     """`all`, `cold`, or a name of `Figures.group_bounds`."""
     metric: str
-    """`hr@k`, `ndcg@k` or `mrr`; of the catalogue, `coverage@10`, `tail_share@10` or `gini@10`."""
+    """`hr@k`, `ndcg@k` or `mrr`; catalogue metrics: `coverage@10`, `tail_share@10` or `gini@10`."""
     value: float
     low: float | None
-    """Lower confidence bound; None for a metric of the catalogue, which has no users to resample."""
+    """Lower confidence bound; None for a catalogue metric, which is not a mean over users."""
     high: float | None
     """Upper confidence bound."""
     targets: int
-    """How many targets the mean is over; of the catalogue, how many recommendation lists."""
+    """Number of targets in the mean; for a catalogue metric, number of recommendation lists."""
 
 
 class Comparison(_Record):
-    """A model against a baseline, user by user."""
+    """A paired comparison of a model with a baseline, over the users."""
 
     model: str
     baseline: str
@@ -46,19 +46,19 @@ class Comparison(_Record):
     metric: str
     """`hr@10` or `ndcg@10`."""
     difference: float
-    """Model less baseline."""
+    """Model minus baseline."""
     ratio: float | None
-    """Model over baseline; None where the baseline has 0."""
+    """Model divided by baseline; None if the baseline is 0."""
     low: float
     """Lower confidence bound of the difference."""
     high: float
     """Upper confidence bound of the difference."""
     p_value: float
-    """Two-sided, of the paired randomisation test, see `training.evaluation.statistics`."""
+    """Two-sided p-value of the paired randomisation test; see `training.evaluation.statistics`."""
 
 
 class Training(_Record):
-    """How the training of a model went."""
+    """Summary of a model's training."""
 
     model: str
     epochs: int
@@ -68,51 +68,51 @@ class Training(_Record):
     popular_ndcg: float
     """NDCG@10 of the most popular items on the same targets."""
     fault: str | None
-    """Why the model cannot stand for its kind, None where it can. A baseline with a fault is compared with nothing."""
+    """Why the training did not converge; None if it did. A baseline with a fault is excluded from comparisons."""
 
 
 class GroupBounds(_Record):
-    """What puts a test target into a group. Cold targets are in the group `cold` alone."""
+    """The bounds of a group of test targets. Cold targets are in the group `cold` only."""
 
     group: str
-    """`tail` and `head`, `popularity_1` (the least) to `popularity_5`; `tail_users` and `head_users`, `length_1`
-    (the shortest) to `length_5`. Fewer than five where equal values allow no more."""
+    """`tail` and `head`, `popularity_1` (lowest) to `popularity_5`; `tail_users` and `head_users`, `length_1`
+    (shortest) to `length_5`. There are fewer than five groups if there are fewer than five different values."""
     by: GroupedBy
-    """Training interactions of the target's item, or items of the history before the target: columns of
+    """Training interactions of the target item, or length of the history before the target: columns of
     `predictions.parquet`."""
     low: int
-    """Least value, inclusive."""
+    """Minimum value, inclusive."""
     high: int | None
-    """Greatest value, inclusive; None: no bound."""
+    """Maximum value, inclusive; None: unbounded."""
     members: int
-    """Warm items, or users of the test, within the bounds."""
+    """Number of warm items, or of test users, within the bounds."""
 
 
 class Figures(_Record):
     """`figures.json`."""
 
     seed: int
-    """Of the run."""
+    """Seed of the run."""
     tail_max_train_count: int
-    """An item belongs to the tail when it has at most so many training interactions."""
+    """Maximum number of training interactions of a tail item."""
     confidence: float
-    """Of the intervals, such as 0.95."""
+    """Confidence level of the intervals, such as 0.95."""
     bootstrap_samples: int
-    """Resamples of the users behind each interval, and draws of the randomisation test."""
+    """Number of bootstrap samples of the users, and of draws of the randomisation test."""
     group_bounds: tuple[GroupBounds, ...]
     figures: tuple[Figure, ...]
     comparisons: tuple[Comparison, ...]
-    """Those with baselines whose training has no fault."""
+    """Comparisons with the baselines whose training converged."""
     trainings: tuple[Training, ...] = ()
-    """Of the models that a gradient trained."""
+    """The models trained by gradient descent."""
 
     @property
     def faults(self) -> dict[str, str]:
-        """Models that did not converge -> why that is said."""
+        """Models that did not converge -> the reason."""
         return {training.model: training.fault for training in self.trainings if training.fault is not None}
 
     def label(self, model: str, name: str | None = None) -> str:
-        """Return a model's name, or the one given for it, and behind it that it did not converge where that is so."""
+        """Return `name`, or the model's own name, followed by "(not converged)" if its training has a fault."""
         return f"{name or model} (not converged)" if model in self.faults else name or model
 
 

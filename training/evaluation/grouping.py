@@ -8,25 +8,24 @@ from training.evaluation.figures import GroupBounds, GroupedBy
 
 ALL, COLD, TAIL, HEAD = "all", "cold", "tail", "head"
 COLD_AMONG_COLD = "cold_among_cold"
-"""The cold targets ranked among the cold items alone: how well new items are told apart, whatever their place beside
-the known ones."""
+"""The cold targets ranked among the cold items only: measures how well new items are distinguished from each other."""
 PARTS = 5
 Counts = NDArray[np.int64]
 
 
 def group_bounds(train_counts: Counts, history_lengths: Counts, tail_share: float) -> tuple[GroupBounds, ...]:
-    """Return what defines each group.
+    """Return the bounds of each group.
 
-    Tail and head divide the items, and tail and head users the users, at the greatest value that at most `tail_share`
-    of them have or fall below. The five groups hold equal numbers of items or users, as far as equal values, which
-    are never divided, allow.
+    The tail consists of the items whose count is at most a threshold: the largest value such that the tail has at most
+    `tail_share` of the items. The head has the other items. Tail and head users are split by history length in the same
+    way. The five groups have about the same number of items or users; equal values are always in the same group.
 
     Args:
         train_counts: training interactions of each warm item, `(W,)`.
-        history_lengths: length of the history before each test target, `(n,)`, one target a user.
-        tail_share: share of the items, and of the users, that is tail.
+        history_lengths: length of the history before each test target, `(n,)`, one target per user.
+        tail_share: maximum share of the items, and of the users, in the tail.
 
-    Source: LLMEmb, "Experiments", and its sister method LLM-ESR: tail and head of both, five groups of both.
+    Source: LLMEmb, "Experiments", and the related method LLM-ESR: tail and head, and five groups, of items and users.
     """
     bounds: list[GroupBounds] = []
     if len(train_counts):
@@ -43,10 +42,10 @@ def group_bounds(train_counts: Counts, history_lengths: Counts, tail_share: floa
 def group_masks(
     target_train_counts: Counts, history_lengths: Counts, bounds: tuple[GroupBounds, ...]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Return which targets of the test belong to each group, `(n,)`; groups without targets are left out.
+    """Return a mask `(n,)` of the test targets in each group; groups without targets are omitted.
 
     Args:
-        target_train_counts: training interactions of each target's item, `(n,)`.
+        target_train_counts: training interactions of each target item, `(n,)`.
         history_lengths: length of the history before each target, `(n,)`.
         bounds: as `group_bounds` returns them.
     """
@@ -63,7 +62,7 @@ def _parts(by: GroupedBy, values: Counts, name: str) -> list[GroupBounds]:
     highest: list[int] = []
     first = 0
     for part in range(1, num_parts):
-        # The value that ends nearest to the part's share, with a value left for each part after it.
+        # The split nearest to an equal share that leaves at least one value for each later part.
         last = len(different) - (num_parts - part)
         nearest = np.abs(cumulative[first:last] - len(values) * part / num_parts).argmin()
         first += int(nearest) + 1

@@ -1,4 +1,4 @@
-"""Predictions and recommendations -> figures; of the catalogue: coverage, tail share, Gini coefficient."""
+"""Metrics from predictions, and the catalogue metrics: coverage, tail share and Gini coefficient."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Rows = NDArray[np.int64]
 
 
 def coverage(slots: Rows, num_items: int) -> float:
-    """Return the share of the catalogue that is recommended to anyone.
+    """Return the share of the catalogue that is recommended to at least one user.
 
     Source: Ge, Delgado-Battenfeld and Jannach 2010, "Beyond accuracy", catalogue coverage.
     """
@@ -33,14 +33,14 @@ def coverage(slots: Rows, num_items: int) -> float:
 
 
 def tail_share(slots: Rows, is_tail: NDArray[np.bool_]) -> float:
-    """Return the share of the slots that hold an item of the tail; `is_tail` is `(N,)`. Without slots it is 0."""
+    """Return the share of the slots that contain a tail item; `is_tail` is `(N,)`. It is 0 without slots."""
     return float(is_tail[slots].mean()) if len(slots) else 0.0
 
 
 def gini(slots: Rows, num_items: int) -> float:
-    """Return the Gini coefficient of how often each item is recommended: 0 all alike, towards 1 few have all.
+    """Return the Gini coefficient of the items' recommendation counts: 0 if all are equal, near 1 if few items get all.
 
-    Without slots it is 0.
+    It is 0 without slots.
 
     Source: Gini 1912, in the form of half the relative mean difference.
     """
@@ -57,7 +57,7 @@ COMPARED_METRICS = ("hr@10", "ndcg@10")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resampling:
-    """How intervals and p-values are drawn: see `training.config.EvaluateConfig`, whose words these are."""
+    """How confidence intervals and p-values are computed; for the fields see `training.config.EvaluateConfig`."""
 
     bootstrap_samples: int
     confidence: float
@@ -72,14 +72,14 @@ class _Column:
 
 
 @dataclass(frozen=True, slots=True)
-class _LinedUp:
+class _Aligned:
     """`n` targets and the values of all models for them.
 
     Args:
-        columns: what stands in each column.
+        columns: model, protocol and metric of each column.
         values: `(n, M)`.
-        users: a number for each user, `(n,)`.
-        train_counts: training interactions of each target's item, `(n,)`.
+        users: the user's number of each target, `(n,)`.
+        train_counts: training interactions of each target item, `(n,)`.
         history_lengths: `(n,)`.
     """
 
@@ -93,17 +93,17 @@ class _LinedUp:
 def measure(
     predictions: pl.DataFrame, bounds: tuple[GroupBounds, ...], ks: Sequence[int], ours: str, resampling: Resampling
 ) -> tuple[tuple[Figure, ...], tuple[Comparison, ...]]:
-    """Compute the figures of each model, protocol, group and metric, and compare one model with all others.
+    """Compute the value of each model, protocol, group and metric, and compare one model with all others.
 
     Args:
         predictions: as in `predictions.parquet`.
-        bounds: of the groups.
-        ks: the cut-offs.
-        ours: the model that is compared; without it, or alone, there are no comparisons.
-        resampling: how intervals and p-values are drawn.
+        bounds: the bounds of the groups.
+        ks: the cut-offs k.
+        ours: the model to compare with each other model.
+        resampling: how confidence intervals and p-values are computed.
 
     Raises:
-        DataError: the models were not given the same targets.
+        DataError: the models have different targets.
     """
     figures: list[Figure] = []
     comparisons: list[Comparison] = []
@@ -111,14 +111,14 @@ def measure(
         rows = predictions.filter(pl.col("split") == split)
         if not rows.height:
             continue
-        targets = _line_up(rows, ks, {protocol: f"rank_{protocol}" for protocol in PROTOCOLS})
+        targets = _align(rows, ks, {protocol: f"rank_{protocol}" for protocol in PROTOCOLS})
         everything = np.ones(len(targets.users), dtype=bool)
         parts = [(COLD, targets, everything)]
         if split == "test":
             masks = group_masks(targets.train_counts, targets.history_lengths, bounds)
             parts = [(group, targets, mask) for group, mask in masks.items()]
         else:
-            parts.append((COLD_AMONG_COLD, _line_up(rows, ks, {"full": "rank_among_cold"}), everything))
+            parts.append((COLD_AMONG_COLD, _align(rows, ks, {"full": "rank_among_cold"}), everything))
         for group, targets, mask in parts:
             sample = by_user(targets.values[mask], targets.users[mask])
             purpose = ("evaluate", "intervals", group)
@@ -130,11 +130,11 @@ def measure(
 
 
 def measure_catalogue(best: Mapping[str, NDArray[np.int64]], is_tail: NDArray[np.bool_]) -> list[Figure]:
-    """Compute what each model's recommendations do to the catalogue.
+    """Compute the catalogue metrics of each model's recommendations.
 
     Args:
-        best: model -> the item rows recommended to each user, `(n, 10)`; -1 where there is none.
-        is_tail: which items belong to the tail, `(N,)`.
+        best: model -> the item rows recommended to each user, `(n, 10)`, padded with -1.
+        is_tail: whether each item is a tail item, `(N,)`.
     """
     figures = []
     for model, rows in best.items():
@@ -160,8 +160,8 @@ def measure_catalogue(best: Mapping[str, NDArray[np.int64]], is_tail: NDArray[np
     return figures
 
 
-def _line_up(rows: pl.DataFrame, ks: Sequence[int], rank_columns: Mapping[Protocol, str]) -> _LinedUp:
-    """Set the models' values beside each other; each protocol's come from the ranks in its column."""
+def _align(rows: pl.DataFrame, ks: Sequence[int], rank_columns: Mapping[Protocol, str]) -> _Aligned:
+    """Align the values of all models by target; the ranks of each protocol are in its column."""
     models = rows.partition_by("model", maintain_order=True)
     key = ["user_id", "target_item_id"]
     columns: list[_Column] = []
@@ -176,7 +176,7 @@ def _line_up(rows: pl.DataFrame, ks: Sequence[int], rank_columns: Mapping[Protoc
             for metric, of_targets in (metrics | {"mrr": reciprocal_rank(ranks)}).items():
                 columns.append(_Column(model, protocol, metric))
                 values.append(of_targets)
-    return _LinedUp(
+    return _Aligned(
         columns=columns,
         values=np.column_stack(values),
         users=models[0]["user_id"].rank("dense").cast(pl.Int64).to_numpy(),

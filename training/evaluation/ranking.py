@@ -15,24 +15,24 @@ from training.data.dataset import Rows, Targets
 Array = NDArray[np.float32]
 Ranks = NDArray[np.int64]
 Scorer = Callable[[Sequence[Rows]], Array]
-"""Histories -> the score of every item, `(n, N)`, in memory of its own; `-inf` for an item that cannot be ranked."""
+"""Histories -> the score of every item, `(n, N)`, in new memory; `-inf` for an item that cannot be ranked."""
 
 CHUNK = 256
-"""Histories that are scored together, at most."""
+"""Maximum number of histories scored in one batch."""
 CHUNK_SCORES = 2**23
-"""Scores that are held together, at most, whatever the catalogue: 32 MiB, and a few times that in between."""
+"""Maximum number of scores in memory, for any catalogue size: 32 MiB, and a few times as much for temporaries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What one pass over the scores gives.
+    """Ranks and best items from one pass over the scores.
 
     Args:
         full: rank of each target among all items, `(n,)`.
         sampled: rank of each target among itself and its negatives, `(n,)`.
         pool: rank of each target among the items from `pool_start` on, `(n,)`; None without a pool.
-        best_rows: the best items for each history, `(n, k)`; -1 where fewer can be ranked.
-        best_scores: their scores, `(n, k)`; `-inf` where there is none.
+        best_rows: the best items for each history, `(n, k)`, padded with -1.
+        best_scores: their scores, `(n, k)`, padded with `-inf`.
     """
 
     full: Ranks
@@ -43,12 +43,12 @@ class Ranking:
 
 
 def hit_rate(ranks: Ranks, k: int) -> NDArray[np.float64]:
-    """Return for each target whether it is among the k best: 1 or 0. HR@k is the mean."""
+    """Return 1 for each target among the k best items and 0 for the others; HR@k is the mean."""
     return (ranks <= k).astype(np.float64)
 
 
 def ndcg(ranks: Ranks, k: int) -> NDArray[np.float64]:
-    """Return `1 / log2(rank + 1)` for each target among the k best, 0 for others. NDCG@k is the mean.
+    """Return `1 / log2(rank + 1)` for each target among the k best items and 0 for the others; NDCG@k is the mean.
 
     With one relevant item the ideal DCG is 1. Source: Järvelin and Kekäläinen 2002.
     """
@@ -56,7 +56,7 @@ def ndcg(ranks: Ranks, k: int) -> NDArray[np.float64]:
 
 
 def reciprocal_rank(ranks: Ranks) -> NDArray[np.float64]:
-    """Return `1 / rank` for each target, without a cut-off. MRR is the mean."""
+    """Return `1 / rank` for each target, without a cut-off; MRR is the mean."""
     return 1.0 / ranks
 
 
@@ -70,10 +70,10 @@ def embedding_scorer(
 
     Args:
         model: in evaluation mode.
-        item_vectors: D is d, or d and the width of the semantic term.
-        semantic_term: None where there is none.
-        history_vectors: what the items are in a history, see `llmemb/scoring/session.py`, in the same rows, of all
-            items that histories hold; None: `item_vectors`.
+        item_vectors: D is d, plus the width of the semantic term if there is one.
+        semantic_term: the semantic term, or None.
+        history_vectors: vectors of the items in a history, see `llmemb/scoring/session.py`, in the same rows and for
+            all items that occur in histories; None: `item_vectors`.
     """
     read = items_read(model, semantic_term)
     of_history = item_vectors if history_vectors is None else history_vectors
@@ -93,7 +93,7 @@ def rank_targets(
     *,
     exclude_history: bool,
 ) -> Ranks:
-    """Return the rank of each target among all items, by a sequence model; see `embedding_scorer`, `full_ranks`."""
+    """Return the rank of each target among all items by a sequence model; see `embedding_scorer` and `full_ranks`."""
     scorer = embedding_scorer(model, item_vectors, semantic_term)
     return full_ranks(scorer, targets, len(item_vectors), exclude_history=exclude_history)
 
@@ -101,9 +101,9 @@ def rank_targets(
 def validation_ndcg(
     model: SequenceModel, item_vectors: Array, validation: Targets, semantic_term: SemanticTerm | None
 ) -> float:
-    """Return NDCG@10 of the validation targets among the items given, histories left out: what choices go by.
+    """Return NDCG@10 of the validation targets among the given items, excluding the items of the history.
 
-    Arguments as in `rank_targets`; without targets it is 0.
+    Early stopping and model selection use this metric. Arguments as in `rank_targets`; it is 0 without targets.
     """
     ranks = rank_targets(model, item_vectors, validation, semantic_term, exclude_history=True)
     return float(ndcg(ranks, 10).mean()) if len(ranks) else 0.0
@@ -113,10 +113,10 @@ def full_ranks(scorer: Scorer, targets: Targets, num_items: int, *, exclude_hist
     """Return the rank of each target among all items, `(n,)`.
 
     Args:
-        scorer: gives the scores.
+        scorer: scores the items.
         targets: histories and targets.
-        num_items: N, which bounds how many histories are scored at once.
-        exclude_history: leave the history's items out, but never the target.
+        num_items: N; limits how many histories are scored in one batch.
+        exclude_history: exclude the items of the history, except the target.
     """
     ranks = np.empty(len(targets.rows), dtype=np.int64)
     for chunk in chunks(len(ranks), num_items):
@@ -129,9 +129,9 @@ def rank_scores(scores: Array, rows: Rows, left_out: Sequence[Rows] = ()) -> Ran
     """Return the rank of each target by the scores of all items.
 
     Args:
-        scores: `(n, N)`; changed where items are left out.
-        rows: the targets' item rows, `(n,)`.
-        left_out: for each target the rows that do not count, but for the target itself; empty: all count.
+        scores: `(n, N)`; modified if items are excluded.
+        rows: item row of each target, `(n,)`.
+        left_out: for each target the rows to exclude, except the target itself; empty: exclude none.
     """
     own = _own(scores, rows)
     _exclude(scores, left_out)
@@ -148,16 +148,16 @@ def rank_all_ways(
     best: int,
     pool_start: int | None = None,
 ) -> Ranking:
-    """Rank each target among all items, among its negatives and in a pool, scoring once, and keep the best items.
+    """Rank each target among all items, among its negatives and in a pool, and keep the best items; scores once.
 
     Args:
-        scorer: gives the scores.
+        scorer: scores the items.
         targets: histories and targets.
-        negatives: rows that are not the target's, `(n, m)`.
+        negatives: item rows of the negatives, without the target, `(n, m)`.
         num_items: N.
-        exclude_history: see `full_ranks`; a target that is in the history is not among the best items.
-        best: how many of the best items to keep.
-        pool_start: the first row of the pool, which goes to the last; all targets are in it. None: no pool.
+        exclude_history: see `full_ranks`; a target in the history is excluded from the best items.
+        best: number of best items to keep.
+        pool_start: first row of the pool, which extends to the last row and contains all targets; None: no pool.
 
     Source of the sampled ranks: the paper's protocol, 1 positive and 100 negatives.
     """
@@ -181,7 +181,7 @@ def rank_all_ways(
 
 
 def chunks(num_targets: int, num_items: int) -> Iterator[slice]:
-    """Cut targets up, so that no more than `CHUNK_SCORES` scores are held at once."""
+    """Split the targets into chunks, so that at most `CHUNK_SCORES` scores are in memory."""
     size = max(1, min(CHUNK, CHUNK_SCORES // num_items))
     for start in range(0, num_targets, size):
         yield slice(start, min(start + size, num_targets))
@@ -197,14 +197,14 @@ def _exclude(scores: Array, histories: Sequence[Rows]) -> None:
         scores[i, history] = -np.inf
 
 
-# Both count the items behind the target, so that NaN, the score of a model that diverged, ranks last and never first.
-# An item that the model cannot rank stands behind all others, whatever its row.
+# Both functions count the items ranked below the target, so that NaN, the score of a model that diverged, ranks last.
+# An item that the model cannot rank is below all others, whatever its row.
 
 
 def _full_ranks(scores: Array, own: Array, rows: Rows) -> Ranks:
-    """Rank by the scores of all items, `(n, N)`; behind are lesser scores, and equal ones of a higher row."""
+    """Rank by the scores of all items, `(n, N)`; ties are ranked by ascending row."""
     lines = np.arange(len(rows))
-    # The target itself is behind its own score where it was left out with the history.
+    # A target excluded with the history has the score -inf here, so it would count as ranked below itself.
     behind = np.count_nonzero(scores < own[:, None], axis=1) - (scores[lines, rows] < own)
     equal = scores == own[:, None]
     tied = np.flatnonzero(np.count_nonzero(equal, axis=1) > equal[lines, rows])
@@ -217,7 +217,7 @@ def _full_ranks(scores: Array, own: Array, rows: Rows) -> Ranks:
 
 
 def _sampled_ranks(scores: Array, own: Array, rows: Rows, negatives: NDArray[np.int64]) -> Ranks:
-    """Rank by the scores of the target and of some items, `(n, m)` rows that are not the target's."""
+    """Rank by the scores of the target and of the negatives, item rows `(n, m)` without the target."""
     drawn = np.take_along_axis(scores, negatives, axis=1)
     behind = (drawn < own[:, None]) | ((drawn == own[:, None]) & (negatives > rows[:, None]))
     behind &= ~np.isneginf(own[:, None])
@@ -226,7 +226,7 @@ def _sampled_ranks(scores: Array, own: Array, rows: Rows, negatives: NDArray[np.
 
 
 def _best(scores: Array, k: int) -> tuple[Rows, Array]:
-    """Return the k best items of each line of `(n, N)`, which is changed, and their scores; see `Ranking`."""
+    """Return the k best items of each row of `scores` `(n, N)`, which is modified, and their scores; see `Ranking`."""
     scores[np.isnan(scores)] = -np.inf
     least = np.partition(scores, -k, axis=1)[:, -k]
     best_rows = np.full((len(scores), k), -1, dtype=np.int64)
@@ -239,25 +239,25 @@ def _best(scores: Array, k: int) -> tuple[Rows, Array]:
 
 
 NEGATIVES_CHUNK = 4096
-"""Targets that are drawn for together."""
+"""Number of targets per batch when negatives are sampled."""
 
 
 def draw_negatives(
     targets: Targets, interacted: Sequence[Rows], num_items: int, count: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw for each target `count` different items that its user never interacted with, `(n, count)`, uniformly.
+    """Sample for each target `count` different items that its user never interacted with, uniformly, `(n, count)`.
 
-    Where a user leaves fewer than `count` items, some are drawn more than once.
+    If there are fewer than `count` such items, some are sampled more than once.
 
     Args:
-        targets: users and the rows that they get no negative of.
-        interacted: item rows of each target's user.
+        targets: users and the target rows, which are never sampled.
+        interacted: all item rows of each target's user.
         num_items: N.
-        count: how many for each target.
-        generator: decides.
+        count: number of negatives per target.
+        generator: draws the negatives.
 
     Raises:
-        DataError: a user leaves none.
+        DataError: a user interacted with all items.
     """
     negatives = np.empty((len(targets.rows), count), dtype=np.int64)
     for start in range(0, len(negatives), NEGATIVES_CHUNK):
@@ -266,9 +266,8 @@ def draw_negatives(
         free = num_items - np.array([len(rows) for rows in taken])
         if not free.all():
             user = targets.user_ids[start + int(free.argmin())]
-            raise DataError(f"user {user!r} interacted with all items: none is left to rank among")
-        # Drawing again what was refused is quick where most items are free; elsewhere the free ones are few enough, or
-        # few enough beside the user's own, to be listed.
+            raise DataError(f"user {user!r} interacted with all items: there are no negatives to sample")
+        # Rejection sampling is fast if most items are allowed; otherwise there are few allowed items, so list them.
         listed = (free < 2 * count) | (2 * free < num_items)
         rejecting = np.flatnonzero(~listed)
         negatives[start + rejecting] = _draw_by_rejection([taken[i] for i in rejecting], num_items, count, generator)
@@ -281,13 +280,13 @@ def draw_negatives(
 def _draw_by_rejection(
     taken: Sequence[Rows], num_items: int, count: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw with replacement, refuse what is taken or came before, and go on until every line is full.
+    """Sample with replacement, reject forbidden and repeated items, and repeat until every row is full.
 
     The first `count` different items of such a sequence are a uniform sample without replacement.
     """
     drawn = np.full((len(taken), count), -1, dtype=np.int64)
     filled = np.zeros(len(taken), dtype=np.int64)
-    # A line and an item make one number, so that one search finds all that is taken.
+    # Encode row and item as one number, so that one search finds all forbidden items.
     keys = np.concatenate([i * num_items + rows for i, rows in enumerate(taken)] or [np.empty(0, dtype=np.int64)])
     while (pending := np.flatnonzero(filled < count)).size:
         draws = generator.integers(num_items, size=(len(pending), count))
@@ -303,7 +302,7 @@ def _draw_by_rejection(
 
 
 def _first_of_line(draws: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which numbers of each line do not stand further left in it."""
+    """Return a mask of the first occurrence of each number in its row."""
     order = np.argsort(draws, axis=1, kind="stable")
     ordered = np.take_along_axis(draws, order, axis=1)
     first = np.ones_like(draws, dtype=bool)

@@ -1,4 +1,4 @@
-"""The replay of first clicks: clicks of held-out items in time order, and the figures and table of `llmemb replay`."""
+"""Replay of first clicks: clicks on held-out items in time order, and the metrics and table of `llmemb replay`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from training.data.dataset import Dataset, DatasetInfo, Rows, Targets, count_tra
 
 @dataclass(frozen=True, slots=True)
 class Clicks:
-    """Clicks in the order of the replay, one array `(n,)` for each property.
+    """Clicks in replay order, one array `(n,)` for each property.
 
     Args:
-        sequences: the user's line in `Dataset.sequences`.
-        after: how many warm items of the user stand before it, at least 1.
+        sequences: the user's row in `Dataset.sequences`.
+        after: number of the user's warm items before the click, at least 1.
         rows: the cold item's row.
-        exposures: warm interactions of everybody between the time when the item could first be taken and the click.
-        earlier: clicks of the same item before it.
-        interactions: warm interactions of everybody, in all.
+        exposures: number of warm interactions of all users between the time the item became available and the click.
+        earlier: number of earlier clicks on the same item.
+        interactions: total number of warm interactions of all users.
         by_position: whether time is the position in the user's history, see `order_clicks`.
     """
 
@@ -38,7 +38,7 @@ class Clicks:
     by_position: bool
 
     def targets(self, dataset: Dataset, places: Sequence[int] | Rows) -> Targets:
-        """Return some clicks as targets: the warm items before each, and the item."""
+        """Return some clicks as targets, each with the warm items before it as the history."""
         users = dataset.sequences["user_id"]
         return Targets(
             user_ids=tuple(users.gather(self.sequences[places]).to_list()),
@@ -47,12 +47,12 @@ class Clicks:
         )
 
     def counts_before(self, places: Sequence[int] | Rows, first_row: int, num_rows: int) -> Rows:
-        """Count the clicks of every cold item before each of some places, which ascend: `(len(places), C)`.
+        """Count the clicks on each cold item before each of some positions: `(len(places), C)`.
 
         Args:
-            places: of clicks.
-            first_row: of the cold items, W.
-            num_rows: C.
+            places: positions of clicks, ascending.
+            first_row: first row of the cold items, W.
+            num_rows: number of cold items, C.
         """
         counts = np.zeros((len(places), num_rows), dtype=np.int64)
         total, seen = np.zeros(num_rows, dtype=np.int64), 0
@@ -63,15 +63,16 @@ class Clicks:
 
 
 def order_clicks(dataset: Dataset, seed: int) -> Clicks:
-    """Put all clicks into the order of their time.
+    """Sort all clicks by time.
 
-    Time is the source's, where it can be compared between users. Where more than half of the users begin at one and
-    the same time, it cannot: the source counts positions 0, 1, 2..., or has one time for everything. Then the time of
-    an interaction is the share of the user's warm items that stand before it: all users begin and end together, and an
-    item could be taken from the beginning. Else it could be from the time of its first interaction.
+    The times of the source are used if they are comparable between users; an item is then available from the time of
+    its first interaction. If more than half of the users have the same first time, the times are not comparable: the
+    source has positions 0, 1, 2..., or one time for all interactions. The time of an interaction is then the share of
+    the user's warm items before it, so that all users begin and end together, and all items are available from the
+    start.
 
-    At equal times the users stand in an order drawn by the seed, and a user's interactions in the order that `prepare`
-    gave them.
+    At equal times, users are in a random order that depends on the seed, and the interactions of a user keep the order
+    of `prepare`.
     """
     length = pl.col("item_rows").list.len()
     users = dataset.sequences.with_row_index("sequence")
@@ -111,10 +112,10 @@ def order_clicks(dataset: Dataset, seed: int) -> Clicks:
 
 
 def plan_replay(config: ReplayConfig, rat: RatConfig, dataset: Dataset, seed: int) -> tuple[Clicks, Rows]:
-    """Return all clicks, and the places of those that are measured: after the last k, of the measured items.
+    """Return all clicks, and the positions of the measured ones: those after the last k clicks on a measured item.
 
     Raises:
-        ConfigError: scores are cosines, no item is held out, or no item has enough clicks.
+        ConfigError: `rat.scoring` is `cosine`, no item is held out, or no item has enough clicks.
         DataError: the dataset has no times.
     """
     if rat.scoring != "dot":
@@ -122,11 +123,11 @@ def plan_replay(config: ReplayConfig, rat: RatConfig, dataset: Dataset, seed: in
             f"replay: rat.scoring is {rat.scoring!r}; the residual of first clicks adds to a score, so it must be 'dot'"
         )
     if dataset.num_warm == dataset.num_items:
-        raise ConfigError("replay: no item is held out of the training; set prepare.cold_share above 0")
+        raise ConfigError("replay: no items are held out of training: set prepare.cold_share above 0")
     if "cold_times" not in dataset.sequences.columns:
-        raise DataError("prepare/sequences.parquet holds no times: remove the run's folder `prepare` and prepare again")
+        raise DataError("prepare/sequences.parquet has no times: delete the run's folder `prepare` and prepare again")
     clicks = order_clicks(dataset, seed)
-    # The halves are drawn whatever is measured, so that each is the other's rest.
+    # The draw does not depend on which half is measured, so that the two halves are complementary.
     drawn = derive_generator(seed, "replay", "halves").permutation(np.arange(dataset.num_warm, dataset.num_items))
     half = len(drawn) // 2
     measured = {"all": drawn, "first_half": drawn[:half], "second_half": drawn[half:]}[config.items]
@@ -144,10 +145,10 @@ def plan_replay(config: ReplayConfig, rat: RatConfig, dataset: Dataset, seed: in
 
 
 def with_first_clicks(dataset: Dataset, clicks: Clicks, first: int) -> Dataset:
-    """Return a dataset whose training histories hold the first clicks of the cold items, which so become warm.
+    """Return a dataset whose training histories include the first clicks on cold items, which makes these items warm.
 
-    Validation and test targets stay the same: a click that came after the validation target stands before it. Clicks of
-    users with fewer than three warm items are left out where with them such a history would have targets.
+    Validation and test targets stay the same: a click after the validation target is inserted before it. Clicks of a
+    user with fewer than three warm items are omitted if they would make the history long enough to have targets.
     """
     chosen = np.flatnonzero(clicks.earlier < first)
     chosen = chosen[np.lexsort((chosen, clicks.sequences[chosen]))]
@@ -183,17 +184,17 @@ class _Record(BaseModel):
 
 
 class ReplayRow(_Record):
-    """A line of the table; all figures by the ranks among all items."""
+    """A row of the table; all metrics are for ranking among all items."""
 
     model: str
     """`frozen`, `first clicks` or `trained anew`."""
     clicks: int
-    """How many clicks of an item are known at most, k."""
+    """Maximum number of known clicks on an item, k."""
     later_hr_at_10: float
-    """Of the held-out items' clicks after the last k."""
+    """HR@10 of the clicks on held-out items after the last k."""
     later_ndcg_at_10: float
     ordinary_hr_at_10: float | None
-    """Of the ordinary test, with what every item has learned in the end; None where no user has a test target."""
+    """HR@10 of the test targets after all clicks have been learned; None if there are no test targets."""
     ordinary_ndcg_at_10: float | None
 
 
@@ -201,18 +202,18 @@ class ReplayFigures(_Record):
     """`figures.json`."""
 
     seed: int
-    """Of the run."""
+    """Seed of the run."""
     by_position: bool
-    """Whether time is the position in the history, see `training.evaluation.replay.order_clicks`."""
+    """Whether time is the position in the history; see `training.evaluation.replay.order_clicks`."""
     held_out_items: int
     measured_items: int
-    """Those of them that have later clicks."""
+    """Number of held-out items with later clicks."""
     later_clicks: int
-    """Targets after the last k."""
+    """Number of clicks after the last k."""
     ordinary_targets: int
-    """Targets of the test."""
+    """Number of test targets."""
     rows: tuple[ReplayRow, ...]
-    """The frozen recommender first."""
+    """The rows of the table; the frozen recommender comes first."""
 
 
 def write_replay(folder: Path, figures: ReplayFigures) -> None:
@@ -227,7 +228,7 @@ def read_replay(folder: Path) -> ReplayFigures:
 
 
 def make_replay_table(figures: ReplayFigures) -> str:
-    """Write Markdown: a line for each row, behind each figure its ratio to the frozen recommender's."""
+    """Return the Markdown table; each value is followed by its ratio to the frozen recommender's."""
     first = figures.rows[0]
     names = ("later_hr_at_10", "later_ndcg_at_10", "ordinary_hr_at_10", "ordinary_ndcg_at_10")
     lines = [

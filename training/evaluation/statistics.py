@@ -1,6 +1,6 @@
-"""How sure a mean is: confidence intervals by bootstrap, and a paired test. Users are what is drawn.
+"""Bootstrap confidence intervals and a paired randomisation test, both over users.
 
-A user's targets stay together, since they are not independent of each other. `n` targets, `u` users, `M` columns of
+The targets of a user are resampled together, since they are not independent. `n` targets, `u` users, `M` columns of
 values, `B` draws.
 """
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 CHUNK_WEIGHTS = 2**22
-"""Weights of users that are held at once, at most, whatever `u` and `B`."""
+"""Maximum number of user weights in memory, for any `u` and `B`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Values of targets, added up for each user.
+    """Values of targets, summed for each user.
 
     Args:
         sums: `(u, M)`.
-        counts: targets of each user, `(u,)`.
+        counts: number of targets of each user, `(u,)`.
     """
 
     sums: Values
@@ -35,7 +35,7 @@ class Sample:
 
 
 def by_user(values: Values, users: NDArray[np.int64]) -> Sample:
-    """Add up the values `(n, M)` of each user; `users` `(n,)` are any numbers."""
+    """Sum the values `(n, M)` of each user; `users` `(n,)` are arbitrary user numbers."""
     _, lines = np.unique(users, return_inverse=True)
     counts = np.bincount(lines).astype(np.float64)
     sums = np.zeros((len(counts), values.shape[1]))
@@ -44,9 +44,9 @@ def by_user(values: Values, users: NDArray[np.int64]) -> Sample:
 
 
 def bootstrap_means(sample: Sample, draws: int, generator: np.random.Generator) -> Values:
-    """Return the mean over the targets of `B` samples of the users, each of `u` drawn with replacement, `(B, M)`.
+    """Return the mean over the targets of `B` bootstrap samples of the users, `(B, M)`.
 
-    All columns share the draws, so the difference of two columns is a paired one.
+    All columns share the samples, so differences between columns are paired.
 
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapters 6 and 13.
     """
@@ -63,7 +63,7 @@ def bootstrap_means(sample: Sample, draws: int, generator: np.random.Generator) 
 
 
 def percentile_interval(means: Values, confidence: float) -> tuple[Values, Values]:
-    """Return the bounds between which the middle `confidence` of the drawn means `(B, M)` lies, each `(M,)`."""
+    """Return the lower and upper percentile bounds of the bootstrap means `(B, M)`, each `(M,)`."""
     low, high = np.quantile(means, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0], axis=0)
     return low, high
 
@@ -71,9 +71,9 @@ def percentile_interval(means: Values, confidence: float) -> tuple[Values, Value
 def paired_p_values(differences: Sample, draws: int, generator: np.random.Generator) -> Values:
     """Return the two-sided p-value of each column's mean difference, `(M,)`, by a paired randomisation test.
 
-    Were the two models alike, each user's difference could as well have the other sign: p is the share of random
-    signs that give a mean at least as far from 0. The signs as they are count among them, so p is at least
-    `1 / (B + 1)`.
+    Under the null hypothesis the sign of each user's difference is random. The p-value is the share of random sign
+    assignments whose mean is at least as far from 0 as the observed one. The observed signs count as one assignment,
+    so p is at least `1 / (B + 1)`.
 
     Source: Smucker, Allan and Carterette 2007, "A comparison of statistical significance tests for information
     retrieval evaluation", section 3.1.
@@ -85,14 +85,14 @@ def paired_p_values(differences: Sample, draws: int, generator: np.random.Genera
 
     observed = np.abs(differences.sums.sum(axis=0))
     drawn = np.abs(_weighted_sums(differences.sums, draws, signs))
-    # Sums that are equal but for rounding count as equal.
+    # Sums that differ only by rounding count as equal.
     slack = 1e-5 * np.maximum(np.abs(differences.sums).sum(axis=0), 1e-12)
     p_values: Values = (1 + np.count_nonzero(drawn >= observed - slack, axis=0)) / (draws + 1)
     return p_values
 
 
 def _weighted_sums(columns: Values, draws: int, weights: Callable[[int], NDArray[np.float32]]) -> Values:
-    """Return `weights (B, u) @ columns (u, M)`, the weights drawn a chunk at a time."""
+    """Return `weights (B, u) @ columns (u, M)`; the weights are drawn in chunks."""
     narrow = columns.astype(np.float32)
     return np.concatenate([weights(count) @ narrow for count in _chunks(draws, len(columns))]).astype(np.float64)
 

@@ -1,4 +1,4 @@
-"""Figures -> Markdown: the full ranking first, and never a figure of both protocols in one table."""
+"""Markdown tables of the metrics: first the full ranking, then the sampled protocol, never both in one table."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,13 +13,13 @@ _TITLES: dict[Protocol, str] = {
 _MAIN = (ALL, TAIL, HEAD, COLD, COLD_AMONG_COLD)
 _CATALOGUE = {"coverage@10": "coverage", "tail_share@10": "tail share", "gini@10": "Gini"}
 _SMALLEST_P = 0.001
-"""p-values are not shown more finely."""
+"""Smaller p-values are shown as "p < 0.001"."""
 
 
 def make_tables(figures: Figures) -> str:
-    """Write the tables: full ranking, the catalogue, groups, comparisons; then the sampled protocol.
+    """Return the tables: full ranking, catalogue metrics, groups and comparisons, then the sampled protocol.
 
-    Models that did not converge are named first, and marked in every table.
+    Models that did not converge are listed at the top and marked in every table.
     """
     named = tuple(f.model_copy(update={"model": figures.label(f.model)}) for f in figures.figures)
     figures = figures.model_copy(update={"figures": named})
@@ -104,7 +104,7 @@ def _comparison(comparison: Comparison) -> str:
 
 
 def _table(figures: Sequence[Figure], columns: Sequence[tuple[str, str]]) -> list[str]:
-    """Write one row a model; columns without a figure are left out."""
+    """Return one row per model; columns without values are omitted."""
     present = {(figure.group, figure.metric) for figure in figures}
     kept = [column for column in columns if column in present]
     return _rows(["model", *map(_heading, kept)], _cells(figures, kept))

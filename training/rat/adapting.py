@@ -1,4 +1,4 @@
-"""Recommendation adaptation training itself: from raw embeddings to an adapted recommender; `rat` and `select` use it.
+"""Recommendation adaptation training: train an adapter and a sequence model on raw embeddings; for `rat` and `select`.
 
 `N` items, the first `W` of them warm; `h` the LLM's width, `d` the recommender's.
 """
@@ -25,7 +25,7 @@ from training.rat.semantic_profile import SemanticProfile
 
 Array = NDArray[np.float32]
 START_GAMMA = 4.0
-"""From which an open gamma is learned."""
+"""Initial value of gamma when gamma is learned (`rat.semantic_term.gamma = "auto"`)."""
 
 
 def adapt(
@@ -37,29 +37,31 @@ def adapt(
     checkpoint: Path,
     logs: Path,
 ) -> tuple[TrainedRecommender, Progress]:
-    """Train an adapter and a sequence model on raw embeddings; goes on from `checkpoint` where it exists.
+    """Train an adapter and a sequence model on raw embeddings; resume from `checkpoint` if it exists.
 
     Args:
-        config: how to train; nothing in it is left open.
+        config: how to train; no option is "auto", except gamma.
         seed: the configuration's seed.
         dataset: what to train on.
         raw: `(N, h)`.
-        collaborative: the table `(W, d)` to align to, None where there is no alignment.
+        collaborative: the item table `(W, d)` to align to; None: no alignment.
         checkpoint: see `training.rat.fitting.fit`.
-        logs: takes the TensorBoard logs.
+        logs: folder for the TensorBoard logs.
 
     Returns:
-        The recommender, with the semantic term that it was trained beside, and how the training went.
+        The recommender, with the semantic term used in its training, and the training progress.
     """
     assert config.components != "auto"
-    # The cold items take no part in the fit of the reduction either.
+    # The reduction is fitted on warm items only: cold items must stay unseen.
     reduction = fit_reduction(raw[: dataset.num_warm], config.components, config.reduction)
     torch.manual_seed(derive_seed(seed, LLMEMB, "weights"))
     table = AdaptedTable(reduction.apply(raw[: dataset.num_warm]), dataset.train_counts[: dataset.num_warm], config)
     term = _term(config.semantic_term, raw[: dataset.num_warm])
     profile = None if term is None else term.apply(raw)
     recommender = Recommender(
-        table, build_sequence_model(config.model), _beside(config.semantic_term, term, profile, dataset.num_warm)
+        table,
+        build_sequence_model(config.model),
+        _profile_module(config.semantic_term, term, profile, dataset.num_warm),
     )
     recommender.to("cuda" if torch.cuda.is_available() else "cpu")
     progress = fit(
@@ -75,7 +77,7 @@ def adapt(
         _adjustment(config, table, dataset),
     )
     projection = fold(reduction, table.layers())
-    # Cold items have no residual; they are projected as any new item will be.
+    # Cold items have no residual: they are embedded like any new item.
     semantic = projection.apply(raw)
     residual = None
     if (learned := table.learned_residual()) is not None:
@@ -89,7 +91,7 @@ def adapt(
 
 
 def _term(config: SemanticTermConfig, warm: Array) -> SemanticTerm | None:
-    """Return the semantic term at the gamma that training starts from; None where there is none."""
+    """Return the semantic term with its initial gamma; None if it is disabled."""
     if config.gamma == 0:
         return None
     gamma = START_GAMMA if config.gamma == "auto" else config.gamma
@@ -97,10 +99,10 @@ def _term(config: SemanticTermConfig, warm: Array) -> SemanticTerm | None:
     return SemanticTerm(fold(reduction, []), gamma, config.history, config.decay)
 
 
-def _beside(
+def _profile_module(
     config: SemanticTermConfig, term: SemanticTerm | None, profile: Array | None, num_warm: int
 ) -> SemanticProfile | None:
-    """Return the term as a part of the training; None where it is left to the serving alone."""
+    """Return the semantic term as a module for training; None if it is used in serving only."""
     if term is None or profile is None or not config.trained:
         return None
     return SemanticProfile(term, profile[:num_warm], learned=config.gamma == "auto")
@@ -115,9 +117,9 @@ def _adjustment(config: RatConfig, table: AdaptedTable, dataset: Dataset) -> Ten
 def _aligner(config: RatConfig, table: AdaptedTable, collaborative: Array | None) -> Regulariser | None:
     if collaborative is None or config.alignment.alpha == 0:
         return None
-    towards = torch.from_numpy(collaborative).to(table.frozen.device)
+    target_table = torch.from_numpy(collaborative).to(table.frozen.device)
 
     def align(rows: Tensor) -> Tensor:
-        return config.alignment.alpha * alignment_loss(table.semantic(rows), towards[rows], config.alignment)
+        return config.alignment.alpha * alignment_loss(table.semantic(rows), target_table[rows], config.alignment)
 
     return align

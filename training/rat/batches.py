@@ -17,14 +17,14 @@ from llmemb.sequence_models.sequence_model import Objective
 Rows = NDArray[np.int64]
 
 CUT_SHARE = 0.5
-"""Of the windows of masked items: share that is cut, to predict the last item from those before it."""
+"""Masked-item training: share of the windows that are truncated, to predict their last item from the ones before."""
 GROUPED_BATCHES = 20
-"""Batches whose windows are drawn together and sorted by length."""
+"""Windows are sorted by length in groups of this many batches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a step reads.
+    """The inputs and targets of one optimiser step.
 
     Args:
         inputs: item rows `(B, L)`, `PADDING` on the right.
@@ -46,10 +46,10 @@ class Batch:
 
 
 def cut_windows(histories: Sequence[Rows], max_length: int, objective: Objective) -> list[Rows]:
-    """Cut each history, from its end, into windows of at most `max_length + 1` items: a full history and what follows.
+    """Cut each history, from its end, into windows of at most `max_length + 1` items: `max_length` inputs and a target.
 
-    Windows for next-item prediction share an item with their neighbour, so that every item but the first of a history
-    is a target once; windows without a target are left out. Those for masked items share none.
+    Next-item windows overlap by one item, so that each item of a history except the first is a target once; windows
+    without a target are omitted. Masked-item windows do not overlap.
     """
     overlap = 1 if objective == "next_item" else 0
     windows = []
@@ -67,16 +67,16 @@ def iterate_batches(
 ) -> Iterator[Batch]:
     """Yield every window once, in an order drawn from `generator`.
 
-    Windows of like length stand together, so that little is computed on padding, and every batch holds about as many
-    items as another, so that an item counts alike in a short history and in a long one: a drawn group of windows is
-    sorted by length and cut, and the batches come in an order drawn again.
+    A batch contains windows of similar length, which reduces padding. All batches of a group contain about the same
+    number of items, so that an item has the same weight in short and in long histories. To do this, a random group of
+    windows is sorted by length and split into batches, and the batches are shuffled.
 
     Args:
         windows: as `cut_windows` returns them.
-        objective: of the sequence model.
-        batch_size: windows of a batch, on average.
-        mask_share: for masked items: share of the positions that are masked, where a window is not cut.
-        generator: decides order and masks.
+        objective: the training objective of the sequence model.
+        batch_size: average number of windows in a batch.
+        mask_share: masked-item training: share of the positions that are masked in windows that are not truncated.
+        generator: draws the order and the masks.
     """
     lengths = np.array([len(window) for window in windows])
     order = generator.permutation(len(windows))
@@ -97,13 +97,13 @@ def iterate_batches(
 
 def _next_item(rows: Tensor) -> Batch:
     inputs, targets = rows[:, :-1], rows[:, 1:]
-    # The last item of a shorter window predicts nothing, so it need not be read.
+    # The last item of a shorter window has no target, so it is padding in the inputs.
     return Batch(torch.where(targets == PADDING, PADDING, inputs), targets, None)
 
 
 def _masked_item(rows: Tensor, mask_share: float, generator: np.random.Generator) -> Batch:
-    # Serving always asks for the item after the last one, of histories of any length: half of the windows are cut after
-    # a random item, their second at least, which alone is masked.
+    # In serving, the model predicts the item after a history of any length. So half of the windows are truncated after
+    # a random item, the second or a later one, and only that item is masked.
     lengths = (rows != PADDING).sum(dim=1, keepdim=True)
     is_cut = torch.from_numpy(generator.random((len(rows), 1)) < CUT_SHARE)
     ends = 2 + (torch.from_numpy(generator.random((len(rows), 1))) * (lengths - 1)).long()

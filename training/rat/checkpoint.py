@@ -1,4 +1,4 @@
-"""How far a training is, and its checkpoint as one safetensors file: no pickle, written whole or not at all."""
+"""Training progress, and checkpoints in one safetensors file, without pickle and written atomically."""
 
 import json
 from collections.abc import Mapping
@@ -14,37 +14,37 @@ from torch.optim import Optimizer
 from llmemb.files import write_text_atomically
 
 PLATEAU = 1.1
-"""A model has left its first plateau once its validation NDCG@10 is this many times that of the most popular items."""
+"""The initial plateau ends when validation NDCG@10 reaches this multiple of the NDCG@10 of the most popular items."""
 PLATEAU_PATIENCE = 5
-"""How many times as long patience is on the first plateau."""
+"""Factor by which early stopping is more patient on the initial plateau."""
 FIRST_EPOCHS = 2
-"""A training whose best epoch is one of these, and which patience ended, hardly learned anything."""
+"""If early stopping ends a training whose best epoch is at most this one, the model has hardly learned anything."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """Where a training loop stands."""
+    """Progress of a training loop."""
 
     epoch: int = 0
-    """Epochs that are finished."""
+    """Number of completed epochs."""
     best_epoch: int = 0
     best_score: float = -1.0
     """Validation NDCG@10 of the best epoch."""
     popular_score: float = 0.0
-    """Validation NDCG@10 of the most popular items, which a model reaches that knows popularity alone."""
+    """Validation NDCG@10 of the most popular items: what a model reaches that has learned popularity only."""
 
     @property
     def has_left_plateau(self) -> bool:
-        """Whether the model knows more than popularity."""
+        """Whether the model has learned more than popularity."""
         return self.best_score >= PLATEAU * self.popular_score
 
     def is_out_of_patience(self, patience: int) -> bool:
-        """Whether `patience` epochs passed without a better score; on the plateau, `PLATEAU_PATIENCE` times as many."""
+        """Whether the score has not improved for `patience` epochs, or `PLATEAU_PATIENCE` times that on the plateau."""
         times = 1 if self.has_left_plateau else PLATEAU_PATIENCE
         return self.epoch - self.best_epoch >= times * patience
 
     def fault(self, patience: int) -> str | None:
-        """Say why a finished training cannot stand for its model, such as a baseline; None where it can."""
+        """Return why a finished training did not converge, so that it must not serve as a baseline; None if it did."""
         if self.best_score <= self.popular_score:
             return (
                 f"validation NDCG@10 {self.best_score:.4f} after {self.epoch} epochs is not above that of the most "
@@ -60,7 +60,7 @@ class Progress:
         return None
 
     def warning(self, patience: int) -> str:
-        """Return what a summary line says behind its other facts where the training has a fault, else nothing."""
+        """Return the warning to append to a summary line; empty if the training converged."""
         fault = self.fault(patience)
         return "" if fault is None else f"; WARNING: not converged: {fault}"
 
@@ -73,12 +73,12 @@ _PROGRESS_FILE = "progress.json"
 
 
 def write_progress(folder: Path, progress: Progress) -> None:
-    """Write how a finished training went beside its recommender, as `progress.json`."""
+    """Write the progress of a finished training to `progress.json` in the recommender's folder."""
     write_text_atomically(folder / _PROGRESS_FILE, _PROGRESS.dump_json(progress, indent=2).decode() + "\n")
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """Read `progress.json`; None where the recommender was written without it."""
+    """Read `progress.json`; None if the folder has none."""
     path = folder / _PROGRESS_FILE
     return _PROGRESS.validate_json(path.read_bytes()) if path.is_file() else None
 
@@ -86,7 +86,7 @@ def read_progress(folder: Path) -> Progress | None:
 def save_checkpoint(
     path: Path, module: nn.Module, best: Mapping[str, Tensor], optimizer: Optimizer, progress: Progress
 ) -> None:
-    """Write the module's state, its best state so far, the optimiser's state and the progress."""
+    """Write the module's state, its best state so far, the optimiser state and the progress."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -99,13 +99,13 @@ def save_checkpoint(
 
 
 def checkpoint_progress(path: Path) -> Progress:
-    """Return the progress in a checkpoint that `save_checkpoint` wrote."""
+    """Return the progress stored in a checkpoint."""
     with safe_open(path, framework="pt") as file:
         return Progress(**json.loads(file.metadata()["progress"]))
 
 
 def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Tensor], Progress]:
-    """Restore what `save_checkpoint` wrote; return the best state and the progress."""
+    """Restore the module and the optimiser from a checkpoint; return the best state and the progress."""
     module_state: dict[str, Tensor] = {}
     best: dict[str, Tensor] = {}
     optimizer_state: dict[int, dict[str, Tensor]] = {}

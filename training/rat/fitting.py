@@ -1,4 +1,4 @@
-"""The training loop that the vanilla and the adapted recommender share.
+"""The training loop of the vanilla and the adapted recommender.
 
 `W` warm items, `M` predictions of a batch, `d` width.
 """
@@ -28,14 +28,14 @@ from training.rat.semantic_profile import SemanticProfile
 from training.runs.progress import bar
 
 Regulariser = Callable[[Tensor], Tensor]
-"""The item rows of a batch's targets, each once -> a term added to the loss."""
+"""Unique item rows of a batch's targets -> a term added to the loss."""
 
 
 class Recommender(nn.Module):
-    """An item table and a sequence model that are trained together, perhaps beside a semantic term.
+    """An item table and a sequence model that are trained together, optionally with a semantic term.
 
-    Its scores are the inner products of outputs `(M, D)` and scored items `(W, D)`; D is d, and the width q of the
-    semantic term where there is one.
+    The scores are inner products of outputs `(M, D)` and scored items `(W, D)`. D is d without a semantic term, and
+    d + q with one of width q.
     """
 
     def __init__(self, table: ItemTable, model: SequenceModel, profile: SemanticProfile | None = None) -> None:
@@ -45,12 +45,12 @@ class Recommender(nn.Module):
         self.profile = profile
 
     def scored_items(self, table: Tensor) -> Tensor:
-        """Return the table `(W, d)` with the semantic profile vectors beside it, `(W, D)`."""
+        """Return the table `(W, d)`, concatenated with the semantic profile vectors if there are any: `(W, D)`."""
         return table if self.profile is None else torch.cat([table, self.profile.vectors], dim=1)
 
     def predict(self, batch: Batch, table: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs `(M, D)` at the positions that predict something, and their targets `(M,)`."""
-        items = table[batch.inputs.clamp_min(0)]  # (B, L, d); what the padding reads is never used
+        """Return the outputs `(M, D)` at the positions with a target, and these targets `(M,)`."""
+        items = table[batch.inputs.clamp_min(0)]  # (B, L, d); the vectors of padding are never used
         present = batch.inputs != PADDING
         if batch.hidden is not None:
             items = self.model.hide(items, batch.hidden)
@@ -70,13 +70,13 @@ class Recommender(nn.Module):
 
     @torch.inference_mode()
     def item_vectors(self) -> NDArray[np.float32]:
-        """Return what is scored, `(W, D)`, without dropout."""
+        """Return the vectors of the scored items, `(W, D)`, without dropout."""
         self.eval()
         vectors: NDArray[np.float32] = self.scored_items(self.table()).cpu().numpy()
         return vectors
 
     def validate(self, validation: Targets) -> float:
-        """Return NDCG@10 of the validation targets among the warm items, histories left out."""
+        """Return NDCG@10 of the validation targets among the warm items, excluding the items of the history."""
         term = None if self.profile is None else self.profile.term()
         return validation_ndcg(self.model, self.item_vectors(), validation, term)
 
@@ -93,25 +93,26 @@ def fit(
     regulariser: Regulariser | None = None,
     adjustment: Tensor | None = None,
 ) -> Progress:
-    """Train until the validation NDCG@10 has not risen for `patience` epochs; leave the best state in `recommender`.
+    """Train with early stopping on validation NDCG@10; on return, `recommender` has its best state.
 
-    A model first learns which items are popular, and may stay on that plateau for epochs: there patience is longer, see
-    `Progress`. Goes on from `checkpoint` where it exists, to the same result as without the interruption.
+    A model first learns which items are popular and may stay on that plateau for some epochs, so early stopping is more
+    patient there; see `Progress`. Training resumes from `checkpoint` if it exists, with the same result as an
+    uninterrupted training.
 
     Args:
-        name: of the bar and the logs.
-        recommender: changed in place.
+        name: name of the progress bar and the logs.
+        recommender: trained in place.
         train: each user's training items.
-        validation: ranked among the warm items after each epoch, the history left out.
+        validation: targets ranked among the warm items after each epoch, excluding the items of the history.
         config: how to train.
-        seed: the configuration's.
-        checkpoint: a file, written after each epoch.
-        log_folder: takes the TensorBoard logs.
-        regulariser: an optional second term of the loss.
-        adjustment: of the items' scores in the loss, `(W,)`; see `training.rat.losses.logit_adjustment`.
+        seed: the seed in the configuration.
+        checkpoint: the checkpoint file, written after each epoch.
+        log_folder: folder for the TensorBoard logs.
+        regulariser: optional second term of the loss.
+        adjustment: added to the items' scores in the loss, `(W,)`; see `training.rat.losses.logit_adjustment`.
 
     Raises:
-        DataError: no history has an item to predict.
+        DataError: no history has two items.
     """
     optimizer = torch.optim.AdamW(recommender.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     windows = cut_windows(train, recommender.model.spec.max_length, recommender.model.objective)
@@ -144,11 +145,12 @@ def fit(
 
 
 def popular_ndcg(train: Sequence[Rows], validation: Targets, num_warm: int) -> float:
-    """Return NDCG@10 of the validation targets where the items with the most training interactions come first.
+    """Return NDCG@10 of the validation targets when items are ranked by their number of training interactions.
 
     Args:
         train: each user's training items.
-        validation: ranked among the warm items, the history left out; without targets the result is 0.
+        validation: targets ranked among the warm items, excluding the items of the history; the result is 0 without
+            targets.
         num_warm: W.
     """
     counts = np.bincount(np.concatenate(train), minlength=num_warm)
@@ -167,10 +169,10 @@ def train_epoch(
     regulariser: Regulariser | None = None,
     adjustment: Tensor | None = None,
 ) -> float:
-    """Run one epoch; return its mean loss. Arguments as in `fit`; windows as `cut_windows` returns them."""
+    """Train for one epoch; return the mean loss. Arguments as in `fit`; `windows` come from `cut_windows`."""
     recommender.train()
     loss_of = build_loss(config, adjustment)
-    # Each epoch's draws depend on its number alone, so that a resumed run goes on the same, on any device.
+    # The random draws of an epoch depend only on its number, so that a resumed training gives the same result.
     torch.manual_seed(derive_seed(seed, name, "dropout", epoch))
     generator = derive_generator(seed, name, "batches", epoch)
     device = next(recommender.parameters()).device

@@ -1,4 +1,4 @@
-"""A recommender on ids: what `vanilla` trains, and the baselines that are like it.
+"""A recommender with an item table of free vectors: `vanilla` and the baselines of the same kind.
 
 `N` items, the first `W` of them warm; `d` the recommender's width.
 """
@@ -28,17 +28,16 @@ def train_on_ids(
     logs: Path,
     initial: NDArray[np.float32] | None = None,
 ) -> Progress:
-    """Train a sequence model and a table of ids and write them into `folder`; goes on from a checkpoint there.
+    """Train a sequence model and an item table of free vectors; write them to `folder`, or resume a training there.
 
     Args:
-        name: decides the random draws.
+        name: seeds the random draws, with `seed`.
         config: how to train.
         seed: the configuration's seed.
         dataset: what to train on.
-        folder: takes the checkpoint and the recommender.
-        logs: takes the TensorBoard logs.
-        initial: the table to start from, `(N, d)`; the rows of the cold items stay as they are. None starts at random,
-            without cold items.
+        folder: folder for the checkpoint and the recommender.
+        logs: folder for the TensorBoard logs.
+        initial: initial item table, `(N, d)`; the rows of cold items are not trained. None: random, warm items only.
     """
     num_warm = dataset.num_warm
     torch.manual_seed(derive_seed(seed, name, "weights"))

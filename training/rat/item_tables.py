@@ -1,4 +1,4 @@
-"""Item tables that are trained: the vanilla one of ids, and the one adapted from the LLM's embeddings.
+"""Trainable item tables: free vectors (vanilla), and embeddings adapted from the LLM's.
 
 `W` warm items (rows 0..W-1), `p` reduced width, `d` the recommender's width.
 """
@@ -29,22 +29,22 @@ class ItemTable(nn.Module, ABC):
         self.scoring = scoring
 
     def forward(self) -> Tensor:
-        """Return the table `(W, d)` of this step; in training it may differ from step to step by dropout."""
+        """Return the table `(W, d)`; in training mode, with dropout."""
         table = self.unscaled()
         return functional.normalize(table, dim=-1) if self.scoring == "cosine" else table
 
     @abstractmethod
     def unscaled(self) -> Tensor:
-        """Return the table before any scaling to unit length."""
+        """Return the table before it is scaled to unit length."""
 
 
 class IdTable(ItemTable):
-    """One free vector for each item, as a vanilla sequence model has it.
+    """One free vector for each item, as in a vanilla sequence model.
 
     Args:
         num_warm: W.
         dim: d.
-        initial: the vectors `(W, d)` to start from; random ones by default.
+        initial: initial vectors `(W, d)`; None: random.
         scoring: see `ItemTable`.
     """
 
@@ -58,14 +58,14 @@ class IdTable(ItemTable):
 
 
 class AdaptedTable(ItemTable):
-    """Reduced LLM embeddings through the adapter, plus an optional collaborative residual.
+    """The adapter's output for the reduced LLM embeddings, plus an optional collaborative residual.
 
     The adapter is one or two linear layers with no activation between them.
 
     Args:
         reduced: `(W, p)` float32.
-        train_counts: training interactions of each warm item, `(W,)`; they decide who has a residual.
-        config: how to adapt.
+        train_counts: training interactions of each warm item, `(W,)`; they decide which items have a residual.
+        config: adapter and residual options.
 
     Source: LLMEmb, "Recommendation adaptation training", adapter; the residual is ours, after AlphaFuse (SIGIR 2025).
     """
@@ -92,7 +92,7 @@ class AdaptedTable(ItemTable):
         self.residual_dropout = config.residual.dropout
 
     def semantic(self, rows: Tensor | None = None) -> Tensor:
-        """Return the adapted embeddings without the residual, of all items `(W, d)` or of some rows."""
+        """Return the adapted embeddings without the residual: of all items, `(W, d)`, or of some rows."""
         reduced = self.frozen if self.reduced is None else self.reduced
         out: Tensor = self.adapter(reduced if rows is None else reduced[rows])
         return out
@@ -103,13 +103,13 @@ class AdaptedTable(ItemTable):
             return table
         kept = self.has_residual
         if self.training:
-            # Whole items at once, and not scaled up: what is left must be the item embedding of a new item.
+            # Drop the residual of whole items and do not rescale: without it, an item must look like a new item.
             kept = kept & (torch.rand(len(table), 1, device=table.device) >= self.residual_dropout)
         return table + self.residual * kept
 
     @torch.inference_mode()
     def learned_residual(self) -> Array | None:
-        """Return what the table adds to the adapter on the frozen reduced embeddings, `(W, d)`; None where nothing."""
+        """Return what is added to the adapter's output for the frozen embeddings, `(W, d)`; None if nothing is."""
         if self.residual is None and self.reduced is None:
             return None
         self.eval()

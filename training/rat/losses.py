@@ -1,4 +1,4 @@
-"""Losses: softmax, over all items in the memory of a few rows of scores, or sampled; BCE, gBCE, alignment."""
+"""Losses: full softmax in bounded memory, sampled softmax, BCE, gBCE, and the alignment loss."""
 
 import math
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from torch.nn import functional
 from training.config.sections import AlignmentConfig, RatConfig
 
 CHUNK_SCORES = 2**20
-"""Scores that are held together: 4 MiB, which a processor's cache keeps from one pass over them to the next."""
+"""Number of scores in memory at a time: 4 MiB, which stay in the processor's cache between passes."""
 LEAST_ROWS = 64
-"""Predictions of a chunk at least, so that the products stay products of matrices."""
+"""Minimum number of predictions in a chunk, so that matrix products stay efficient."""
 
 
 class _FullSoftmax(torch.autograd.Function):
-    """Both gradients are known as soon as the scores are, so they are made in the forward pass, chunk by chunk."""
+    """Full softmax that computes both gradients in the forward pass, chunk by chunk, while the scores are in memory."""
 
     @staticmethod
     def forward(ctx: Any, outputs: Tensor, table: Tensor, targets: Tensor, adjustment: Tensor | None) -> Tensor:
         rows = max(LEAST_ROWS, CHUNK_SCORES // len(table))
-        # One piece of memory for all chunks of all batches: pieces of many sizes leave holes that nothing fits into.
+        # One buffer for all chunks of all batches: buffers of many sizes would fragment the memory.
         held = outputs.new_empty(rows, len(table))
         of_outputs, of_table = torch.empty_like(outputs), torch.zeros_like(table)
         total = outputs.new_zeros(())
@@ -54,13 +54,13 @@ class _FullSoftmax(torch.autograd.Function):
 
 
 def softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor, adjustment: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over all items; it can be differentiated once.
+    """Mean cross-entropy over all items; differentiable once.
 
     Args:
         outputs: `(M, d)`.
         table: `(W, d)`.
         targets: item rows `(M,)`.
-        adjustment: added to every prediction's scores of the items, `(W,)`; no gradient is made for it.
+        adjustment: added to the scores of the items in each prediction, `(W,)`; has no gradient.
 
     Source: Klenitskiy and Vasilev 2023, arXiv 2309.07602.
     """
@@ -76,8 +76,8 @@ def build_loss(config: RatConfig, adjustment: Tensor | None = None) -> Loss:
     """Return the loss that the configuration names.
 
     Args:
-        config: names it.
-        adjustment: of the softmax, see `softmax_loss`; other losses take none.
+        config: names the loss.
+        adjustment: see `softmax_loss`; the other losses ignore it.
     """
     if config.loss == "softmax":
         return partial(softmax_loss, adjustment=adjustment)
@@ -96,12 +96,12 @@ def build_loss(config: RatConfig, adjustment: Tensor | None = None) -> Loss:
 def logit_adjustment(train_counts: NDArray[np.int64], tau: float) -> Tensor:
     """Return tau times the logarithm of each item's share of the training interactions, `(W,)` float32.
 
-    A softmax over scores that are raised by it learns what is left of them: the odds of an item over those that its
-    popularity gives it alone. One is added to each count, since an item may have targets alone.
+    With this term added to the scores, the softmax learns how much more likely an item is than its popularity alone
+    predicts. One is added to each count, since an item may occur as a target only.
 
     Args:
         train_counts: `(W,)`.
-        tau: 0 adjusts nothing, 1 by the whole popularity.
+        tau: strength: 0 is no adjustment, 1 adjusts for the whole popularity.
 
     Source: Menon et al. 2021, "Long-tail learning via logit adjustment", arXiv 2007.07314, equation 10.
     """
@@ -110,16 +110,16 @@ def logit_adjustment(train_counts: NDArray[np.int64], tau: float) -> Tensor:
 
 
 def sampled_softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
-    """Mean cross-entropy over the target and k negatives, drawn uniformly, which stand for all other items.
+    """Mean cross-entropy over the target and k negatives, drawn uniformly, in place of all other items.
 
-    Each negative's logit is raised by `log(W / k)`, so that the sum over them estimates the sum over all items but
-    the target; a negative that is the target itself does not count. Other arguments as in `softmax_loss`.
+    `log(W / k)` is added to each negative's logit, so that the sum over the negatives estimates the sum over all items
+    except the target. A negative equal to the target is ignored.
 
     Args:
         outputs: `(M, d)`.
         table: `(W, d)`.
         targets: item rows `(M,)`.
-        negatives: item rows `(k,)`, for all predictions of the batch.
+        negatives: item rows `(k,)`, shared by all predictions of the batch.
 
     Source: Jean et al. 2015, arXiv 1412.2007; shared negatives: Klenitskiy and Vasilev 2023, arXiv 2309.07602.
     """
@@ -138,7 +138,7 @@ def gbce_loss(outputs: Tensor, table: Tensor, targets: Tensor, negatives: Tensor
         outputs: `(M, d)`.
         table: `(W, d)`.
         targets: item rows `(M,)`.
-        negatives: item rows `(k,)`, for all predictions of the batch; one that is the target itself does not count.
+        negatives: item rows `(k,)`, shared by all predictions of the batch; one equal to the target is ignored.
         t: calibration, 0 to 1.
 
     Source: Petrov and Macdonald 2023 (gSASRec), arXiv 2308.07192, equations 5 and 10.
@@ -154,8 +154,8 @@ def bce_loss(outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
 
     Arguments as in `softmax_loss`.
 
-    Source: Kang and McAuley 2018 (SASRec), section III-E; there the negative avoids the user's whole history, here
-    the target alone.
+    Source: Kang and McAuley 2018 (SASRec), section III-E; there the negative is not in the user's history, here it
+    only differs from the target.
     """
     draws = torch.randint_like(targets, len(table) - 1)
     negatives = draws + (draws >= targets)
@@ -165,11 +165,11 @@ def bce_loss(outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor:
 
 
 def alignment_loss(adapted: Tensor, collaborative: Tensor, config: AlignmentConfig) -> Tensor:
-    """Contrastive loss that pulls each item's adapted embedding to its own collaborative one, in both directions.
+    """Symmetric contrastive loss between each item's adapted and its collaborative embedding.
 
-    Cosine logits over the temperature, in float32. `infonce`: an item's target is its own vector alone. `soft`: the
-    targets are the softmax of the items' similarities within each space, averaged, over the same temperature, so that
-    items that are alike are no negatives of each other; no gradient runs through the targets.
+    The logits are cosines divided by the temperature, in float32. `infonce`: the only target of an item is its own
+    vector. `soft`: the targets are the softmax of the items' similarities, averaged over both spaces and divided by the
+    same temperature, so that similar items are not negatives of each other; the targets have no gradient.
 
     Args:
         adapted: `(n, d)`, of n different items.
@@ -183,7 +183,7 @@ def alignment_loss(adapted: Tensor, collaborative: Tensor, config: AlignmentConf
     logits = first @ second.T / config.temperature
     if config.form == "soft":
         alike = (first @ first.T + second @ second.T).detach() / (2 * config.temperature)
-        targets = alike.softmax(dim=-1)  # the matrix is symmetric, so the same targets hold for both directions
+        targets = alike.softmax(dim=-1)  # symmetric, so both directions have the same targets
     else:
         targets = torch.eye(len(logits), device=logits.device)
     return (functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, targets)) / 2

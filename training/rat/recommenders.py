@@ -1,10 +1,10 @@
-"""Trained recommenders on disk: what `vanilla`, `baselines` and `rat` write, `evaluate` and `bundle` read.
+"""Trained recommenders on disk: written by `vanilla`, `baselines` and `rat`, read by `evaluate` and `bundle`.
 
 sequence_model.safetensors
-item_embeddings.safetensors  semantic (N, d); residual (N, d), profile (N, q), successors (N, q) where there are such
+item_embeddings.safetensors  semantic (N, d); optional: residual (N, d), profile (N, q), successors (N, q)
 recommender.json             scoring, and the semantic term's gamma, history, decay and delta
-projection.safetensors       weight (h, d), bias (d,); not for a recommender on ids
-semantic_term.safetensors    weight (h, q), bias (q,), text_map (q, q) if any; where there is a semantic term
+projection.safetensors       weight (h, d), bias (d,); not for a recommender with free vectors
+semantic_term.safetensors    weight (h, q), bias (q,), optional text_map (q, q); only with a semantic term
 """
 
 from dataclasses import dataclass
@@ -45,17 +45,17 @@ class _Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TrainedRecommender:
-    """A sequence model and the item table it was trained with.
+    """A sequence model and its item table.
 
     Args:
         model: in evaluation mode, on the CPU.
-        semantic: `(N, d)`; for a recommender on ids their table, `(W, d)` or `(N, d)`.
+        semantic: `(N, d)`; for a recommender with free vectors their table, `(W, d)` or `(N, d)`.
         residual: `(N, d)` or None.
-        projection: None for a recommender on ids.
-        scoring: how item embeddings are composed of the two tables.
-        semantic_term: None where there is none.
-        profile: the items' semantic profile vectors `(N, q)`, None where there is no semantic term.
-        successors: the items' successor vectors `(N, q)`, None where the semantic term has no delta.
+        projection: None for a recommender with free vectors.
+        scoring: `cosine` scales the sum of both tables to unit length.
+        semantic_term: the semantic term, or None.
+        profile: the items' semantic profile vectors `(N, q)`; None without a semantic term.
+        successors: the items' successor vectors `(N, q)`; None if the semantic term has no delta.
     """
 
     model: SequenceModel
@@ -69,22 +69,22 @@ class TrainedRecommender:
 
     @property
     def item_embeddings(self) -> Array:
-        """What the sequence model reads, `(N, d)`."""
+        """The sequence model's input vectors, `(N, d)`."""
         return compose(self.semantic, self.residual, self.scoring)
 
     @property
     def item_vectors(self) -> Array:
-        """What is scored, `(N, D)`."""
+        """The vectors of the scored items, `(N, D)`."""
         return join(self.item_embeddings, self.profile)
 
     @property
     def history_vectors(self) -> Array:
-        """What items are in a history, `(N, D)`, or `(N, D + q)` with successor vectors."""
+        """The vectors of items in a history, `(N, D)`, or `(N, D + q)` with successor vectors."""
         return join(self.item_vectors, self.successors)
 
 
 def write_recommender(folder: Path, recommender: TrainedRecommender) -> None:
-    """Write a recommender's files into `folder`."""
+    """Write a recommender's files to `folder`."""
     state = {name: tensor.cpu() for name, tensor in recommender.model.state_dict().items()}
     save_tensors(state, folder / _MODEL_FILE)
     tables = {
@@ -106,13 +106,13 @@ def write_recommender(folder: Path, recommender: TrainedRecommender) -> None:
 
 
 def read_item_embeddings(folder: Path) -> Array:
-    """Read a recommender's item embeddings, `(N, d)` or `(W, d)`, whatever its sequence model."""
+    """Read a recommender's item embeddings, `(N, d)` or `(W, d)`."""
     tables = load_file(folder / _EMBEDDINGS_FILE)
     return compose(tables["semantic"], tables.get("residual"), _read_settings(folder).scoring)
 
 
 def read_recommender(folder: Path, spec: SequenceModelSpec) -> TrainedRecommender:
-    """Read what `write_recommender` wrote."""
+    """Read a recommender that `write_recommender` wrote."""
     model = build_sequence_model(spec)
     model.load_state_dict(load_tensors(folder / _MODEL_FILE))
     tables = load_file(folder / _EMBEDDINGS_FILE)

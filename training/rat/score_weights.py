@@ -1,7 +1,7 @@
-"""What the parts of the score weigh: gamma, the successor vectors and their delta, and the scale of new items.
+"""The weights of the parts of a score: gamma, the successor vectors and their delta, and the scale of new items.
 
-All are chosen on a fold: the recommender trained without its pseudo-cold items (`training/data/pseudo_cold.py`), which
-stand for new ones there. `B` targets, `N` items of the fold, the first `W` of them warm; `d`, `q` as in
+All are chosen on a fold: a recommender trained without the pseudo-cold items (`training/data/pseudo_cold.py`), which
+then act as new items. `B` targets, `N` items of the fold, the first `W` of them warm; `d`, `q` as in
 `llmemb/scoring/session.py`.
 """
 
@@ -26,20 +26,20 @@ from training.rat.successors import SuccessorForm, fit_text_map, follower_counts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreWeights:
-    """What was chosen, or given by the configuration."""
+    """The weights, chosen or given by the configuration."""
 
     gamma: float = 0.0
-    """0: there is no semantic term, and no successor vectors."""
+    """0: no semantic term and no successor vectors."""
     delta: float = 0.0
     form: SuccessorForm | None = None
-    """Of the successor vectors; None without them."""
+    """How the successor vectors are computed; None: no successor vectors."""
     text_map: bool = False
     new_item_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Weighing:
-    """One way to weigh the parts; `successors` `(N, q)` None: delta is not read."""
+class TrialWeights:
+    """One candidate combination of weights; delta has no effect without successor vectors."""
 
     gamma: float
     delta: float = 0.0
@@ -47,12 +47,12 @@ class Weighing:
 
 
 class FoldScores:
-    """NDCG@10 of one set of targets under any weights: the parts of the score are computed once for all of them.
+    """NDCG@10 of one set of targets for any weights; the sessions are encoded only once.
 
     Args:
         recommender: trained on the fold.
         fold: its dataset.
-        targets: with histories of one item at least.
+        targets: targets whose histories have at least one item.
     """
 
     def __init__(self, recommender: TrainedRecommender, fold: Dataset, targets: Targets) -> None:
@@ -61,36 +61,36 @@ class FoldScores:
         self._profile, self._term = recommender.profile, recommender.semantic_term
         self._known = fold.train_counts > 0
         self._num_warm = fold.num_warm
-        reach = recommender.model.spec.max_length
-        histories = [self._embeddings[rows[-reach:]] for rows in targets.histories]
+        max_length = recommender.model.spec.max_length
+        histories = [self._embeddings[rows[-max_length:]] for rows in targets.histories]
         self._sessions = session_vectors(recommender.model, histories)  # (B, d)
 
-    def full(self, weighings: Sequence[Weighing], successors: Array | None = None) -> list[float]:
-        """Return NDCG@10 among all items of the fold, histories left out, for each weighing."""
-        return self._measure(weighings, successors, pool=False)
+    def full(self, trials: Sequence[TrialWeights], successors: Array | None = None) -> list[float]:
+        """Return NDCG@10 among all items of the fold, excluding the items of the history, for each trial."""
+        return self._measure(trials, successors, pool=False)
 
-    def pool(self, weighings: Sequence[Weighing], successors: Array | None = None) -> list[float]:
-        """Return NDCG@10 among the pseudo-cold items alone; the targets are pseudo-cold."""
-        return self._measure(weighings, successors, pool=True)
+    def pool(self, trials: Sequence[TrialWeights], successors: Array | None = None) -> list[float]:
+        """Return NDCG@10 among the pseudo-cold items only; all targets must be pseudo-cold."""
+        return self._measure(trials, successors, pool=True)
 
-    def _measure(self, weighings: Sequence[Weighing], successors: Array | None, *, pool: bool) -> list[float]:
+    def _measure(self, trials: Sequence[TrialWeights], successors: Array | None, *, pool: bool) -> list[float]:
         rows, histories = self._targets.rows, self._targets.histories
         first = self._num_warm if pool else 0
-        ranks = np.empty((len(weighings), len(rows)), dtype=np.int64)
+        ranks = np.empty((len(trials), len(rows)), dtype=np.int64)
         for chunk in chunks(len(rows), len(self._embeddings)):
             sequence = self._sessions[chunk] @ self._embeddings[first:].T
-            likeness = self._likeness(chunk, self._profile, first)
-            following = self._likeness(chunk, successors, first)
-            for line, weighing in enumerate(weighings):
-                scores = np.where(self._known[first:], sequence, np.float32(weighing.scale) * sequence)
-                if likeness is not None:
-                    scores += np.float32(weighing.gamma) * likeness
+            semantic = self._profile_scores(chunk, self._profile, first)
+            following = self._profile_scores(chunk, successors, first)
+            for line, trial in enumerate(trials):
+                scores = np.where(self._known[first:], sequence, np.float32(trial.scale) * sequence)
+                if semantic is not None:
+                    scores += np.float32(trial.gamma) * semantic
                 if following is not None:
-                    scores += np.float32(weighing.delta) * following
+                    scores += np.float32(trial.delta) * following
                 ranks[line, chunk] = rank_scores(scores, rows[chunk] - first, () if pool else histories[chunk])
         return [float(ndcg(line, 10).mean()) if len(line) else 0.0 for line in ranks]
 
-    def _likeness(self, chunk: slice, vectors: Array | None, first: int) -> Array | None:
+    def _profile_scores(self, chunk: slice, vectors: Array | None, first: int) -> Array | None:
         """Return the inner products `(n, N - first)` of the histories' weighted means with the profile vectors."""
         if vectors is None or self._profile is None or self._term is None:
             return None
@@ -103,7 +103,7 @@ class FoldScores:
 
 
 def given_weights(config: RatConfig) -> ScoreWeights | None:
-    """Return the weights that the configuration gives, None where it leaves one of them open."""
+    """Return the weights from the configuration; None if any of them is "auto"."""
     term, successors, scale = config.semantic_term, config.successors, config.new_item_scale
     if term.gamma == "auto" or scale == "auto":
         return None
@@ -127,19 +127,21 @@ def given_weights(config: RatConfig) -> ScoreWeights | None:
 def choose_weights(
     config: RatConfig, select: SelectConfig, recommender: TrainedRecommender, fold: Fold
 ) -> tuple[ScoreWeights, list[Selection]]:
-    """Choose what the configuration leaves open of gamma, successors and the scale of new items.
+    """Choose the weights that are "auto" in the configuration: gamma, successors and the scale of new items.
 
-    - gamma, and the scale of new items: of the values that cost the validation targets at most a share of the best,
-      pseudo-cold items standing among the candidates, the one by which these are ranked best: for gamma in their own
-      pool, for the scale among all items.
-    - the form of the successor vectors and delta: the best on the validation targets, each form at its best delta.
-    - the text map: where targets that follow a pseudo-cold item are ranked better with it than without.
+    - gamma and the scale of new items: the candidates are the values whose score on the validation targets, ranked
+      among all items with the pseudo-cold ones, is at most a given share below the best. Of these, the value with the
+      best score on the pseudo-cold targets is chosen: ranked among the pseudo-cold items for gamma, among all items for
+      the scale.
+    - the form of the successor vectors and delta: the best score on the validation targets, each form at its best
+      delta.
+    - the text map: used if it improves the ranks of targets that follow a pseudo-cold item.
 
     Args:
-        config: of `rat`.
+        config: the configuration of `rat`.
         select: the candidates.
-        recommender: trained on the fold, with the semantic term that it was trained beside.
-        fold: of `hold_out`.
+        recommender: trained on the fold, with the semantic term used in its training.
+        fold: the fold from `hold_out`.
     """
     warm, cold = (
         FoldScores(recommender, fold.dataset, targets)
@@ -150,10 +152,10 @@ def choose_weights(
     if config.semantic_term.gamma == "auto":
         learned = round(gamma, 3)
         candidates = [learned, *(value for value in select.gamma if value != learned)]
-        weighings = [Weighing(value) for value in candidates]
+        trials = [TrialWeights(value) for value in candidates]
         selections.append(
             choose_within(
-                "rat.semantic_term.gamma", candidates, warm.full(weighings), cold.pool(weighings), select.gamma_cost
+                "rat.semantic_term.gamma", candidates, warm.full(trials), cold.pool(trials), select.gamma_cost
             )
         )
         gamma = float(selections[-1].chosen)
@@ -165,8 +167,8 @@ def choose_weights(
     if scale == "auto":
         useful = recommender.residual is not None and recommender.scoring == "dot"
         scales = select.new_item_scale if useful else (1.0,)
-        weighings = [Weighing(gamma, weights.delta, value) for value in scales]
-        kept = warm.full(weighings, successors), cold.full(weighings, successors)
+        trials = [TrialWeights(gamma, weights.delta, value) for value in scales]
+        kept = warm.full(trials, successors), cold.full(trials, successors)
         selections.append(choose_within("rat.new_item_scale", scales, *kept, select.new_item_cost))
         scale = float(selections[-1].chosen)
     return replace(weights, new_item_scale=scale), selections
@@ -175,16 +177,16 @@ def choose_weights(
 def choose_within(
     option: str, candidates: Sequence[float], scores: Sequence[float], cold_scores: Sequence[float], cost: float
 ) -> Selection:
-    """Choose, of the candidates whose score is at most the share `cost` under the best, the one best for new items.
+    """Choose the best candidate for new items among those whose score is at most the share `cost` below the best.
 
-    Of equals the first.
+    The first of equal candidates wins.
 
     Args:
         option: its key in the configuration.
-        candidates: the values.
-        scores: of the validation targets, for each candidate.
-        cold_scores: of the pseudo-cold targets.
-        cost: see above.
+        candidates: the candidate values.
+        scores: score of each candidate on the validation targets.
+        cold_scores: score of each candidate on the pseudo-cold targets.
+        cost: maximum loss on the validation targets, as a share of the best score.
     """
     least = (1 - cost) * max(scores)
     within = [place for place, score in enumerate(scores) if score >= least]
@@ -206,12 +208,12 @@ def _choose_successors(
     """Choose form, delta and text map; return the weights and the fold's successor vectors `(N, q)`."""
     assert recommender.profile is not None
     deltas = list(select.delta) if config.delta == "auto" else [config.delta]
-    weighings = [Weighing(gamma, delta) for delta in deltas]
+    trials = [TrialWeights(gamma, delta) for delta in deltas]
     scores: dict[SuccessorForm, list[float]] = {}
 
     def scores_of(form: SuccessorForm) -> list[float]:
         if form not in scores:
-            scores[form] = warm.full(weighings, _vectors(form, recommender, fold.dataset, text_map=False)[0])
+            scores[form] = warm.full(trials, _vectors(form, recommender, fold.dataset, text_map=False)[0])
         return scores[form]
 
     candidates = _candidates(config, select)
@@ -239,7 +241,7 @@ def _choose_successors(
                 "rat.successors.text_map",
                 [0, 1],
                 lambda value: mixed.full(
-                    [Weighing(gamma, delta)], _vectors(form, recommender, fold.dataset, text_map=bool(value))[0]
+                    [TrialWeights(gamma, delta)], _vectors(form, recommender, fold.dataset, text_map=bool(value))[0]
                 )[0],
             )
         )
@@ -252,7 +254,7 @@ _FormValue = int | float | str
 
 
 def _candidates(config: SuccessorsConfig, select: SelectConfig) -> dict[str, Sequence[_FormValue]]:
-    """Return the candidates for each value of the form: those of `select` where it is open, else the one given."""
+    """Return the candidates for each option of the form: those of `select` if it is "auto", else the given value."""
     open_values: dict[str, tuple[_FormValue, Sequence[_FormValue]]] = {
         "estimator": (config.estimator, select.successor_estimator),
         "out_power": (config.out_power, select.successor_out_power),
@@ -265,10 +267,10 @@ def _candidates(config: SuccessorsConfig, select: SelectConfig) -> dict[str, Seq
 def _vectors(
     form: SuccessorForm, recommender: TrainedRecommender, dataset: Dataset, *, text_map: bool
 ) -> tuple[Array, Array | None]:
-    """Return the successor vectors `(N, q)` of all items, and the text map `(q, q)` that made those of new ones.
+    """Return the successor vectors `(N, q)` of all items, and the text map `(q, q)` used for new items.
 
-    An item that nothing follows in training, a new one too, has what its text suggests, or without a map the zero
-    vector.
+    An item without followers in training, such as a new item, gets its vector from the text map, or the zero vector
+    without a map.
     """
     assert recommender.profile is not None
     warm = recommender.profile[: dataset.num_warm]
@@ -284,13 +286,13 @@ def _vectors(
     return vectors, map_
 
 
-def weighed(recommender: TrainedRecommender, weights: ScoreWeights, dataset: Dataset) -> TrainedRecommender:
-    """Return a trained recommender with its parts weighed as chosen.
+def with_weights(recommender: TrainedRecommender, weights: ScoreWeights, dataset: Dataset) -> TrainedRecommender:
+    """Return a trained recommender with the given weights.
 
     Args:
-        recommender: trained on all of `dataset`, with the semantic term that it was trained beside.
-        weights: of `choose_weights`.
-        dataset: what successor vectors are counted in.
+        recommender: trained on all of `dataset`, with the semantic term used in its training.
+        weights: the weights from `choose_weights`.
+        dataset: the dataset from which successor vectors are computed.
     """
     scaled = with_new_items_scaled(recommender, weights.new_item_scale, dataset.train_counts > 0)
     if scaled.semantic_term is None or weights.gamma == 0:
@@ -306,14 +308,14 @@ def weighed(recommender: TrainedRecommender, weights: ScoreWeights, dataset: Dat
 def with_new_items_scaled(
     recommender: TrainedRecommender, scale: float, known: NDArray[np.bool_]
 ) -> TrainedRecommender:
-    """Return the recommender with a scaled projection, and residuals that leave the known items where they were.
+    """Return the recommender with a scaled projection, and residuals that keep the known items' embeddings unchanged.
 
-    A residual makes an item's embedding longer, so that beside those with one an item without is outranked by its
-    length alone. Only for scoring by inner product: cosine knows no length.
+    A residual makes an embedding longer, so items without a residual rank lower because of their length. The scale has
+    no effect on cosine scores, which ignore length.
 
     Args:
-        recommender: with a projection and residuals; without them nothing changes.
-        scale: of the embeddings of items that are not known.
+        recommender: has a projection and residuals, or is returned unchanged.
+        scale: factor for the embeddings of items without training interactions.
         known: which items have training interactions, `(N,)`.
     """
     if scale == 1.0 or recommender.residual is None or recommender.projection is None:

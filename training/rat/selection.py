@@ -1,4 +1,4 @@
-"""What the configuration leaves open, chosen on validation: the choices on disk, and a configuration with them."""
+"""Selection of "auto" options on validation data: files of the choices, and configurations with the choices set."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +13,13 @@ from training.config import Config
 Value = TypeVar("Value", int, float, str, int | str, int | float | str)
 
 METRIC = "ndcg@10"
-"""By which candidates are compared: of the validation targets, ranked among the warm items."""
+"""The metric that candidates are compared by: on the validation targets, ranked among the warm items."""
 _FILE = "selection.json"
 _SELECTIONS = TypeAdapter(tuple[Selection, ...])
 
 
 def choose(option: str, candidates: Sequence[Value], score: Callable[[Value], float]) -> Selection:
-    """Score every candidate and choose the best; of equals the first."""
+    """Score every candidate and choose the best; the first of equal candidates wins."""
     trials = tuple(Trial(value=value, score=score(value)) for value in candidates)
     best = max(trials, key=lambda trial: trial.score)
     return Selection(option=option, chosen=best.value, metric=METRIC, trials=trials)
@@ -32,15 +32,15 @@ def write_selections(folder: Path, selections: Sequence[Selection]) -> None:
 
 
 def read_selections(folder: Path) -> tuple[Selection, ...]:
-    """Read `selection.json`; empty where there is none."""
+    """Read `selection.json`; empty if there is none."""
     path = folder / _FILE
     return _SELECTIONS.validate_json(path.read_bytes()) if path.is_file() else ()
 
 
 def open_options(config: Config) -> dict[str, tuple[int | str, ...]]:
-    """Return the options that `select` chooses, each with its candidates, in the order of choice.
+    """Return the options that `select` chooses and their candidates, in the order in which they are chosen.
 
-    Gamma is not among them: `rat` chooses it, which has the trained recommender.
+    Gamma is not among them: `rat` chooses it, since that needs the trained recommender.
     """
     options: dict[str, tuple[int | str, ...]] = {}
     if config.encoder.depth == "auto":
@@ -53,7 +53,7 @@ def open_options(config: Config) -> dict[str, tuple[int | str, ...]]:
 
 
 def with_choices(config: Config, chosen: Mapping[str, float | str]) -> Config:
-    """Return the configuration with the choices, option -> value, in the places that it leaves open."""
+    """Return the configuration with its "auto" options set to the choices, a mapping from option to value."""
     encoder, rat = config.encoder, config.rat
     if "encoder.depth" in chosen:
         encoder = encoder.model_copy(update={"depth": chosen["encoder.depth"]})

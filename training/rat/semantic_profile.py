@@ -1,4 +1,4 @@
-"""The semantic term in training: the sequence model learns beside it what the text does not say already.
+"""The semantic term in training: the sequence model learns what the item texts do not already predict.
 
 `B` histories, `L` positions, `M` predictions of a batch, `W` warm items, `q` width of the whitened space.
 """
@@ -17,12 +17,12 @@ from training.rat.batches import Batch
 
 
 class SemanticProfile(nn.Module):
-    """A semantic term whose gamma may be learned.
+    """A semantic term with a fixed or learned gamma.
 
     Args:
-        term: with the gamma to start from.
+        term: the semantic term, with the initial gamma.
         vectors: the warm items' semantic profile vectors, `(W, q)`.
-        learned: whether gamma is trained.
+        learned: whether gamma is learned.
     """
 
     def __init__(self, term: SemanticTerm, vectors: NDArray[np.float32], *, learned: bool) -> None:
@@ -30,20 +30,20 @@ class SemanticProfile(nn.Module):
         self._term = term
         self.vectors: Tensor
         self.register_buffer("vectors", torch.from_numpy(vectors), persistent=False)
-        # Its logarithm: gamma stays positive, and a step changes it by a share of itself.
+        # Learning the logarithm keeps gamma positive and makes updates proportional to it.
         self.log_gamma = nn.Parameter(torch.tensor(math.log(term.gamma)), requires_grad=learned)
 
     def term(self) -> SemanticTerm:
-        """Return the term with gamma as it is now."""
+        """Return the term with the current gamma."""
         if not self.log_gamma.requires_grad:
             return self._term
         return replace(self._term, gamma=math.exp(self.log_gamma.item()))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the query `(M, q)` at each position that predicts something; see `SemanticTerm.query`.
+        """Return the query `(M, q)` at each position with a target; see `SemanticTerm.query`.
 
-        A profile is made of the items that its prediction may see: up to the position itself for next items, and
-        before it, but for the masked ones, for masked items; of none it is zero.
+        A profile is a weighted mean of the items that the prediction may see: for next-item models those up to and
+        including the position, for masked-item models the unmasked ones before it. It is zero if there are none.
         """
         length = batch.inputs.shape[1]
         positions = torch.arange(length, device=batch.inputs.device)

@@ -1,4 +1,4 @@
-"""Successor vectors: what followed an item in training histories, in the semantic term's whitened space.
+"""Successor vectors: the items that follow an item in training histories, in the semantic term's whitened space.
 
 `W` warm items, `q` width of the space, `X` their profile vectors `(W, q)`, `C` the follower counts `(W, W)`.
 """
@@ -16,7 +16,7 @@ Rows = NDArray[np.int64]
 
 
 class SuccessorForm(BaseModel):
-    """How successor vectors are made: see `training.config.SuccessorsConfig`, whose words these are."""
+    """How successor vectors are computed; for the fields see `training.config.SuccessorsConfig`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,13 +29,13 @@ class SuccessorForm(BaseModel):
 
 
 def follower_counts(histories: Sequence[Rows], num_warm: int, window: int, decay: float) -> csr_array:
-    """Count what follows what: `C[i, c]` is the sum over all places where c stands j steps after i of `decay^(j-1)`.
+    """Count followers: `C[i, c]` is the sum of `decay^(j-1)` over all positions where c is j steps after i.
 
     Args:
-        histories: training items, the oldest first.
+        histories: training items of each user, oldest first.
         num_warm: W.
-        window: the greatest j.
-        decay: weight of a step over that of the step before it.
+        window: maximum j.
+        decay: weight of each step relative to the step before.
     """
     first: list[Rows] = []
     second: list[Rows] = []
@@ -52,7 +52,7 @@ def follower_counts(histories: Sequence[Rows], num_warm: int, window: int, decay
     sums = csr_array(
         (np.concatenate(weights), (np.concatenate(first), np.concatenate(second))), shape=(num_warm, num_warm)
     )
-    # An item that follows itself says nothing of what comes next.
+    # An item that follows itself says nothing about other items.
     sums.setdiag(0)
     sums.eliminate_zeros()
     return sums
@@ -61,13 +61,14 @@ def follower_counts(histories: Sequence[Rows], num_warm: int, window: int, decay
 def successor_vectors(form: SuccessorForm, counts: csr_array, profile: Array) -> Array:
     """Return the successor vectors `(W, q)`, float32.
 
-    Each count is divided by (its item's out-count)^`out_power` and (its follower's in-count)^`in_power`, B. `mean` is
-    `B X`: the sum of the followers' profile vectors by their weights. `ridge` is the vector whose inner products with
-    the profile vectors come nearest to the row of B: `B X (X'X + ridge I)^-1`. An item without followers has the zero
-    vector. The root mean square length of the others is 1, so that delta means the same in every form.
+    B is C with each count divided by (the item's out-count)^`out_power` and (the follower's in-count)^`in_power`.
+    `mean` is `B X`: the weighted sum of the followers' profile vectors. `ridge` is `B X (X'X + ridge I)^-1`: the
+    vectors whose inner products with the profile vectors best fit the rows of B. An item without followers has the
+    zero vector. The other vectors are scaled to a root mean square length of 1, so that delta is comparable between
+    forms.
 
     Args:
-        form: how.
+        form: how the vectors are computed.
         counts: C.
         profile: X, of unit length.
 
@@ -85,7 +86,7 @@ def successor_vectors(form: SuccessorForm, counts: csr_array, profile: Array) ->
 
 
 def normalised(counts: csr_array, out_power: float, in_power: float) -> csr_array:
-    """Return B: every count over powers of its row's and its column's sum."""
+    """Return B: every count divided by powers of its row sum and its column sum."""
     out_counts, in_counts = counts.sum(axis=1), counts.sum(axis=0)
     scaled = counts.tocoo().astype(np.float64)
     scaled.data = scaled.data / (out_counts[scaled.coords[0]] ** out_power * in_counts[scaled.coords[1]] ** in_power)
@@ -101,7 +102,7 @@ def apply_ridge(products: NDArray[np.float64], profile: Array, ridge: float) -> 
 
 
 def fit_text_map(profile: Array, successors: Array, counts: csr_array, ridge: float) -> Array:
-    """Return M `(q, q)`: the ridge regression from profile vectors to successor vectors, over items with followers."""
+    """Return the ridge regression `(q, q)` from profile vectors to successor vectors, over items with followers."""
     followed = counts.sum(axis=1) > 0
     known = profile[followed]
     products = known.astype(np.float64).T @ successors[followed].astype(np.float64)

@@ -1,4 +1,4 @@
-"""The report a person reads: `report/index.html`, one file that opens offline."""
+"""The HTML report: `report/index.html`, one self-contained file."""
 
 from training.report.gather import gather
 from training.report.page import Page, render

@@ -1,4 +1,4 @@
-"""Learning curves: read from the run's TensorBoard logs, and laid out in an SVG of a fixed size."""
+"""Learning curves, read from the run's TensorBoard logs and drawn as SVG charts of a fixed size."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 WIDTH, HEIGHT = 480, 280
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 38
 MOST_POINTS = 240
-"""Of a line; a longer one is averaged in even pieces."""
+"""Maximum number of points per line; longer curves are averaged in equal pieces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A labelled place on an axis."""
+    """A labelled position on an axis."""
 
     position: float
     label: str
@@ -23,7 +23,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A point of a line, with what it says."""
+    """A point of a line, with its step and value."""
 
     x: float
     y: float
@@ -59,7 +59,7 @@ class LineChart:
 
     @property
     def rows(self) -> list[tuple[int, list[float | None]]]:
-        """The same as a table: each step and every line's value there, None where it has none."""
+        """The data as a table: each step, and the value of every line at this step or None."""
         steps = sorted({dot.step for line in self.lines for dot in line.dots})
         values = [{dot.step: dot.value for dot in line.dots} for line in self.lines]
         return [(step, [of_line.get(step) for of_line in values]) for step in steps]
@@ -74,7 +74,7 @@ class LineChart:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line's numbers."""
+    """The data of a line."""
 
     label: str
     tone: str
@@ -82,14 +82,14 @@ class Series:
 
 
 def line_chart(title: str, x_name: str, y_name: str, series: Sequence[Series], *, mark_highest: bool) -> LineChart:
-    """Place lines in a chart.
+    """Lay out lines in a chart.
 
     Args:
-        title: above the chart.
-        x_name: under the axis, such as `epoch`.
-        y_name: of the values.
-        series: at least one, each with a point.
-        mark_highest: whether each line's highest point is marked.
+        title: title of the chart.
+        x_name: label of the x axis, such as `epoch`.
+        y_name: label of the y axis.
+        series: at least one series, each with at least one point.
+        mark_highest: whether to mark the highest point of each line.
     """
     thinned = [(one, _thin(one.points)) for one in series]
     steps = [step for _, points in thinned for step, _ in points]
@@ -151,11 +151,11 @@ Points = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How one number went in one training.
+    """A scalar during one training.
 
     Args:
-        name: of the training, the path of its log folder.
-        points: at each epoch or step.
+        name: name of the training: the path of its log folder.
+        points: value at each epoch or step.
     """
 
     name: str
@@ -163,11 +163,11 @@ class Curve:
 
 
 def read_curves(logs: Path, tag: str) -> tuple[Curve, ...]:
-    """Read a scalar of every training that logged it, in the order of their names.
+    """Read a scalar of every training that logged it, sorted by name.
 
     Args:
-        logs: holds a log folder for each training, which may lie deeper.
-        tag: of the scalar, such as `loss/train`.
+        logs: folder with the log folders of the trainings, at any depth.
+        tag: tag of the scalar, such as `loss/train`.
     """
     folders = sorted({path.parent for path in logs.rglob("events.out.tfevents.*")})
     curves = (Curve(folder.relative_to(logs).as_posix(), _merge(folder, tag)) for folder in folders)
@@ -175,9 +175,9 @@ def read_curves(logs: Path, tag: str) -> tuple[Curve, ...]:
 
 
 def _merge(folder: Path, tag: str) -> Points:
-    """Join the logs of a training that was cut off and went on, or began anew.
+    """Merge the logs of a training that was resumed or restarted.
 
-    The later log begins where its training began: what an earlier one says from there on was lost with it.
+    A later log replaces all steps of an earlier one from its first step on, because these were lost.
     """
     merged: dict[int, float] = {}
     for points in sorted(_read_logs(folder, tag), key=lambda log: log[0]):
@@ -187,7 +187,7 @@ def _merge(folder: Path, tag: str) -> Points:
 
 
 def _read_logs(folder: Path, tag: str) -> Iterator[tuple[float, Points]]:
-    """Yield when each log that has the scalar began, and what it holds."""
+    """Yield the start time and the points of each log with the scalar."""
     for path in sorted(folder.glob("events.out.tfevents.*")):
         log = EventAccumulator(str(path), size_guidance={"scalars": 0})
         log.Reload()

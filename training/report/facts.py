@@ -1,4 +1,4 @@
-"""What was trained on what: the dataset, the steps and their times, the options and the versions."""
+"""Facts about the run: dataset, steps and their durations, and options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ _COUNTS = {
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Something counted in the dataset."""
+    """A count of the dataset."""
 
     kind: str
     what: str
@@ -46,12 +46,12 @@ class DatasetFacts:
     """The dataset.
 
     Args:
-        domain: what the items are.
-        attribute_names: in the order of the prompt.
-        counts: what was read, dropped and kept.
-        median_history: interactions of the median user.
-        density: share of the user and item pairs that interacted.
-        example_prompt: what the LLM reads of the first item.
+        domain: kind of the items.
+        attribute_names: attributes in the order of the prompt.
+        counts: numbers of read, dropped and kept interactions, items and users.
+        median_history: median number of interactions per user.
+        density: share of user-item pairs with an interaction.
+        example_prompt: prompt of the first item.
     """
 
     domain: str
@@ -64,7 +64,7 @@ class DatasetFacts:
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """What a step took and did; `share` is of the time of all, in per cent."""
+    """Duration and summary of a step; `share` is its percentage of the total duration."""
 
     name: str
     seconds: float
@@ -74,7 +74,7 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option of the configuration; `is_set` where the configuration says it, not the default."""
+    """An option of the configuration; `is_set` is false for a default value."""
 
     key: str
     value: str
@@ -104,7 +104,7 @@ def _count(name: str, number: int) -> Count:
 
 
 def step_times(records: Mapping[str, StepRecord]) -> tuple[StepTime, ...]:
-    """List the steps that are done, in the order given."""
+    """Return the duration and summary of each step, in the given order."""
     whole = sum(record.seconds for record in records.values()) or 1.0
     return tuple(
         StepTime(name, record.seconds, 100 * record.seconds / whole, record.summary) for name, record in records.items()
@@ -112,7 +112,7 @@ def step_times(records: Mapping[str, StepRecord]) -> tuple[StepTime, ...]:
 
 
 def options(config: Config) -> dict[str, tuple[Option, ...]]:
-    """Return every option by section, with its meaning from the configuration's own documentation."""
+    """Return every option by section, with its documentation from the configuration."""
     sections = {name: getattr(config, name) for name in type(config).model_fields}
     listed = {
         name: tuple(_flatten(section, ())) for name, section in sections.items() if isinstance(section, BaseModel)

@@ -1,4 +1,4 @@
-"""A run folder -> the page's content."""
+"""Collect the content of the report page from a run folder."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -28,20 +28,20 @@ from training.runs.run_folder import RunFolder
 from training.runs.versions import library_versions
 
 NUM_ITEMS = 10
-"""Whose neighbours are shown."""
+"""Number of items whose neighbours are shown."""
 MODELS_SHOWN = (LLMEMB, VANILLA)
 _SELECTING = "select"
 _TRAININGS = {"rat": LLMEMB}
-"""Log folders whose last part is not the model's name."""
+"""Log folders that are not named after the model -> the model."""
 
 
 def gather(config: Config, run: RunFolder, steps: Sequence[str]) -> Page:
-    """Read what the steps wrote and make the page's content of it.
+    """Read the output of the steps and return the content of the page.
 
     Args:
-        config: of the run.
-        run: whose steps up to `evaluate` are done.
-        steps: their names, in the order they ran.
+        config: the configuration of the run.
+        run: the run folder; the steps up to `evaluate` are complete.
+        steps: names of these steps, in execution order.
     """
     dataset = read_dataset(run.step("prepare"))
     figures = read_figures(run.step("evaluate"))
@@ -83,7 +83,7 @@ def _stages(config: Config, dataset: Dataset, run: RunFolder) -> tuple[Rows, lis
 
 
 def _charts(logs: Path, words: Wording) -> tuple[LineChart, ...]:
-    """Draw the learning curves of the recommenders and of SCFT; those that were not logged here are left out."""
+    """Draw the learning curves of the recommenders and of SCFT; curves without logs are omitted."""
     score, loss = (_by_model(_read_curves(logs, tag)) for tag in ("ndcg@10/validation", "loss/train"))
     tones = {model: model if model in MODELS_SHOWN else f"c{place}" for place, model in enumerate(in_order(set(score)))}
     charts = []
@@ -104,7 +104,7 @@ def _charts(logs: Path, words: Wording) -> tuple[LineChart, ...]:
 
 
 def _read_curves(logs: Path, tag: str) -> tuple[Curve, ...]:
-    """Read the curves of what was kept; candidates of a selection are told of by their scores alone."""
+    """Read the curves of the final trainings, without the candidates of `select`."""
     return tuple(curve for curve in read_curves(logs, tag) if curve.name.partition("/")[0] != _SELECTING)
 
 

@@ -1,4 +1,4 @@
-"""A map of the item embeddings in two dimensions, one for each stage, laid so that they can be compared."""
+"""Two-dimensional maps of the item embeddings, one for each stage, aligned so that they can be compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ from training.report.shown_items import ShownItem, group_items, show_items
 from training.report.stages import Stage, chance_agreement, group_agreement
 
 FEWEST_ITEMS = 8
-"""Fewer make no map."""
+"""Minimum number of items for a map."""
 PERPLEXITY = 30.0
 PCA_WIDTH = 50
 ITERATIONS = 500
 START_DEVIATION = 1e-4
-"""Of the positions t-SNE starts from; the library's own choice."""
+"""Standard deviation of the initial positions of t-SNE, as in the library's default."""
 SIDE = 400
 MARGIN = 8
-"""Of a panel's drawing."""
+"""Side length of a panel in the drawing."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapPanel:
-    """One stage.
+    """The map of one stage.
 
     Args:
-        stage: its name.
-        points: where each item of `ItemMap.items` stands, from 0 to `SIDE`.
-        agreement: share of an item's ten nearest that are of its group, None without groups.
+        stage: name of the stage.
+        points: position of each item of `ItemMap.items`, from 0 to `SIDE`.
+        agreement: mean share of an item's ten nearest items that are in its group; None without groups.
     """
 
     stage: str
@@ -42,7 +42,7 @@ class MapPanel:
 
 @dataclass(frozen=True, slots=True)
 class LegendEntry:
-    """A group of items; `group` is -1 for the items of none."""
+    """A group of items; `group` is -1 for items without a group."""
 
     group: int
     name: str
@@ -51,15 +51,15 @@ class LegendEntry:
 
 @dataclass(frozen=True, slots=True)
 class ItemMap:
-    """The panels, whose points stand in one order.
+    """The panels; their points are in the same order.
 
     Args:
-        attribute: by whose values the items are coloured, "" for none.
-        legend: the groups, the items of none last.
-        items: their texts.
-        groups: of each item, -1 for none.
-        panels: one for each stage.
-        chance: the agreement of items that are strewn at random, None without groups.
+        attribute: the attribute that determines the colours; "" for none.
+        legend: the groups; items without a group come last.
+        items: texts of the items.
+        groups: group of each item, -1 for none.
+        panels: one panel for each stage.
+        chance: expected agreement for random positions; None without groups.
     """
 
     attribute: str
@@ -78,19 +78,19 @@ class ItemMap:
 
 
 def draw_map(dataset: Dataset, stages: Sequence[Stage], rows: Rows, seed: int) -> ItemMap | None:
-    """Draw the items of the sample at each stage, or nothing where they are too few.
+    """Draw the items of the sample at each stage; return None if there are too few.
 
     Args:
-        dataset: as prepared.
-        stages: each has a vector of every item of the sample.
-        rows: the sample, `(n,)`.
-        seed: of t-SNE.
+        dataset: the prepared dataset.
+        stages: stages with a vector for every item of the sample.
+        rows: item rows of the sample, `(n,)`.
+        seed: seed of t-SNE.
     """
     if len(rows) < FEWEST_ITEMS:
         return None
     groups = group_items(dataset, rows)
     laid = lay_out(stages, rows, seed)
-    # The items of no group are drawn first, under the others.
+    # Items without a group are drawn first, below the others.
     order = np.argsort(groups.of_items, kind="stable")
     shown = show_items(dataset, rows.tolist())
     names = [*groups.names, "other"]
@@ -113,15 +113,15 @@ def draw_map(dataset: Dataset, stages: Sequence[Stage], rows: Rows, seed: int) -
 
 
 def lay_out(stages: Sequence[Stage], rows: Rows, seed: int) -> list[NDArray[np.float64]]:
-    """Place the items of the sample at each stage, by PCA and t-SNE.
+    """Compute the positions of the sample's items at each stage, by PCA and t-SNE.
 
-    Each stage starts from the positions of the one before it and is turned to lie like it: t-SNE says which items are
-    near each other, not where left and right are.
+    Each stage starts from the positions of the stage before and is rotated to match it, because the orientation of a
+    t-SNE map is arbitrary.
 
     Args:
-        stages: each has a vector of every item of the sample.
-        rows: the sample, `(n,)`.
-        seed: of t-SNE.
+        stages: stages with a vector for every item of the sample.
+        rows: item rows of the sample, `(n,)`.
+        seed: seed of t-SNE.
 
     Returns:
         For each stage `(n, 2)`, each coordinate from 0 to 1.

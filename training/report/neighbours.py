@@ -12,7 +12,7 @@ NUM_NEIGHBOURS = 5
 
 @dataclass(frozen=True, slots=True)
 class ShownNeighbour:
-    """A near item."""
+    """A neighbour of an item."""
 
     item: ShownItem
     cosine: float
@@ -20,7 +20,7 @@ class ShownNeighbour:
 
 @dataclass(frozen=True, slots=True)
 class StageNeighbours:
-    """The nearest items of one item at one stage, the nearest first."""
+    """The neighbours of one item at one stage, nearest first."""
 
     stage: str
     neighbours: tuple[ShownNeighbour, ...]

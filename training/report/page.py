@@ -1,4 +1,4 @@
-"""The page's content, and its rendering into one HTML file that asks no host for anything."""
+"""The content of the report page, and its rendering to one HTML file without external resources."""
 
 import base64
 import hashlib
@@ -23,25 +23,25 @@ from training.report.wording import Wording
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that the template shows.
+    """The content of the page.
 
     Args:
-        created_at: UTC.
-        seed: of the configuration.
-        words: names for people.
-        summary: what stands first.
-        figures: behind every table.
-        results: one for each protocol, the full ranking first.
-        bars: of the main groups.
-        selections: what was chosen on validation.
-        dataset: what was trained on.
+        created_at: time of creation, UTC.
+        seed: the seed in the configuration.
+        words: display names.
+        summary: the summary at the top.
+        figures: all metrics.
+        results: tables of each protocol, full ranking first.
+        bars: bar charts of the main groups.
+        selections: options chosen on validation.
+        dataset: facts about the dataset.
         charts: learning curves.
-        item_map: None where the sample is too small for one.
-        neighbours: of ten items, at each stage.
-        users: with what is recommended to them.
-        steps: with the time each took.
-        options: by section.
-        versions: of Python and the libraries.
+        item_map: None if the sample is too small.
+        neighbours: neighbours of ten items at each stage.
+        users: example users with their recommendations.
+        steps: durations of the steps.
+        options: options by section.
+        versions: versions of Python and the libraries.
     """
 
     created_at: str
@@ -63,9 +63,9 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """Write the page as HTML.
+    """Render the page as HTML.
 
-    Every text of the data is escaped, and a policy in the page lets the browser run no script but the page's own.
+    All texts from the data are escaped, and the page's content security policy allows only its own script.
     """
     environment = Environment(
         loader=PackageLoader("training.report", "templates"),

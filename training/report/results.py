@@ -1,4 +1,4 @@
-"""Figures -> the tables and bars of the report."""
+"""Tables and bar charts of the metrics in the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A figure; `best` where no other model's is greater."""
+    """A value; `best` if no other model has a better one."""
 
     figure: Figure | None
     best: bool
@@ -51,7 +51,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar; positions are per cent of the panel's width, `low` and `high` None without an interval."""
+    """A bar; positions are percentages of the panel's width, `low` and `high` are None without an interval."""
 
     model: str
     label: str
@@ -73,7 +73,7 @@ class BarPanel:
 
 @dataclass(frozen=True, slots=True)
 class ComparedRow:
-    """Our model against one baseline, a comparison for each column, None where there is none."""
+    """Comparisons of our model with one baseline, one for each column or None."""
 
     baseline: str
     comparisons: tuple[Comparison | None, ...]
@@ -81,7 +81,7 @@ class ComparedRow:
 
 @dataclass(frozen=True, slots=True)
 class ComparedTable:
-    """Our model against every baseline; a column is a group and a metric."""
+    """Comparisons of our model with every baseline; a column is a group and a metric."""
 
     columns: tuple[tuple[str, str], ...]
     rows: tuple[ComparedRow, ...]
@@ -89,7 +89,7 @@ class ComparedTable:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What the report shows of one protocol."""
+    """The tables of one protocol."""
 
     protocol: Protocol
     main: Table
@@ -160,7 +160,7 @@ def _table(
                     words.group(group), note, words.metric(metric), here[0].targets, metric in CATALOGUE_METRICS
                 )
                 columns.append((group, metric, column))
-                # Gini: the smaller, the more evenly the items are recommended.
+                # For Gini, smaller is better: items are recommended more evenly.
                 best[group, metric] = (min if metric.startswith("gini") else max)(figure.value for figure in here)
     rows = []
     for model in in_order({model for model, *_ in chosen}):
@@ -173,7 +173,7 @@ def _table(
 
 
 def make_bars(figures: Figures, words: Wording, metric: str = "hr@10") -> tuple[BarPanel, ...]:
-    """Lay out the bars of the full ranking, a panel for each main group, each on a scale of its own."""
+    """Lay out the bars of the full ranking, with one panel and one scale for each main group."""
     panels = []
     for group in MAIN_GROUPS:
         chosen = {

@@ -1,4 +1,4 @@
-"""Items as a person knows them: a name, a line of details, and the group they are coloured by."""
+"""Display texts of items: a name, a line of details, and a colour group."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from llmemb.item import Attributes, AttributeValue, attributes_from_json
 from training.data.dataset import Dataset, Rows
 
 NAMES = ("title", "name")
-"""Attributes that name an item; without them its first attribute does."""
+"""Attributes used as an item's name; the first attribute is the fallback."""
 MAX_NAME_CHARACTERS = 90
 MAX_DETAILS_CHARACTERS = 140
 NUM_GROUPS = 8
 MAX_GROUP_SHARE = 0.6
-"""A value that more of the items share tells nothing of them."""
+"""Maximum share of the items with the same value; a more common value does not distinguish items."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownItem:
-    """An item's texts, as the source has them: not to be trusted."""
+    """An item's texts from the source; untrusted input."""
 
     item_id: str
     name: str
@@ -29,12 +29,12 @@ class ShownItem:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Items by a common value of one attribute.
+    """Items grouped by the common values of one attribute.
 
     Args:
-        attribute: whose values they are; "" where no attribute has a common one.
-        names: the values, the greatest group first.
-        of_items: for each item the position in `names`, -1 for none, `(n,)`.
+        attribute: the attribute; "" if no attribute has common values.
+        names: the values, largest group first.
+        of_items: position in `names` of each item's group, -1 for none, `(n,)`.
     """
 
     attribute: str
@@ -43,7 +43,7 @@ class Groups:
 
     @property
     def sizes(self) -> list[int]:
-        """Items of each group, and last those of none."""
+        """Number of items in each group, and last of the items without a group."""
         return [int((self.of_items == group).sum()) for group in [*range(len(self.names)), -1]]
 
 
@@ -75,10 +75,10 @@ def _cut(text: str, characters: int) -> str:
 
 
 def group_items(dataset: Dataset, rows: Rows) -> Groups:
-    """Group items by the attribute whose common values cover most of them; a list-valued one goes before others.
+    """Group items by the attribute whose common values cover most of them; list-valued attributes are preferred.
 
-    The value that most items have makes the first group, the one that most of the rest have the second, and so on:
-    of a path from broad to narrow, such as Amazon's categories, the level that divides the items best is found.
+    The most frequent value is the first group, the most frequent value of the remaining items the second, and so on.
+    For paths from broad to narrow, such as Amazon's categories, this finds the level that best divides the items.
     """
     attributes = [attributes_from_json(text) for text in dataset.items["attributes"].gather(rows)]
     best = Groups("", (), np.full(len(rows), -1, dtype=np.int64))
@@ -100,7 +100,7 @@ def _values(value: AttributeValue) -> tuple[str, ...]:
 def _group(attribute: str, values: Sequence[tuple[str, ...]]) -> Groups:
     counts = Counter(value for item in values for value in set(item))
     allowed = {value for value, count in counts.items() if 2 <= count <= MAX_GROUP_SHARE * len(values)}
-    # Of two values that divide alike, the one that stands earlier in a list is the broader.
+    # Of two values with the same items, the one earlier in the list is the broader one.
     place = {value: position for item in reversed(values) for position, value in enumerate(item)}
     of_items = np.full(len(values), -1, dtype=np.int64)
     names: list[str] = []

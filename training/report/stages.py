@@ -1,4 +1,4 @@
-"""What an item's embedding is before SCFT, after SCFT and after RAT, on one footing: unit vectors, compared by cosine.
+"""Item embeddings before SCFT, after SCFT and after RAT, as unit vectors that are compared by cosine.
 
 `n` items of the sample, `N` of the catalogue, `h` the LLM's width, `q` the width of a stage's vectors.
 """
@@ -14,7 +14,7 @@ from training.data.dataset import Rows
 
 Array = NDArray[np.float32]
 COMPONENTS = 64
-"""Directions in which raw embeddings are compared."""
+"""Number of principal components for comparing raw embeddings."""
 _BLOCK = 65_536
 
 
@@ -23,9 +23,9 @@ class Stage:
     """The embeddings of one stage.
 
     Args:
-        name: what a person calls the stage.
-        rows: the items that have a vector here, ascending.
-        vectors: of those items, unit length, `(len(rows), q)`.
+        name: display name.
+        rows: rows of the items with a vector at this stage, ascending.
+        vectors: unit vectors of these items, `(len(rows), q)`.
     """
 
     name: str
@@ -39,23 +39,23 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """An item near another."""
+    """A neighbour of an item."""
 
     row: int
     cosine: float
 
 
 def raw_stage(name: str, rows: Rows, raw: Array, sample: Array) -> Stage:
-    """Centre raw embeddings, keep the principal directions of the sample, and scale them to unit length.
+    """Centre raw embeddings, project them to the principal components of the sample, and scale them to unit length.
 
-    An LLM's raw vectors all point nearly the same way; centred, their cosines tell items apart. Whitening them too
-    would make as much of a direction of noise as of one of meaning: fewer near items would be of one category.
+    The raw vectors of an LLM all have nearly the same direction; after centring, cosines distinguish items. Whitening
+    would also amplify noise, so that fewer neighbours would be in the same category.
 
     Args:
-        name: of the stage.
-        rows: the items of `raw`.
-        raw: `(len(rows), h)`.
-        sample: `(n, h)`, of the same stage.
+        name: name of the stage.
+        rows: item rows of `raw`.
+        raw: raw embeddings, `(len(rows), h)`.
+        sample: raw embeddings of the sample at the same stage, `(n, h)`.
 
     Raises:
         DataError: all items of the sample have the same raw embedding.
@@ -65,7 +65,7 @@ def raw_stage(name: str, rows: Rows, raw: Array, sample: Array) -> Stage:
 
 
 def _reduce(reduction: Reduction, raw: Array) -> Array:
-    # In blocks: the reduction is computed in float64, and a catalogue may hold a million items.
+    # In blocks, because the reduction is computed in float64 and a catalogue may have a million items.
     blocks = [reduction.apply(raw[start : start + _BLOCK]) for start in range(0, len(raw), _BLOCK)]
     return unit_length(np.concatenate(blocks))
 
@@ -76,7 +76,7 @@ def trained_stage(name: str, embeddings: Array) -> Stage:
 
 
 def nearest(stage: Stage, rows: Sequence[int], num_neighbours: int) -> list[list[Neighbour]]:
-    """Return the nearest other items of each of some items, by cosine; of equals the first row goes first."""
+    """Return the nearest other items of each given item by cosine; ties are in row order."""
     found = []
     for row in rows:
         cosines = stage.vectors @ stage.vectors[np.searchsorted(stage.rows, row)]
@@ -87,12 +87,12 @@ def nearest(stage: Stage, rows: Sequence[int], num_neighbours: int) -> list[list
 
 
 def group_agreement(vectors: Array, groups: Rows, num_neighbours: int = 10) -> float:
-    """Return the share of an item's nearest items that are of its own group, averaged over the items of any group.
+    """Return the mean share of an item's nearest items that are in its group, over all items with a group.
 
     Args:
-        vectors: unit length, `(n, q)`.
-        groups: of each item, -1 for none, `(n,)`.
-        num_neighbours: how many near items count; fewer where there are fewer.
+        vectors: unit vectors, `(n, q)`.
+        groups: group of each item, -1 for none, `(n,)`.
+        num_neighbours: number of nearest items; fewer if there are fewer items.
     """
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -np.inf)
@@ -102,6 +102,6 @@ def group_agreement(vectors: Array, groups: Rows, num_neighbours: int = 10) -> f
 
 
 def chance_agreement(groups: Rows) -> float:
-    """Return the same share where the near items are any others."""
+    """Return the expected `group_agreement` for random neighbours."""
     sizes = np.bincount(groups[groups >= 0])
     return float((sizes * (sizes - 1)).sum() / sizes.sum() / (len(groups) - 1))

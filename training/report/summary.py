@@ -1,4 +1,4 @@
-"""Figures -> what the report says first, in plain words."""
+"""The summary at the top of the report, in sentences."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,11 +8,11 @@ from training.report.wording import Wording
 
 OURS, VANILLA = "llmemb", "vanilla"
 BASELINES = {"all": VANILLA, "tail": VANILLA, "head": VANILLA, "cold": "semantic_knn"}
-"""What a group's figure stands beside; a model of ids cannot find a new item."""
+"""Baseline of each group; a vanilla model cannot recommend new items."""
 SIGNIFICANT = 0.05
 _SPACE = "\N{NO-BREAK SPACE}"
 MUCH = 2.0
-"""Ratio from which a change is said as a multiple."""
+"""Minimum ratio that is shown as a multiple, not as a percentage."""
 
 Values = Mapping[tuple[str, str], Figure]
 """(model, group) -> HR@10 of the full ranking."""
@@ -20,19 +20,19 @@ Values = Mapping[tuple[str, str], Figure]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure beside a baseline's.
+    """Our value and a baseline's for one group.
 
     Args:
-        group: its key.
-        title: of the group.
-        note: what puts a target into it.
-        ours: in words, such as `11.9 %`.
-        baseline: the baseline's name.
-        theirs: its figure.
-        change: such as `+19 %`, "" where there is no ratio, or the baseline did not converge.
-        verdict: `better`, `worse` or `even`, even where chance alone may explain the difference; `none` where the
-            baseline did not converge.
-        p_value: of the paired test, None where there is none.
+        group: key of the group.
+        title: title of the group.
+        note: bounds of the group.
+        ours: our value as text, such as `11.9 %`.
+        baseline: name of the baseline.
+        theirs: the baseline's value as text.
+        change: such as `+19 %`; "" if there is no ratio or the baseline did not converge.
+        verdict: `better`, `worse` or `even` (the difference is not significant); `none` if the baseline did not
+            converge.
+        p_value: p-value of the paired test, or None.
     """
 
     group: str
@@ -48,7 +48,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the report says first."""
+    """The summary of the report."""
 
     warnings: tuple[str, ...]
     """One sentence for each model that did not converge."""

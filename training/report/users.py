@@ -1,4 +1,4 @@
-"""What is recommended to a few users, beside what they did before and what they did next."""
+"""Recommendations for a few users, with their history and their next item."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,9 @@ from training.data.dataset import Dataset
 from training.report.shown_items import ShownItem, show_items
 
 MOST_HISTORY = 8
-"""Of a user, the most recent."""
+"""Maximum number of recent items shown per user."""
 FOUND = 10
-"""A user's next item is found when it is among so many."""
+"""The next item counts as found if its rank is at most this."""
 PREDICTIONS_FILE = "predictions.parquet"
 RECOMMENDATIONS_FILE = "recommendations.parquet"
 
@@ -30,13 +30,13 @@ class ShownUser:
     """A user of the test.
 
     Args:
-        user_id: as the source has it.
-        history: the most recent items, the newest first.
-        earlier: how many items are before them.
-        next_item: what came next, hidden from the models.
-        next_train_count: training interactions of that item.
-        rank: where the model whose ranks decide has it, among all items.
-        lists: of each model shown.
+        user_id: id in the source.
+        history: the most recent items, newest first.
+        earlier: number of items before them.
+        next_item: the test target.
+        next_train_count: number of training interactions of the test target.
+        rank: rank of the test target among all items, by the first model.
+        lists: recommendations of each model.
     """
 
     user_id: str
@@ -49,21 +49,21 @@ class ShownUser:
 
     @property
     def is_found(self) -> bool:
-        """Whether that model finds the next item."""
+        """Whether the first model finds the next item."""
         return self.rank <= FOUND
 
 
 def show_users(
     dataset: Dataset, evaluate_folder: Path, models: tuple[str, str], generator: np.random.Generator, each: int = 3
 ) -> tuple[ShownUser, ...]:
-    """Draw users for whom the first model finds the next item, and as many for whom it does not.
+    """Draw users for whom the first model finds the next item, and the same number for whom it does not.
 
     Args:
-        dataset: as prepared.
-        evaluate_folder: of `evaluate`.
-        models: whose lists are shown; the first one's ranks decide.
+        dataset: the prepared dataset.
+        evaluate_folder: output of `evaluate`.
+        models: the models whose lists are shown; the ranks of the first one are used.
         generator: draws the users.
-        each: how many of either kind, where there are so many.
+        each: maximum number of users of each kind.
     """
     ranks = (
         pl.scan_parquet(evaluate_folder / PREDICTIONS_FILE)

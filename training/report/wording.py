@@ -1,4 +1,4 @@
-"""What models, groups, metrics and counts are called in the report."""
+"""Display names of models, groups and metrics in the report."""
 
 from collections.abc import Mapping
 
@@ -41,11 +41,11 @@ GROUPS = {
 
 
 class Wording:
-    """Names for people; whatever is not known keeps its own name.
+    """Display names; unknown keys are returned unchanged.
 
     Args:
-        config: of the run, whose sequence model and loss are named.
-        figures: of the run, whose groups are explained.
+        config: configuration of the run, with the sequence model and the loss.
+        figures: metrics of the run, with the bounds of the groups.
     """
 
     def __init__(self, config: Config, figures: Figures) -> None:
@@ -67,16 +67,16 @@ class Wording:
         self._bounds = {bounds.group: bounds for bounds in figures.group_bounds}
 
     def model(self, name: str) -> str:
-        """Return a model's name, and behind it that it did not converge where that is so."""
+        """Return a model's name, with "(not converged)" if its training has a fault."""
         return self._figures.label(name, self._models.get(name, (name, ""))[0])
 
     def model_in_sentence(self, name: str) -> str:
-        """Return a model's name as it stands within a sentence."""
+        """Return a model's name for use within a sentence."""
         label = self.model(name)
         return label[0].lower() + label[1:] if label[1:2].islower() else label
 
     def model_note(self, name: str) -> str:
-        """Return what a model is, "" where it is not known."""
+        """Return a description of a model; "" if it is unknown."""
         return self._models.get(name, (name, ""))[1]
 
     def metric(self, name: str) -> str:
@@ -91,7 +91,7 @@ class Wording:
         return GROUPS.get(name, name)
 
     def group_note(self, name: str) -> str:
-        """Return what puts a target into a group, "" where that is not bounded."""
+        """Return the bounds of a group as text; "" if it has none."""
         bounds = self._bounds.get(name)
         if bounds is None:
             return ""
@@ -104,6 +104,6 @@ class Wording:
 
 
 def in_order(models: set[str]) -> list[str]:
-    """Sort models: those that are known as they are listed here, then the others by name."""
+    """Sort models: known ones in the order of `MODEL_ORDER`, then the others by name."""
     known = {name: place for place, name in enumerate(MODEL_ORDER)}
     return sorted(models, key=lambda name: (known.get(name, len(known)), name))

@@ -1,1 +1,1 @@
-"""A run on disk and in the terminal: its folders, its progress, and the versions that made it."""
+"""A run on disk and in the terminal: run folder, progress display, and library versions."""

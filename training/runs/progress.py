@@ -1,4 +1,4 @@
-"""What a person sees of a run: a line for each step and, in a terminal, bars under them for the work under way."""
+"""Progress output: one line per step and, in a terminal, progress bars below the lines."""
 
 import os
 import sys
@@ -14,14 +14,14 @@ from rich.table import Column
 from rich.text import Text
 
 SPEED_SECONDS = 600.0
-"""Over which a rate is measured: an epoch may take minutes."""
+"""Time window for rates, in seconds: long, because an epoch may take minutes."""
 
 
 class _PaceColumn(ProgressColumn):
-    """The rate and the time left of a bar, or how long a step has run."""
+    """The rate and the remaining time of a bar, or the elapsed time of a step."""
 
     def render(self, task: Task) -> Text:
-        """Draw it."""
+        """Return the text of the column."""
         if task.total is None:
             return Text(_duration(task.elapsed or 0.0))
         if not task.speed:
@@ -31,8 +31,8 @@ class _PaceColumn(ProgressColumn):
 
 
 def bars(console: Console | None = None) -> Progress:
-    """Return bars for a terminal; without a console they are counted and not drawn."""
-    fixed = Column(no_wrap=True)  # in a narrow terminal the bar itself gives way
+    """Return progress bars for a console; without one they are updated but not displayed."""
+    fixed = Column(no_wrap=True)  # in a narrow terminal, only the bar itself shrinks
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=16),
@@ -45,19 +45,19 @@ def bars(console: Console | None = None) -> Progress:
         disable=console is None,
         transient=True,
         speed_estimate_period=SPEED_SECONDS,
-        # Lines go above the bars; but those for a pipe go into the pipe.
+        # In a terminal, print lines above the bars; with standard output redirected, leave it alone.
         redirect_stdout=sys.stdout.isatty(),
         refresh_per_second=4,
     )
 
 
 BARS: ContextVar[Progress] = ContextVar("bars", default=bars())  # noqa: B039  # those are not drawn
-"""Of the run that is watched."""
+"""The bars of the current run."""
 
 
 @contextmanager
 def watching() -> Iterator[None]:
-    """Draw the bars of what happens in the block, where standard error is a terminal that can draw."""
+    """Display progress bars while the block runs, if standard error is a terminal that supports them."""
     if not sys.stderr.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
         yield
         return
@@ -71,17 +71,17 @@ def watching() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """How far a part of a step is; made by `bar`."""
+    """The progress of a part of a step; created by `bar`."""
 
     _progress: Progress
     _task: TaskID
 
     def update(self, units: int = 1) -> None:
-        """Count further units as done."""
+        """Advance the bar by a number of units."""
         self._progress.advance(self._task, units)
 
     def set_figures(self, **figures: float) -> None:
-        """Show figures beside the bar, by name."""
+        """Show named values next to the bar."""
         shown = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
         self._progress.update(self._task, figures=shown)
 
@@ -91,9 +91,9 @@ def bar(step: str, unit: str = "", total: int | None = None) -> Iterator[Bar]:
     """Show a bar while the block runs.
 
     Args:
-        step: what the bar is called.
-        unit: what is counted, in the plural.
-        total: how many there are; None shows only how long the block has run.
+        step: label of the bar.
+        unit: plural name of the counted units.
+        total: total number of units; None shows only the elapsed time.
     """
     progress = BARS.get()
     task = progress.add_task(step, total=total, unit=unit, figures="")

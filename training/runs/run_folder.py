@@ -1,7 +1,7 @@
-"""The run folder: a folder for each step, and in `steps/` a record of what made it.
+"""The run folder: a folder for each step, and in `steps/` a record of each step's inputs and state.
 
-A step is skipped when its record says it is done by the same inputs and configuration and all its files are there;
-resumed when the record says it was begun by the same; and begun anew otherwise.
+A step is skipped if its record says that it is complete with the same inputs and configuration and all its files exist.
+It is resumed if the record says that it was started with the same ones, and restarted otherwise.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ class StepRecord(BaseModel):
     """Hash of the step's name, its part of the configuration, and the fingerprints of its inputs."""
     status: Literal["running", "done"]
     files: dict[str, int]
-    """Path in the folder -> size in bytes, once done."""
+    """Path in the folder -> size in bytes, of a completed step."""
     seconds: float = 0.0
     summary: str = ""
 
@@ -49,42 +49,42 @@ class RunFolder:
 
     @property
     def logs(self) -> Path:
-        """Where the TensorBoard logs lie."""
+        """Folder for the TensorBoard logs."""
         return self.path / "logs"
 
     def record(self, name: str) -> StepRecord | None:
-        """Return the record of a step, None where there is none that can be read."""
+        """Return the record of a step, or None if there is no readable one."""
         try:
             return StepRecord.model_validate_json(self._record_file(name).read_text(encoding="utf-8"))
         except (OSError, ValidationError):
             return None
 
     def is_done(self, name: str, fingerprint: str) -> bool:
-        """Whether a step is done by these inputs, with all its files of the recorded size."""
+        """Whether a step is complete with these inputs, and all its files have the recorded size."""
         return self.why_not_done(name, fingerprint) is None
 
     def why_not_done(self, name: str, fingerprint: str) -> str | None:
-        """Say why a step is not done by these inputs: an empty text where it never ran, None where it is done."""
+        """Return why a step is not complete with these inputs: empty if it never ran, None if it is complete."""
         record = self.record(name)
         if record is None:
             return ""
         if record.fingerprint != fingerprint:
-            return "anew: its configuration or an input has changed"
+            return "restarting: its configuration or an input has changed"
         if record.status != "done":
-            return "going on where it was cut off"
+            return "resuming after an interruption"
         changed = [file for file, size in record.files.items() if _size(self.step(name) / file) != size]
-        return f"anew: {changed[0]} is missing or has changed" if changed else None
+        return f"restarting: {changed[0]} is missing or has changed" if changed else None
 
     def begin(self, name: str, fingerprint: str) -> bool:
-        """Make the step's folder ready; return whether a run by the same inputs was cut off there.
+        """Prepare the step's folder; return whether it contains an interrupted run with the same inputs.
 
-        The record changes before the folder does, so that a half-cleared folder never passes for a finished one.
+        The record is written before the folder is cleared, so that a half-cleared folder never looks complete.
         """
         record = self.record(name)
         resumed = record is not None and record.status == "running" and record.fingerprint == fingerprint
         if not resumed:
             self._record_file(name).unlink(missing_ok=True)
-            # A bundle stays until the new one takes its place: it may be serving.
+            # A bundle stays until the new one replaces it, since a service may be using it.
             if name != "bundle":
                 shutil.rmtree(self.step(name), ignore_errors=True)
             self._write(name, StepRecord(fingerprint=fingerprint, status="running", files={}))
@@ -92,7 +92,7 @@ class RunFolder:
         return resumed
 
     def finish(self, name: str, fingerprint: str, seconds: float, summary: str) -> None:
-        """Record a step as done, with the files that are there now."""
+        """Record a step as complete, with its current files."""
         folder = self.step(name)
         files = {
             path.relative_to(folder).as_posix(): path.stat().st_size
@@ -105,9 +105,9 @@ class RunFolder:
         )
 
     def adopt(self, name: str, fingerprint: str, other: "RunFolder") -> None:
-        """Take a step over from another run folder, where it is done by the same inputs and not done here.
+        """Reuse a step of another run folder if it is complete there with the same inputs, and not complete here.
 
-        The files are hard links: no step ever changes a finished file in place.
+        The files are hard links: no step modifies a complete file in place.
         """
         record = other.record(name)
         if record is None or self.is_done(name, fingerprint) or not other.is_done(name, fingerprint):
@@ -127,17 +127,17 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run folder for this process.
+        """Lock the run folder for this process.
 
         Raises:
-            RunError: another process holds it.
+            RunError: another process has locked it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise RunError(f"another llmemb is at work in {self.path}") from error
+                raise RunError(f"another llmemb process is using {self.path}") from error
             lock.write(str(os.getpid()))
             lock.flush()
             for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):

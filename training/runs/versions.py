@@ -1,4 +1,4 @@
-"""The versions of what made a run, as its bundle and its report state them."""
+"""Versions of Python, the libraries and the code, for the bundle and the report."""
 
 import platform
 import subprocess
@@ -11,13 +11,13 @@ _LIBRARIES = ("torch", "transformers", "peft", "sentence-transformers", "faiss-c
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that a run's numbers may depend on."""
+    """Return the versions of Python and of the libraries that may affect the results of a run."""
     ours = {"python": platform.python_version(), "llmemb": __version__}
     return ours | {name: version(name) for name in _LIBRARIES}
 
 
 def git_commit() -> str | None:
-    """Return the short commit of this code, `+` behind it with uncommitted changes; None outside a git work tree."""
+    """Return the short commit of this code, with a `+` suffix for uncommitted changes; None outside a work tree."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(  # noqa: S603 - fixed arguments
@@ -30,7 +30,9 @@ def git_commit() -> str | None:
         return done.stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy may lie in a work tree of others
+        git(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # an installed copy may be inside another project's work tree
         return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,4 +1,4 @@
-"""The batches of SCFT: views of items, steps of histories, and which texts are pulled together or apart."""
+"""Batches of SCFT: item views, history steps, and the masks of texts that are not negatives of each other."""
 
 import math
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class NextPairs:
-    """Every step of every history, after the first, as a pair of what was taken before and what was taken then.
+    """Positive pairs of a query and the next item, for every step of every history except the first.
 
     Args:
-        weights: of the items in each query, `(P, n)`; a row sums to 1.
-        positives: the place of each step's item among the batch's, `(P,)`.
-        masked: what is no negative of a step, `(P, n)`: the items of its history, and all that read the same as one.
+        weights: weights of the items in each query, `(P, n)`; a row sums to 1.
+        positives: position of each step's item in the batch, `(P,)`.
+        masked: items that are not negatives of a step, `(P, n)`: the items of its history and their duplicates.
     """
 
     weights: NDArray[np.float32]
@@ -46,15 +46,14 @@ class NextPairs:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one optimiser step trains on.
+    """The texts and pairs of one optimiser step.
 
     Args:
         rows: the distinct items, ascending, `(n,)`.
-        views: a text of each.
-        second_views: another text of each, drawn independently; empty where views are not contrasted.
-        next_pairs: None where histories are not read.
-        alike: items whose views are not contrasted with each other, `(n, n)`: they read the same. False on the
-            diagonal.
+        views: one text for each item.
+        second_views: a second, independently drawn text for each item; empty with `positives = "next"`.
+        next_pairs: None with `positives = "views"`.
+        alike: pairs of different items with the same text, which are not negatives, `(n, n)`. False on the diagonal.
     """
 
     rows: Rows
@@ -65,27 +64,27 @@ class Batch:
 
     @property
     def num_pairs(self) -> int:
-        """Positive pairs: steps of histories, and items with two views."""
+        """Number of positive pairs: history steps, and items with two views."""
         return len(self.second_views) + (0 if self.next_pairs is None else len(self.next_pairs.positives))
 
 
 class Batches:
-    """All batches of a training, in order; batch `i` is the same whenever it is asked for.
+    """All batches of a training, in order; batch `i` does not depend on the order of access.
 
-    An epoch passes over the histories, or with `positives = "views"` over the items, in an order of its own. Of a
-    history longer than `history_window`, each epoch takes that many items from a random place on. What is left of an
-    epoch after its last whole batch is not used, unless it is all there is.
+    An epoch covers the histories, or with `positives = "views"` the items, in a random order. Of a history longer than
+    `history_window`, each epoch uses a random window of that length. An incomplete last batch of an epoch is dropped,
+    unless it is the only one.
 
     Args:
-        attributes_json: of each item row.
+        attributes_json: attributes of each item row.
         num_warm: items 0..num_warm-1 are trained on.
-        histories: training items of each user, the oldest first.
+        histories: training items of each user, oldest first.
         prompt: renders the items.
-        config: what a batch holds, and how many there are.
-        seed: the configuration's.
+        config: the size and number of the batches.
+        seed: the seed in the configuration.
 
     Raises:
-        DataError: all items read the same, or no history has two items.
+        DataError: all items have the same prompt, or no history has two items.
     """
 
     def __init__(
@@ -120,17 +119,17 @@ class Batches:
                     "set it to 'views'"
                 )
         self._size = min(size, len(self._units))
-        # Of the epoch that was asked for last.
+        # Caches the current epoch only.
         self._epoch = lru_cache(maxsize=1)(self._draw_epoch)
         self._steps = self._plan()
 
     @property
     def num_pairs(self) -> int:
-        """Positive pairs of all batches."""
+        """Number of positive pairs in all batches."""
         return self.num_pairs_before(len(self))
 
     def num_pairs_before(self, step: int) -> int:
-        """Positive pairs of the batches before a step."""
+        """Number of positive pairs in the batches before a step."""
         return sum(pairs for _, _, pairs in self._steps[:step])
 
     def __len__(self) -> int:
@@ -148,7 +147,7 @@ class Batches:
         return Batch(rows, views, second, self._next_pairs(parts, rows, alike) if with_next else None, alike)
 
     def _plan(self) -> list[tuple[int, int, int]]:
-        """Return of each batch its epoch, its place in it and its pairs."""
+        """Return the epoch, the start within the epoch and the number of pairs of each batch."""
         config = self._config
         steps: list[tuple[int, int, int]] = []
         pairs = epoch = 0
@@ -166,7 +165,7 @@ class Batches:
         return steps
 
     def _draw_epoch(self, epoch: int) -> list[Rows]:
-        """Return the windows of the histories, or the items, in this epoch's order."""
+        """Return the history windows, or the items, in the order of this epoch."""
         window = self._config.history_window
         generator = derive_generator(self._seed, "scft", "order", epoch)
         units = [self._units[place] for place in generator.permutation(len(self._units))]
@@ -179,7 +178,7 @@ class Batches:
         return self._prompt.render_in_order(attributes, draw_view(names, self._config.drop_share, generator))
 
     def _alike(self, rows: Rows, views: list[str], second_views: list[str]) -> Mask:
-        """Return which items have a text in common: the whole one, or a view of this batch."""
+        """Return which items share a text: the whole prompt, or a view in this batch."""
         _, drawn = np.unique([*views, *second_views], return_inverse=True)
         alike: Mask = np.equal.outer(self._text[rows], self._text[rows])
         for first in drawn.reshape(-1, len(rows)):

@@ -1,4 +1,4 @@
-"""SCFT's training loop: LoRA on an encoder folder, trained contrastively, batch by batch."""
+"""Training loop of SCFT: contrastive training of LoRA weights on an encoder."""
 
 import json
 import os
@@ -34,7 +34,7 @@ ALL_LINEAR = "all-linear"
 
 
 def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float) -> None:
-    """Put LoRA on all linear layers, scaled by `alpha / rank`; nothing else of `model` is trained from then on."""
+    """Add LoRA, scaled by `alpha / rank`, to all linear layers, and freeze all other weights of `model`."""
     model.add_adapter(
         LoraConfig(
             task_type=TaskType.FEATURE_EXTRACTION,
@@ -47,7 +47,7 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float) -> N
 
 
 def train_dropout(model: PreTrainedModel) -> None:
-    """Put the model in evaluation mode, but for LoRA's own dropout."""
+    """Set the model to evaluation mode, except LoRA's dropout."""
     model.eval()
     for module in model.modules():
         if isinstance(module, LoraLayer):
@@ -55,10 +55,10 @@ def train_dropout(model: PreTrainedModel) -> None:
 
 
 def save_lora(model: PreTrainedModel, folder: Path) -> None:
-    """Write the LoRA weights alone, as PEFT does, whole or not at all; `load_adapter(folder)` puts them on the LLM."""
+    """Write the LoRA weights atomically, in PEFT's format; `load_adapter(folder)` adds them to the LLM."""
     (config,) = model.peft_config.values()
     assert isinstance(config, LoraConfig)
-    # The path of the folder that the LLM came from, and the order of a set, would differ from run to run.
+    # The path of the base model and the order of a set would differ between runs.
     config.base_model_name_or_path = None
     config.target_modules = sorted(config.target_modules or ())
     with new_folder(folder) as temporary:
@@ -66,7 +66,7 @@ def save_lora(model: PreTrainedModel, folder: Path) -> None:
 
 
 def merge_lora(model: PreTrainedModel) -> PreTrainedModel:
-    """Add every LoRA update to the weight under it and take the LoRA layers out; changes `model` in place."""
+    """Merge every LoRA update into its base weight and remove the LoRA layers; modifies `model` in place."""
     for name, module in list(model.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge(safe_merge=True)
@@ -78,21 +78,21 @@ def merge_lora(model: PreTrainedModel) -> PreTrainedModel:
 
 
 _GREATEST_GRADIENT = 1.0
-"""Norm to which gradients are clipped, as sentence-transformers and the paper's code do."""
+"""Maximum gradient norm for clipping, as in sentence-transformers and in the paper's code."""
 
 
 @dataclass(slots=True)
 class TuningProgress:
-    """Where a training stands."""
+    """Progress of a training."""
 
     step: int = 0
-    """Optimiser steps that are done."""
+    """Number of completed optimiser steps."""
     pairs: int = 0
-    """Positive pairs that are done."""
+    """Number of processed positive pairs."""
     seconds: float = 0.0
-    """Time that was trained, interruptions left out."""
+    """Training time, without interruptions."""
     losses: list[float] = field(default_factory=list)
-    """Of each step."""
+    """Loss of each step."""
 
     @property
     def last_loss(self) -> float:
@@ -111,26 +111,27 @@ def fine_tune(
     log_folder: Path,
     whitening: Reduction | None = None,
 ) -> tuple[PreTrainedModel, TuningProgress]:
-    """Train LoRA weights contrastively and merge them; go on from `checkpoint` where it exists.
+    """Train LoRA weights contrastively and merge them; resume from `checkpoint` if it exists.
 
-    Every process that `torchrun` or `accelerate launch` started calls this, with the same arguments. They share the
-    texts of each batch and sum their gradients, so that their number changes nothing but the time; the main one writes.
+    Every process started by `torchrun` or `accelerate launch` calls this function with the same arguments. The
+    processes split the texts of each batch and sum their gradients, so that their number only affects the duration.
+    The main process writes the files.
 
     Args:
         base_folder: an encoder folder, as `Encoder.save` writes it.
-        batches: what to train on.
+        batches: the training batches.
         config: how to train.
-        seed: the configuration's.
-        checkpoint: a file, written every `checkpoint_steps` steps and after the last.
-        lora_folder: takes the LoRA weights in PEFT's form.
-        log_folder: takes the TensorBoard logs.
+        seed: the seed in the configuration.
+        checkpoint: the checkpoint file, written every `checkpoint_steps` steps and after the last step.
+        lora_folder: folder for the LoRA weights in PEFT's format.
+        log_folder: folder for the TensorBoard logs.
         whitening: see `ContrastiveLoss`.
 
     Returns:
-        The LLM with the update merged into its weights, and what was trained.
+        The LLM with the merged weights, and the training progress.
 
-    Source: LLMEmb, "Supervised contrastive fine-tuning"; see `ContrastiveLoss`. Gradients by parts of a batch: Gao et
-    al. 2021, arXiv 2101.06983.
+    Source: LLMEmb, "Supervised contrastive fine-tuning"; see `ContrastiveLoss`. Gradient caching for large batches: Gao
+    et al. 2021, arXiv 2101.06983.
     """
     trainer = ContrastiveTrainer(base_folder, config, seed, whitening)
     progress = TuningProgress()
@@ -169,7 +170,7 @@ def fine_tune(
 
 
 def _rate_share(step: int, steps: int, warmup_share: float, time_share: float) -> float:
-    """Return the share of the learning rate in a step: up in a line, then down in a line, to zero at either end."""
+    """Return the factor of the learning rate in a step: linear warm-up from zero, then linear decay to zero."""
     warmup = int(warmup_share * steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -189,7 +190,7 @@ class ContrastiveTrainer:
         add_lora(encoder.model, config.lora_rank, config.lora_alpha, config.lora_dropout)
         dtype = _dtype(config, device)
         if device.type == "cpu" and dtype == torch.bfloat16:
-            # By oneDNN; torch's fused attention is slow there, the more so backwards.
+            # Eager attention runs on oneDNN; the fused attention of torch is slower in bfloat16, above all backwards.
             encoder.model.set_attn_implementation("eager")
         self.encoder = Encoder(encoder.model, encoder.tokenizer, encoder.pooling, max_tokens)
         train_dropout(encoder.model)
@@ -201,15 +202,15 @@ class ContrastiveTrainer:
         self._optimizer = torch.optim.AdamW(self._weights.values(), lr=config.learning_rate, weight_decay=0.0)
 
     def step(self, batch: Batch, step: int, rate: float) -> float:
-        """Take an optimiser step.
+        """Run one optimiser step.
 
         Args:
-            batch: the whole one, whatever share of it this process has.
-            step: its number, from which dropout is drawn.
+            batch: the whole batch, which the processes share.
+            step: the step number, which seeds dropout.
             rate: the learning rate.
 
         Returns:
-            The batch's loss.
+            The loss of the batch.
         """
         config = self._config
         texts = self._tokenize(batch)
@@ -241,7 +242,7 @@ class ContrastiveTrainer:
         every = self.encoder.tokenize([*batch.views, *batch.second_views])
         generated = [len(ids) for ids in every]
         if self._config.generation_weight:
-            # What a view goes on with after its first attribute; ";" is in no value.
+            # Generate what follows the first attribute of a view; values never contain ";".
             heads = [view.partition(";")[0] + ";" for view in batch.views]
             for row, (head, ids) in enumerate(zip(self.encoder.tokenize(heads), every, strict=False)):
                 generated[row] = shared_length(head[:-1], ids)
@@ -250,7 +251,7 @@ class ContrastiveTrainer:
     def _run(
         self, texts: Sequence[Text], part: list[int], step: int, number: int, *, generate: bool
     ) -> tuple[Tensor, Tensor]:
-        # Dropout hangs on the part alone: it is the same in a second pass, after an interruption, in any process.
+        # Dropout depends only on the part: it is the same in the second pass, after a resume, and in every process.
         torch.manual_seed(derive_seed(self._seed, "scft", "dropout", step, number))
         return self._texts([texts[i] for i in part], generate=generate)
 
@@ -268,7 +269,7 @@ class ContrastiveTrainer:
         self._optimizer.zero_grad()
 
     def save(self, path: Path, progress: TuningProgress) -> None:
-        """Write the weights, the optimiser's state and the progress, whole or not at all."""
+        """Write the weights, the optimiser state and the progress atomically."""
         tensors = dict(self._weights)
         for name, parameter in self._weights.items():
             tensors |= {f"{field}:{name}": value for field, value in self._optimizer.state[parameter].items()}
@@ -283,7 +284,7 @@ class ContrastiveTrainer:
         temporary.replace(path)
 
     def load(self, path: Path) -> TuningProgress:
-        """Restore what `save` wrote."""
+        """Restore a checkpoint written by `save`."""
         with safe_open(path, framework="pt") as file, torch.no_grad():
             for name, parameter in self._weights.items():
                 parameter.copy_(file.get_tensor(name))

@@ -1,6 +1,6 @@
 """The contrastive losses of SCFT over a whole batch, in float32.
 
-`n` items of the batch, `P` steps of its histories, `h` the LLM's width, `p` the width of the space of the cosines.
+`n` items of the batch, `P` steps of its histories, `h` the LLM's width, `p` the width of the whitened space.
 """
 
 import torch
@@ -12,12 +12,12 @@ from training.scft.batches import Batch, NextPairs
 
 
 class ContrastiveLoss(nn.Module):
-    """The mean loss over the steps of the histories, that over the pairs of views, or their sum.
+    """The mean loss over history steps, the mean loss over pairs of views, or the sum of both.
 
     Args:
-        temperature: tau, by which cosines are divided.
-        whitening: takes the cosines in its space, `(h, p)`: an LLM's raw embeddings all lie in one narrow cone, where
-            their cosines tell little and pass little gradient on. None: cosines of the raw embeddings.
+        temperature: tau, the divisor of the cosines.
+        whitening: maps embeddings to the whitened space of the cosines, `(h, p)`. The raw embeddings of an LLM lie in a
+            narrow cone, where cosines differ little and gradients are small. None: cosines of the raw embeddings.
 
     Source: LLMEmb, "Supervised contrastive fine-tuning", for the views; steps of histories and the whitened space are
     ours.
@@ -32,7 +32,7 @@ class ContrastiveLoss(nn.Module):
         self.register_buffer("components", None if whitening is None else torch.tensor(whitening.components).float())
 
     def forward(self, embeddings: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of the raw embeddings of a batch's views, and then of its second views, `(n or 2 n, h)`."""
+        """Return the loss of a batch from the raw embeddings of its views, then its second views, `(n or 2 n, h)`."""
         if self.mean is not None and self.components is not None:
             embeddings = (embeddings - self.mean) @ self.components
         units = functional.normalize(embeddings, dim=-1)
@@ -46,14 +46,14 @@ class ContrastiveLoss(nn.Module):
 
 
 def next_loss(units: Tensor, pairs: NextPairs, temperature: float) -> Tensor:
-    """Return the mean cross-entropy of the item that was taken among the batch's.
+    """Return the mean cross-entropy of the next item among the items of the batch.
 
-    A query is the weighted mean of unit vectors, and keeps its length: the less the items of a history have to do with
-    each other, the flatter its softmax. Served as the semantic term, it is the same mean.
+    A query is a weighted mean of unit vectors that is not rescaled: the less similar the items of a history are, the
+    flatter its softmax. The semantic term in serving uses the same mean.
 
     Args:
         units: unit vectors of the batch's items, `(n, p)`.
-        pairs: of the batch.
+        pairs: the positive pairs of the batch.
         temperature: tau.
     """
     queries = torch.from_numpy(pairs.weights).to(units.device) @ units
@@ -63,7 +63,7 @@ def next_loss(units: Tensor, pairs: NextPairs, temperature: float) -> Tensor:
 
 
 def views_loss(first: Tensor, second: Tensor, alike: Tensor, temperature: float) -> Tensor:
-    """Return the symmetric InfoNCE of two unit vectors of each item, both `(n, p)`; `alike` items do not count."""
+    """Return the symmetric InfoNCE loss of two unit vectors per item, `(n, p)`; `alike` items are not negatives."""
     scores = ((first @ second.T) / temperature).masked_fill(alike.to(first.device), -torch.inf)
     own = torch.arange(len(first), device=first.device)
     return (functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)) / 2

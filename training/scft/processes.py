@@ -1,7 +1,7 @@
-"""The processes that `torchrun` or `accelerate launch` starts: the main one runs the line, the others help it train.
+"""Distributed training with `torchrun` or `accelerate launch`: the main process runs the pipeline, workers help train.
 
-Each process calls `joined`. The main one calls `summon` before work that all take part in; the others wait for it in
-`jobs`, which ends when the main one leaves.
+Every process calls `joined`. The main process calls `summon` before distributed work; the workers wait for jobs in
+`jobs`, which ends when the main process finishes.
 """
 
 import os
@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The main process may be at work alone for long, before it needs the others.
+# The main process may work alone for a long time before it needs the workers.
 _PATIENCE = timedelta(days=7)
 
 
 def count() -> int:
-    """Return how many processes there are; 1 where no launcher started this one."""
+    """Return the number of processes; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Return this process's number, from 0."""
+    """Return the rank of this process, starting at 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def is_main() -> bool:
-    """Whether this process writes folders and prints; the only one there is, or rank 0."""
+    """Whether this process has rank 0: the one that writes files and prints."""
     return rank() == 0
 
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Connect the processes; when the main one leaves without an error, the others learn that they are free."""
+    """Connect the processes; when the main process exits without an error, the workers are told to stop."""
     if count() == 1:
         yield
         return
@@ -43,24 +43,24 @@ def joined() -> Iterator[None]:
     distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda.is_available() else "gloo", timeout=_PATIENCE)
     yield
     if is_main():
-        _tell("")
+        _broadcast_text("")
     distributed.destroy_process_group()
 
 
 def summon(job: str) -> None:
-    """In the main process: call the others to a job, which is described in JSON."""
+    """In the main process: send a job, described in JSON, to the workers."""
     if count() > 1:
-        _tell(job)
+        _broadcast_text(job)
 
 
 def jobs() -> Iterator[str]:
-    """In the others: yield each job that the main process calls to, until it leaves."""
-    while job := _tell(""):
+    """In a worker: yield each job from the main process until it finishes."""
+    while job := _broadcast_text(""):
         yield job
 
 
-def _tell(word: str) -> str:
-    """Return the main process's word in every process."""
+def _broadcast_text(word: str) -> str:
+    """Return the main process's text in every process."""
     from torch import device, distributed
 
     words = [word]
@@ -69,7 +69,7 @@ def _tell(word: str) -> str:
 
 
 def sum_up(tensor: "Tensor") -> "Tensor":
-    """Return the sum of the processes' tensors, in all of them; changes `tensor` in place."""
+    """Sum `tensor` over all processes, in place, and return it."""
     if count() > 1:
         from torch import distributed
 
@@ -78,5 +78,5 @@ def sum_up(tensor: "Tensor") -> "Tensor":
 
 
 def from_main(number: float) -> float:
-    """Return the main process's number in all of them."""
-    return float(_tell(str(number))) if count() > 1 else number
+    """Return the main process's number in every process."""
+    return float(_broadcast_text(str(number))) if count() > 1 else number

@@ -1,6 +1,6 @@
-"""Texts through the LLM with gradients, by parts of a batch: like lengths together, the common beginning once.
+"""Forward pass of texts through the LLM with gradients, in parts of similar length; the common prefix is run once.
 
-`B` texts of a part, `T` tokens of the longest after the beginning, `C` tokens of the beginning, `h` the LLM's width.
+`B` texts of a part, `T` tokens of the longest text after the prefix, `C` tokens of the prefix, `h` the LLM's width.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from llmemb.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text as tokens.
+    """A tokenized text.
 
     Args:
-        ids: of its tokens.
-        generated: place of the first token that the LLM is to generate from those before it, at least 1; the number
-            of tokens where it is to generate none.
+        ids: token ids.
+        generated: position of the first token that is a target of the generation loss, at least 1; the number of
+            tokens if none is.
     """
 
     ids: TokenIds
@@ -35,10 +35,10 @@ class TextGradients:
     """Runs an LLM with gradients.
 
     Args:
-        model: of any architecture; its matrices multiply in `dtype`, the rest is float32.
+        model: an LLM of any architecture; matrix products are in `dtype`, everything else in float32.
         pooling: see `Encoder`.
         dtype: float32 or bfloat16.
-        part_tokens: bound on the tokens of a part, padding included; a single longer text goes alone.
+        part_tokens: maximum number of tokens in a part, including padding; a longer text is a part of its own.
     """
 
     def __init__(self, model: PreTrainedModel, pooling: Pooling, dtype: torch.dtype, part_tokens: int) -> None:
@@ -49,7 +49,7 @@ class TextGradients:
         self._causal = is_causal(model)
 
     def parts(self, texts: Sequence[Text]) -> list[list[int]]:
-        """Cut a batch into parts of like length, the longest first; return the places of their texts."""
+        """Split a batch into parts of similar length, longest first; return the positions of the texts in each part."""
         beginning = len(self._beginning(texts))
         return list(batches_by_tokens([len(text.ids) - beginning for text in texts], self._part_tokens))
 
@@ -57,11 +57,11 @@ class TextGradients:
         """Run the texts of a part.
 
         Args:
-            texts: of the part.
-            generate: whether to compute the second of what is returned, else it is 0.
+            texts: the texts of the part.
+            generate: whether to compute the generation loss, the second result; otherwise it is 0.
 
         Returns:
-            The raw embeddings `(B, h)`, and the sum of the cross-entropies of the tokens to generate; both float32.
+            The raw embeddings `(B, h)`, and the summed cross-entropy of the generated tokens; both float32.
         """
         beginning = self._beginning(texts)
         device = self._model.device
@@ -83,7 +83,7 @@ class TextGradients:
         return self._pool(states.float(), present[:, len(beginning) :], first.float()), total
 
     def _run_with_beginning(self, beginning: TokenIds, tokens: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the last states of the beginning, `(C, h)`, and of what comes after it, `(B, T, h)`."""
+        """Return the last hidden states of the prefix, `(C, h)`, and of the tokens after it, `(B, T, h)`."""
         cache = DynamicCache(config=self._model.config)
         start = torch.tensor([list(beginning)], device=tokens.device)
         first = self._model(input_ids=start, past_key_values=cache, use_cache=True).last_hidden_state[0]
@@ -94,25 +94,25 @@ class TextGradients:
         return first, states
 
     def _beginning(self, texts: Sequence[Text]) -> TokenIds:
-        """Return the tokens that all texts begin with; none where they cannot be computed apart from the rest."""
+        """Return the common prefix of all texts; empty if the model cannot run it separately."""
         if not self._causal or len(texts) < 2:
             return ()
-        # What the first and the last in their order share, all share.
+        # In sorted order, the common prefix of the first and the last text is common to all.
         ids = [list(text.ids) for text in texts]
         first, last = min(ids), max(ids)
-        # Each text keeps a token of its own, which the pooling may read, and the one before those it generates.
+        # Each text keeps at least one token for pooling, and the token before the first generated one.
         longest = min(min(len(text.ids), text.generated) for text in texts) - 1
         return first[: min(shared_length(first, last), longest)]
 
     def _pool(self, states: Tensor, present: Tensor, first: Tensor) -> Tensor:
-        """Pool states `(B, T, h)` over the present tokens `(B, T)`, and those of the beginning `(C, h)`."""
+        """Pool the states `(B, T, h)` over the present tokens `(B, T)`, and the states of the prefix `(C, h)`."""
         number = present.sum(dim=1)
         if self._pooling == "last":
             return states[torch.arange(len(states), device=states.device), number - 1]
         return ((states * present[..., None]).sum(dim=1) + first.sum(dim=0)) / (number + len(first))[:, None]
 
     def _generation_loss(self, texts: Sequence[Text], tokens: Tensor, states: Tensor, before: int) -> Tensor:
-        """Return the sum of the cross-entropies of the tokens to generate, after `before` tokens of the beginning."""
+        """Return the summed cross-entropy of the generated tokens, after a prefix of `before` tokens."""
         rows: list[int] = []
         places: list[int] = []
         for row, text in enumerate(texts):
@@ -128,11 +128,11 @@ class TextGradients:
 
 
 def require_generation(model: PreTrainedModel, option: str) -> None:
-    """Refuse a model that cannot generate by its own weights.
+    """Raise if a model cannot generate with tied token embeddings.
 
     Args:
-        model: without a head of its own.
-        option: which asks for it.
+        model: a model without a separate head.
+        option: the option that needs generation.
 
     Raises:
         ConfigError: the model is not causal, or its head is not its token embeddings.
@@ -147,7 +147,7 @@ def require_generation(model: PreTrainedModel, option: str) -> None:
 
 @torch.inference_mode()
 def is_causal(model: PreTrainedModel) -> bool:
-    """Tell whether the states of a beginning do not depend on what comes after it, and can be passed on."""
+    """Whether the model is causal and has a reusable key-value cache, so that a prefix can be run separately."""
     tokens = torch.tensor([[3, 4, 5], [3, 4, 6]], device=model.device)
     output = model(input_ids=tokens, use_cache=True)
     states = output.last_hidden_state

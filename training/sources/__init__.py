@@ -1,4 +1,4 @@
-"""Raw formats -> interactions and items."""
+"""Readers of raw data: each source format -> interactions and items."""
 
 from training.sources.read import SourceFiles, read_interactions, read_items, source_files
 

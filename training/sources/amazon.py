@@ -31,7 +31,7 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 def read_reviews(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFrame]:
-    """Read checked interactions of 2014 or 2018; a time is in seconds.
+    """Read checked interactions of 2014 or 2018; times are in seconds.
 
     Raises:
         DataError: the file or a line cannot be used; names the file and the line.
@@ -40,7 +40,7 @@ def read_reviews(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFra
 
 
 def read_reviews_2023(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFrame]:
-    """Read checked interactions of 2023; a time is in milliseconds.
+    """Read checked interactions of 2023; times are in milliseconds.
 
     Raises:
         DataError: the file or a line cannot be used; names the file and the line.
@@ -49,7 +49,7 @@ def read_reviews_2023(path: Path, columns: InteractionColumns) -> Iterator[pl.Da
 
 
 def read_metadata_2014(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
-    """Read metadata of 2014: a Python literal a line, which is read as such and never run.
+    """Read metadata of 2014: one Python literal per line, parsed without evaluation.
 
     Raises:
         DataError: the file or a line cannot be used; names the file and the line.
@@ -67,7 +67,7 @@ def read_metadata_2018(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
 
 
 def read_metadata_2023(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
-    """Read metadata of 2023, an item for each `parent_asin`.
+    """Read metadata of 2023; an item is a `parent_asin`.
 
     Raises:
         DataError: the file or a line cannot be used; names the file and the line.
@@ -76,12 +76,12 @@ def read_metadata_2023(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
 
 
 def clean(column: str, value: object) -> object:
-    """Make plain text of what the dumps hold: no entities, no tags, no runs of spaces.
+    """Convert a raw value to plain text: without HTML entities, tags and repeated spaces.
 
-    A list of lists becomes one list, each value once, and the paragraphs of a description one text.
+    A list of lists is flattened to a list of unique values; the paragraphs of a description are joined.
     """
     if isinstance(value, str):
-        # A title of 2018 that holds a page's script is a fault of its scraping.
+        # Some titles of 2018 contain a script of the page because of a scraping error.
         return "" if "getTime" in value else " ".join(_TAG.sub(" ", html.unescape(value)).split())
     if not isinstance(value, list):
         return value
@@ -109,7 +109,7 @@ def _items(rows: Iterator[tuple[int, Mapping[str, object]]], key: str, columns: 
 def _literals(path: Path, columns: ItemColumns) -> Iterator[tuple[int, Mapping[str, object]]]:
     with open_source(path) as file:
         for line, text in enumerate(file, start=1):
-            # Reading a literal is slow, and most lines of the metadata are of items that nobody reviewed here.
+            # Parsing a literal is slow, and most metadata lines are of items without interactions in this source.
             if (first := _ASIN_FIRST.match(text)) and (asin := first[1].decode("latin-1")) not in columns.wanted:
                 yield line, {"asin": asin}
             elif text.strip():

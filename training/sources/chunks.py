@@ -1,4 +1,4 @@
-"""Files of lines, perhaps gzipped, in chunks of whole lines: a file of any size in bounded memory."""
+"""Read text files, optionally gzipped, in chunks of whole lines, in bounded memory."""
 
 import gzip
 import zlib
@@ -11,7 +11,7 @@ from typing import IO, cast
 from llmemb.errors import DataError
 
 DAMAGED = (OSError, EOFError, zlib.error)
-"""What reading a file raises that is missing, or no whole gzip."""
+"""Errors raised for a missing file or a damaged gzip file."""
 CHUNK_BYTES = 1 << 24
 LONGEST_RECORD = 1 << 28
 
@@ -21,8 +21,8 @@ class Chunk:
     """Whole lines of a file.
 
     Args:
-        line: number in the file of its first line, from 1.
-        data: the lines with their ends; the last line of the file may have none.
+        line: number of the first line in the file, from 1.
+        data: the lines with their line ends; the last line of the file may have none.
     """
 
     line: int
@@ -30,13 +30,13 @@ class Chunk:
 
     @property
     def num_lines(self) -> int:
-        """How many there are, a last one without an end among them."""
+        """Number of lines, including a last line without a line end."""
         return self.data.count(b"\n") + (self.data != b"" and not self.data.endswith(b"\n"))
 
 
 @contextmanager
 def open_source(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading, unpacked where it is gzipped.
+    """Open a file for reading; decompress it if it is gzipped.
 
     Raises:
         DataError: the file cannot be read.
@@ -53,8 +53,8 @@ def read_chunks(path: Path, quoted: bool = False, size: int = CHUNK_BYTES) -> It
 
     Args:
         path: the file.
-        quoted: whether a newline between quotes is part of a value, as in CSV, and ends no chunk.
-        size: about how many bytes a chunk has.
+        quoted: whether a newline between quotes is part of a value, as in CSV; a chunk never ends there.
+        size: approximate size of a chunk in bytes.
 
     Raises:
         DataError: the file cannot be read, or a line has no end within `LONGEST_RECORD`.
@@ -69,18 +69,18 @@ def read_chunks(path: Path, quoted: bool = False, size: int = CHUNK_BYTES) -> It
             line += data.count(b"\n", 0, end)
             rest = data[end:]
             if len(rest) > LONGEST_RECORD:
-                fault = "a quote opens here or later that has no end" if quoted else "the line has no end"
+                fault = "a quote that opens here or later is not closed" if quoted else "the line does not end"
                 raise DataError(f"{path}: line {line}: {fault} within {LONGEST_RECORD >> 20} MiB")
     if rest:
         yield Chunk(line, rest)
 
 
 def _last_end(data: bytes, quoted: bool) -> int:
-    """Return where the last whole line ends, 0 where none does."""
+    """Return the end position of the last complete line; 0 if there is none."""
     end = data.rfind(b"\n") + 1
     if not quoted:
         return end
-    # Outside of quotes their number is even: doubled quotes inside a value count twice.
+    # Outside a quoted value, the number of quotes so far is even: doubled quotes inside a value count twice.
     quotes = data.count(b'"', 0, end)
     while end and quotes % 2:
         before = data.rfind(b"\n", 0, end - 1) + 1

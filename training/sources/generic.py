@@ -1,4 +1,4 @@
-"""The generic form: `interactions` and `items`, each as `.csv[.gz]`, `.jsonl[.gz]` or `.parquet`."""
+"""The generic format: `interactions` and `items`, each as `.csv[.gz]`, `.jsonl[.gz]` or `.parquet`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ def read_generic_interactions(path: Path, columns: InteractionColumns) -> Iterat
 
 
 def read_generic_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
-    """Read items; in CSV and in text cells of Parquet, `|` stands between the values of a list.
+    """Read items; in CSV and in text cells of Parquet, `|` separates the values of a list.
 
     Raises:
         DataError: the file, a column or a line cannot be used; names the file and the line.
@@ -50,7 +50,7 @@ def _json_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
 
 
 def _parquet_interactions(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFrame]:
-    """Ids become text, and dates Unix seconds."""
+    """Read interactions; ids are converted to text and dates to Unix seconds."""
     for frame in _read_parquet(path, columns.names):
         known = [name for name in (columns.user, columns.item) if name in frame.columns]
         seconds = cs.temporal().cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
@@ -58,7 +58,7 @@ def _parquet_interactions(path: Path, columns: InteractionColumns) -> Iterator[p
 
 
 def _read_parquet(path: Path, names: list[str] | None = None) -> Iterator[pl.DataFrame]:
-    """Read batches of the columns that are there, and `LINE`, the row from 1; at least one frame."""
+    """Yield batches of the existing columns and `LINE`, the row number from 1; at least one frame."""
     row = 1
     try:
         table = pl.scan_parquet(path)

@@ -1,4 +1,4 @@
-"""Interactions: checked frame by frame, and coded at once, so that an id is held as a string only once."""
+"""Check interactions frame by frame and encode their ids as integers, so that each id string is stored once."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ _PART_ROWS = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """Interactions in the order of the file, their ids as codes.
+    """Interactions in file order, with encoded ids.
 
     Args:
         frame: columns `user_id` and `item_id` (UInt32, positions in the ids below) and `timestamp` (Float64).
         user_ids: sorted by their UTF-8 bytes.
-        item_ids: likewise.
-        read: interactions in the file.
-        low_rated: of these, those that were left out for their rating.
+        item_ids: also sorted by their UTF-8 bytes.
+        read: number of interactions in the file.
+        low_rated: number of interactions dropped because of their rating.
     """
 
     frame: pl.DataFrame
@@ -39,17 +39,17 @@ class Interactions:
 def check_interactions(
     frames: Iterable[pl.DataFrame], path: Path, columns: InteractionColumns, dated: bool = False, unit: str = "line"
 ) -> Iterator[pl.DataFrame]:
-    """Turn frames of raw columns and `LINE` into checked ones: ids, `timestamp` and perhaps `rating` as numbers.
+    """Check frames of raw columns and `LINE`; yield ids, `timestamp` and optionally `rating` as numbers.
 
     Args:
-        frames: ids are strings, times and ratings strings or numbers.
-        path: their file.
-        columns: which of the columns are which.
-        dated: whether times are dates such as `2018-07-07 22:09:11`, which become Unix seconds.
-        unit: what `LINE` counts.
+        frames: frames whose ids are strings, and whose times and ratings are strings or numbers.
+        path: the file.
+        columns: names of the columns.
+        dated: whether times are dates such as `2018-07-07 22:09:11`, which are converted to Unix seconds.
+        unit: the unit of `LINE`, for messages.
 
     Raises:
-        DataError: a column is missing, an id is empty, or a time or rating is no finite number; names the line.
+        DataError: a column is missing, an id is empty, or a time or rating is not a finite number; names the line.
     """
     number = pl.col(columns.time).cast(pl.Float64, strict=False)
     date = pl.col(columns.time).str.to_datetime(DATE_FORMAT, strict=False).dt.timestamp("ms") / 1000
@@ -69,9 +69,9 @@ def check_interactions(
 
 
 def code_interactions(frames: Iterable[pl.DataFrame], min_rating: float | None) -> Interactions:
-    """Code the ids of checked frames, and leave out what is rated lower than `min_rating`."""
+    """Encode the ids of checked frames, and drop interactions rated lower than `min_rating`."""
     users, items = pl.Categorical(pl.Categories.random("users")), pl.Categorical(pl.Categories.random("items"))
-    # Polars forgets the codes of categories as soon as no column has them: these two, though empty, keep them.
+    # Polars drops its category codes when no column uses them: these two empty columns keep them alive.
     holders = (pl.Series(dtype=users), pl.Series(dtype=items))
     parts, read, kept = [pl.DataFrame(schema={USER: pl.UInt32, ITEM: pl.UInt32, TIME: pl.Float64})], 0, 0
     for frame in frames:
@@ -88,10 +88,10 @@ def code_interactions(frames: Iterable[pl.DataFrame], min_rating: float | None) 
 
 
 def drop_repeated(interactions: pl.DataFrame) -> pl.DataFrame:
-    """Keep the first of the interactions that are the same in user, item and time; the order is kept."""
+    """Drop interactions with the same user, item and time as an earlier one; keep the order."""
     first = np.empty(interactions.height, dtype=np.bool_)
     num_parts = interactions.height // _PART_ROWS + 1
-    # A table of all rows at once would need several times their memory; no two users share a repetition.
+    # In blocks of users, because all rows at once would take several times their memory.
     part_of_row = interactions[USER].to_numpy() % np.uint32(num_parts)
     for part in range(num_parts):
         rows = np.flatnonzero(part_of_row == part)
@@ -100,7 +100,7 @@ def drop_repeated(interactions: pl.DataFrame) -> pl.DataFrame:
 
 
 def _sort_ids(holder: pl.Series) -> tuple[pl.Series, NDArray[np.uint32]]:
-    """Return the categories of a column in order, and for the code of each where it stands there."""
+    """Return the sorted categories of a column, and the position of each code among them."""
     dtype = holder.dtype
     assert isinstance(dtype, pl.Categorical)
     ids = dtype.categories.to_series()
@@ -114,7 +114,9 @@ def _require(frame: pl.DataFrame, path: Path, names: list[str]) -> None:
     for name in names:
         if name not in frame.columns:
             known = ", ".join(column for column in frame.columns if column != LINE)
-            raise DataError(f"{path}: no column {name!r}; needed are {', '.join(names)}, and it has {known}")
+            raise DataError(
+                f"{path}: no column {name!r}; required columns: {', '.join(names)}; columns in the file: {known}"
+            )
 
 
 def _refuse(path: Path, unit: str, frame: pl.DataFrame, fault: pl.Expr, message: str, show: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Items: each checked where it is read; only those that may be kept are held, as JSON."""
+"""Check items as they are read; only items that may be kept are stored, as JSON."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ class Items:
     """The items of a file.
 
     Args:
-        attributes: columns `item_id` (code) and `attributes` (JSON) of the items that may be kept and have any.
+        attributes: columns `item_id` (code) and `attributes` (JSON) of the items that may be kept and have attributes.
         attribute_names: in the order of the prompt.
         found: names under which at least one item that has interactions has a value.
         with_text: for each code, whether the item has any attribute.
-        counts: what became of the file's items, by name.
+        counts: numbers of items read and dropped, by name.
     """
 
     attributes: pl.DataFrame
@@ -37,7 +37,7 @@ class Items:
 
 @dataclass(slots=True)
 class _Tally:
-    """What is known after some items."""
+    """Running state while items are read."""
 
     codes: Mapping[str, int]
     with_text: NDArray[np.bool_]
@@ -62,18 +62,18 @@ def collect_items(
     keep: NDArray[np.bool_],
     first_counts: bool,
 ) -> Items:
-    """Check items, and leave out those without text, which `prepare` reports and which are no fault of their line.
+    """Check items, and drop those without text, which `prepare` counts and which are not an error.
 
     Args:
-        path: their file.
-        rows: the place, the id and the raw attributes of each.
-        names: of attributes that are known before.
-        codes: item id -> code, of those that have interactions.
-        keep: for each code, whether its attributes are held.
-        first_counts: whether an item that stands there twice is no fault, and the first line is the one that counts.
+        path: the file.
+        rows: place, id and raw attributes of each item.
+        names: attribute names that are already known.
+        codes: item id -> code, for items with interactions.
+        keep: for each code, whether its attributes are stored.
+        first_counts: whether repeated items are allowed; the first one is then used.
 
     Raises:
-        DataError: an id or an attribute cannot be used, or an id stands twice; names the file and the line.
+        DataError: an id or an attribute is invalid, or an id is repeated; names the file and the line.
     """
     tally = _Tally(codes, np.zeros(len(keep), dtype=np.bool_), dict.fromkeys(names))
     schema = {ITEM: pl.UInt32, ATTRIBUTES: pl.String}
@@ -104,7 +104,7 @@ def _texts(path: Path, rows: Iterable[ItemRow], tally: _Tally, first_counts: boo
             raise DataError(f"{path}: {place}: {error}") from error
         if item_id in tally.seen:
             if not first_counts:
-                raise DataError(f"{path}: {place}: item_id {item_id!r} stands in an earlier line too")
+                raise DataError(f"{path}: {place}: item_id {item_id!r} occurs earlier in the file")
             tally.counts["items_repeated"] += 1
             continue
         tally.seen.add(item_id)

@@ -53,14 +53,14 @@ def _parse(path: Path, line: int, text: bytes) -> dict[str, object]:
 
 
 def _lines(chunk: Chunk, height: int) -> Sequence[int]:
-    """Line of each row: blank lines are none."""
+    """Return the line number of each row; blank lines are not rows."""
     if height == chunk.num_lines:
         return range(chunk.line, chunk.line + height)
     return [line for line, text in enumerate(chunk.data.split(b"\n"), start=chunk.line) if text.strip()]
 
 
 def _bad_line(path: Path, chunk: Chunk) -> str | None:
-    """Find the line that is no object."""
+    """Return a message for the first line that is not a JSON object."""
     for line, text in enumerate(chunk.data.split(b"\n"), start=chunk.line):
         if text.strip():
             try:
@@ -68,5 +68,5 @@ def _bad_line(path: Path, chunk: Chunk) -> str | None:
             except DataError as error:
                 return str(error).removeprefix(f"{path}: ")
             if b"NaN" in text or b"Infinity" in text:
-                return f"line {line}: not JSON: NaN and Infinity are no JSON numbers"
+                return f"line {line}: not JSON: NaN and Infinity are not JSON numbers"
     return None

@@ -1,4 +1,4 @@
-"""Find the files of a source, and read them in their form."""
+"""Find the files of a source and read them in their format."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,15 +21,15 @@ Format = Literal["generic", "recbole", "movielens", "amazon_2014", "amazon_2018"
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How the files of a form are named and read.
+    """How the files of a format are named and read.
 
     Args:
-        interactions: pattern of the whole name of the file.
-        items: likewise.
-        read_interactions: gives checked frames.
-        read_items: gives the items.
-        attributes: those that are read where the configuration names none; empty: every column but the id.
-        raw: whether the files are as their publisher made them: faults that nobody here can mend are counted.
+        interactions: pattern of the file name of the interactions.
+        items: pattern of the file name of the items.
+        read_interactions: reads checked frames.
+        read_items: reads the items.
+        attributes: default attributes; empty: every column except the id.
+        raw: whether the files are the publisher's originals, in which repeated items are counted, not an error.
     """
 
     interactions: str
@@ -40,7 +40,7 @@ class _Form:
     raw: bool = True
 
 
-# The first form that fits is taken: Amazon's names, which can be any, stand last.
+# The first format that matches is used; Amazon's patterns come last because they match almost any name.
 _FORMS: dict[Format, _Form] = {
     "generic": _Form(
         r"interactions\.(csv|csv\.gz|jsonl|jsonl\.gz|parquet)",
@@ -91,7 +91,7 @@ _FORMS: dict[Format, _Form] = {
 
 
 class SourceFiles(NamedTuple):
-    """The form of a source and its two files."""
+    """The format of a source and its two files."""
 
     format: Format
     interactions: Path
@@ -99,10 +99,10 @@ class SourceFiles(NamedTuple):
 
 
 def source_files(folder: Path, wanted: Format | Literal["auto"]) -> SourceFiles:
-    """Return the form of a source and its file of interactions and of items.
+    """Return the format of a source, its file of interactions and its file of items.
 
     Raises:
-        DataError: the files are not there, or there are several.
+        DataError: a file is missing, or several files match.
     """
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     for name, form in _FORMS.items():
@@ -125,7 +125,7 @@ def source_files(folder: Path, wanted: Format | Literal["auto"]) -> SourceFiles:
 
 
 def read_interactions(files: SourceFiles, columns: InteractionColumns, min_rating: float | None) -> Interactions:
-    """Read the interactions, those rated lower than `min_rating` left out.
+    """Read the interactions and drop those rated lower than `min_rating`.
 
     Raises:
         DataError: the file or a line cannot be used, or there is no rating to compare; names the file and the line.
@@ -145,11 +145,11 @@ def read_items(
 
     Args:
         files: the source.
-        item_column: of the id, in a generic source.
-        attributes: attribute name -> column; empty: those of the form.
-        list_attributes: attributes whose cells hold several values.
-        item_ids: of the items that have interactions; their positions are the codes.
-        keep: for each code, whether its attributes are held.
+        item_column: id column of a generic source.
+        attributes: attribute name -> column; empty: the defaults of the format.
+        list_attributes: attributes whose cells contain several values.
+        item_ids: ids of the items with interactions; their positions are the codes.
+        keep: for each code, whether its attributes are stored.
 
     Raises:
         DataError: the file, a column or a line cannot be used; names the file and the line.

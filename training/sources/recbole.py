@@ -1,4 +1,4 @@
-"""RecBole atomic files: tab-separated, with a type behind each column's name (`item_id:token`)."""
+"""RecBole atomic files: tab-separated, with a type after each column's name (`item_id:token`)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +22,7 @@ def read_recbole_interactions(path: Path, columns: InteractionColumns) -> Iterat
 
 
 def read_recbole_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
-    """Read the items of an `*.item` file; the words of a list are its values.
+    """Read the items of an `*.item` file; spaces separate the values of a list.
 
     Raises:
         DataError: the file, a column or a line cannot be used; names the file and the line.

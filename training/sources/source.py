@@ -1,4 +1,4 @@
-"""What every form gives: interactions in frames, and items row by row, in the order of its files."""
+"""Common types of all formats: interactions in frames, and items row by row, in file order."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ TIME = "timestamp"
 RATING = "rating"
 
 ItemRow = tuple[str, object, Mapping[str, object] | None]
-"""The place of an item in its file, such as `line 3`, its id, and its attributes; None where it is not wanted."""
+"""The place of an item in its file, such as `line 3`, its id, and its attributes; None if the item is not wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class InteractionColumns:
-    """What a file of interactions calls its columns; `rating` is None where no rating is read."""
+    """Column names of a file of interactions; `rating` is None if ratings are not read."""
 
     user: str = USER
     item: str = ITEM
@@ -23,7 +23,7 @@ class InteractionColumns:
 
     @property
     def names(self) -> list[str]:
-        """All that are read."""
+        """Names of the columns to read."""
         return [name for name in (self.user, self.item, self.time, self.rating) if name is not None]
 
 
@@ -32,10 +32,10 @@ class ItemColumns:
     """What to read of a file of items.
 
     Args:
-        item: the column of the id, for forms that do not fix it.
-        attributes: attribute name -> column; empty: every column but the id.
-        lists: attributes whose cells hold several values, for forms whose cells are text.
-        wanted: the ids that have interactions; forms with huge metadata parse no others.
+        item: the id column, for formats without a fixed one.
+        attributes: attribute name -> column; empty: every column except the id.
+        lists: attributes with several values per cell, for formats with text cells.
+        wanted: the ids with interactions; formats with large metadata skip all others.
     """
 
     item: str

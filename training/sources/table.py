@@ -13,19 +13,19 @@ from training.sources.chunks import Chunk, read_chunks
 from training.sources.source import ItemColumns, ItemRow
 
 LINE = "(line)"
-"""Column of the line numbers; the brackets keep it apart from a column of the source."""
+"""Column of line numbers; the parentheses distinguish it from columns of the source."""
 
 
 def read_table(
     path: Path, separator: str, names: Sequence[str] = (), recode: Callable[[bytes], bytes] = bytes
 ) -> Iterator[pl.DataFrame]:
-    """Read a delimited file, perhaps gzipped: at least one frame, every column a string, and `LINE`, in the file.
+    """Read a delimited file, optionally gzipped: yield at least one frame, with string columns and `LINE`.
 
     Args:
         path: the file.
-        separator: one character; a quote means something beside "," only, for a tab-separated title may hold one.
-        names: of the columns, for a file without a header.
-        recode: makes UTF-8 text with that separator of the file's bytes; a line stays a line.
+        separator: one character. Quoting applies to "," only, because tab-separated titles may contain quotes.
+        names: column names, for a file without a header.
+        recode: converts the file's bytes to UTF-8 text with that separator, line by line.
 
     Raises:
         DataError: the file cannot be read, or a line has more fields than the header.
@@ -57,14 +57,14 @@ def _parse(path: Path, separator: str, header: bytes, chunk: Chunk) -> pl.DataFr
         raise DataError(f"{path}: {_bad_line(separator, header, chunk) or error}") from error
     lines = pl.int_range(chunk.line, chunk.line + frame.height)
     if frame.height != chunk.num_lines:
-        # Newlines inside quoted values move the lines after them.
+        # Newlines inside quoted values shift the numbers of the lines after them.
         breaks = pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True).fill_null(0)).cast(pl.Int64)
         lines += breaks.cum_sum().shift(1, fill_value=0)
     return frame.with_columns(lines.alias(LINE))
 
 
 def _bad_line(separator: str, header: bytes, chunk: Chunk) -> str | None:
-    """Find the first line that is not UTF-8, has a quote without its end, or more fields than the header."""
+    """Return a message for the first line that is not UTF-8, has an unclosed quote, or more fields than the header."""
     text = io.StringIO(chunk.data.decode("utf-8", "surrogateescape"), newline="")
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
     names = next(csv.reader([header.decode("utf-8", "replace")], delimiter=separator, quoting=quoting))
@@ -88,11 +88,11 @@ def table_items(
     """Return the items of frames.
 
     Args:
-        path: their file.
-        frames: at least one; with `LINE`.
-        columns: what to read of them.
-        between: what stands between the values of a list in a cell of text; None: any spaces.
-        unit: what `LINE` counts.
+        path: the file.
+        frames: at least one frame, with `LINE`.
+        columns: the columns to read.
+        between: separator of the values of a list in a text cell; None: spaces.
+        unit: the unit of `LINE`, for messages.
 
     Raises:
         DataError: a column is missing.

@@ -15,7 +15,7 @@ _COLUMNS = InteractionColumns("user_id", "business_id", "date", "stars")
 
 
 def read_yelp_interactions(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFrame]:
-    """Read checked interactions; a date becomes Unix seconds, as if it were in UTC.
+    """Read checked interactions; dates are converted to Unix seconds as UTC.
 
     Raises:
         DataError: the file or a line cannot be used; names the file and the line.
@@ -25,7 +25,7 @@ def read_yelp_interactions(path: Path, columns: InteractionColumns) -> Iterator[
 
 
 def read_yelp_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
-    """Read the businesses; the `categories` are one text there, with ", " between them, and become a list.
+    """Read the businesses; the comma-separated `categories` become a list.
 
     Raises:
         DataError: the file or a line cannot be used; names the file and the line.

@@ -1,1 +1,1 @@
-"""The steps of the offline line, one module a verb."""
+"""The steps of the pipeline, one module per step."""

@@ -1,7 +1,7 @@
-"""`baselines`, the first half of the verb `evaluate`: the baselines that cost training.
+"""`baselines`, the first step of the verb `evaluate`: train the trainable baselines.
 
-vanilla_bce/, vanilla_softmax/  the vanilla recommender with the loss that the configuration did not choose
-llm_init/                       a vanilla recommender whose item table starts from the LLM's embeddings
+vanilla_bce/, vanilla_softmax/  the vanilla recommender with the other loss
+llm_init/                       a vanilla recommender whose item table is initialised from the LLM's embeddings
 """
 
 from pathlib import Path
@@ -18,19 +18,19 @@ from training.rat.id_recommender import train_on_ids
 
 Array = NDArray[np.float32]
 INITIAL_DEVIATION = 0.02
-"""Of the coordinates of a table that starts at random, and so of one that starts from the LLM's."""
+"""Standard deviation of the coordinates of an initial item table, random or from the LLM."""
 
 
 def run(config: RatConfig, seed: int, dataset_folder: Path, raw: Array, output: Path, logs: Path) -> str:
-    """Train each baseline that is not trained yet and write it; return the summary line.
+    """Train and write each baseline that is not trained yet; return the summary line.
 
     Args:
-        config: the section that the vanilla recommender is trained by.
-        seed: the configuration's seed.
-        dataset_folder: of `prepare`.
-        raw: raw embeddings `(N, h)`, of `embed`.
-        output: the step's folder, which gets a folder for each.
-        logs: takes the TensorBoard logs, a folder for each.
+        config: the section `rat`, with the options of the vanilla recommender.
+        seed: the seed in the configuration.
+        dataset_folder: output of `prepare`.
+        raw: raw embeddings `(N, h)` from `embed`.
+        output: the step's folder, with a subfolder for each baseline.
+        logs: folder for the TensorBoard logs, with a subfolder for each baseline.
     """
     dataset = read_dataset(dataset_folder)
     name, loss = other_vanilla(config.loss)
@@ -46,10 +46,10 @@ def run(config: RatConfig, seed: int, dataset_folder: Path, raw: Array, output: 
 
 
 def initial_table(raw: Array, num_warm: int, dim: int, seed: int) -> Array:
-    """Return the table that LLMInit starts from, `(N, d)`: the principal components of the raw embeddings `(N, h)`.
+    """Return the initial table of LLMInit, `(N, d)`: the principal components of the raw embeddings `(N, h)`.
 
-    They are scaled to the mean variance of a random start. Where the LLM gives fewer than d components, the rest is
-    random. Cold items take no part in the fit.
+    They are scaled to the mean variance of a random table. If there are fewer than d components, the other columns are
+    random. The components are fitted on warm items only.
 
     Source: Harte et al. 2023, "Leveraging large language models for sequential recommendation", LLM2BERT4Rec.
     """

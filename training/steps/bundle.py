@@ -1,4 +1,4 @@
-"""`bundle`: all that serving needs, in one folder."""
+"""`bundle`: write everything that serving needs to one folder."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from training.rat.selection import read_selections
 from training.runs.versions import library_versions
 
 _RECALL_QUERIES = 1000
-"""Histories on which the recall of the index is measured, at most."""
+"""Maximum number of histories for measuring the recall of the index."""
 
 
 def run(
@@ -32,7 +32,7 @@ def run(
 
     Raises:
         BundleError: the recommender has no projection.
-        ConfigError: `bundle.categories_attribute` is none of the attributes.
+        ConfigError: `bundle.categories_attribute` is not one of the attributes.
     """
     dataset = read_dataset(dataset_folder)
     recommender = read_recommender(rat_folder, config.rat.model)
@@ -83,7 +83,7 @@ def run(
 
 
 def _session_vectors(dataset: Dataset, recommender: TrainedRecommender) -> Array:
-    """Return session vectors of test and validation histories, spread evenly over them, `(B, D)`."""
+    """Return session vectors of evenly spaced test and validation histories, `(B, D)`."""
     histories = [rows for rows in (*dataset.test.histories, *dataset.validation.histories) if len(rows)]
     vectors = recommender.history_vectors
     chosen = histories[:: max(1, -(-len(histories) // _RECALL_QUERIES))]

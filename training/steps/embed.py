@@ -1,4 +1,4 @@
-"""`embed`: every item once through the tuned LLM, `(N, h)`, in shards that survive an interruption."""
+"""`embed`: embed every item with the tuned LLM, `(N, h)`, in shards; resumes after an interruption."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ def run(
 ) -> str:
     """Write `output/raw_embeddings.safetensors`, row r for item row r; return the summary line.
 
-    Memory holds one shard at a time, however many items there are. Both engines give the same vectors.
+    Only one shard is in memory at a time. Both engines give the same vectors.
 
     Raises:
         ConfigError: `engine` is `ray`, and Ray is not installed.
@@ -45,7 +45,7 @@ def run(
 
 
 def _embed(work: ShardedEmbedding, pending: list[int], config: EmbedConfig, on_items: Callable[[int], object]) -> None:
-    """Write the files of the pending shards; call `on_items` with the items of each part that is done."""
+    """Write the files of the pending shards; call `on_items` with the number of items completed each time."""
     if not pending:
         return
     if config.engine == "ray":

@@ -1,9 +1,9 @@
-"""`evaluate`: every model ranks the test targets and the cold ones.
+"""`evaluate`: rank the test targets and the cold targets with every model.
 
-predictions.parquet      one row a model and target, from which every figure but the catalogue's is made
-recommendations.parquet  one row a model and user of the test: the ten best items that are not in the history, and for
+predictions.parquet      one row per model and target; all metrics except the catalogue metrics are computed from it
+recommendations.parquet  one row per model and test user: the ten best items that are not in the history, and for
                          `llmemb` the history itself
-figures.json, table.md   the figures
+figures.json, table.md   the metrics
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ TABLE_FILE = "table.md"
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Of the steps before `evaluate`; `baselines` is read where they are trained."""
+    """Output folders of the steps before `evaluate`; `baselines` is read only if the baselines are trained."""
 
     dataset: Path
     vanilla: Path
@@ -61,14 +61,14 @@ def run(
     raw: NDArray[np.float32],
     output: Path,
 ) -> str:
-    """Rank, write the report, and return the summary line.
+    """Rank, write the metrics, and return the summary line.
 
     Args:
-        config: this step's section.
-        rat_config: the section the recommenders were trained by.
-        seed: the configuration's seed.
-        folders: of the steps before.
-        raw: raw embeddings `(N, h)`, of `embed`.
+        config: the section `evaluate`.
+        rat_config: the section `rat`, which the recommenders were trained with.
+        seed: the seed in the configuration.
+        folders: output folders of the steps before.
+        raw: raw embeddings `(N, h)` from `embed`.
         output: the step's folder.
     """
     dataset = read_dataset(folders.dataset)
@@ -102,14 +102,14 @@ def _scorers(
 def untrained_scorers(
     config: EvaluateConfig, rat_config: RatConfig, dataset: Dataset, raw: NDArray[np.float32]
 ) -> dict[str, Scorer]:
-    """Return by name the baselines that no gradient trains."""
+    """Return the baselines without gradient training, by name."""
     name, collaborative = collaborative_scorer(dataset.train, dataset.num_warm, config.ease_regularisation)
     scorers = {name: warm_only(collaborative, dataset.num_items)}
     assert rat_config.components != "auto"
-    # No narrower than what ours goes by.
+    # At least as wide as the reductions of the adapted recommender.
     term = rat_config.semantic_term
     widest = rat_config.components if term.gamma == 0 else max(rat_config.components, term.components)
-    # `rat.reduction` may keep more than whitening can.
+    # `rat.reduction` may keep more components than whitening can.
     components = min(widest, dataset.num_warm - 1, raw.shape[1])
     reduction = fit_reduction(raw[: dataset.num_warm], components, "whiten")
     scorers["semantic_knn"] = semantic_knn_scorer(reduction.apply(raw), config.knn_history, config.knn_decay)
@@ -118,7 +118,7 @@ def untrained_scorers(
 
 
 def _trainings(config: EvaluateConfig, rat_config: RatConfig, folders: Folders) -> tuple[Training, ...]:
-    """Return how the models were trained, of those that say so."""
+    """Return the training summaries of the models that have one."""
     places = {LLMEMB: folders.rat, VANILLA: folders.vanilla}
     if config.baselines:
         places |= {name: folders.baselines / name for name in (other_vanilla(rat_config.loss)[0], LLM_INIT)}
@@ -140,7 +140,7 @@ def _trainings(config: EvaluateConfig, rat_config: RatConfig, folders: Folders) 
 
 
 def trained_scorer(folder: Path, rat_config: RatConfig, num_items: int) -> Scorer:
-    """Return a trained recommender; one on ids that has no cold items cannot rank them."""
+    """Return the scorer of a trained recommender; without vectors of cold items it cannot rank them."""
     recommender = read_recommender(folder, rat_config.model)
     scorer = embedding_scorer(
         recommender.model, recommender.item_vectors, recommender.semantic_term, recommender.history_vectors
@@ -151,13 +151,13 @@ def trained_scorer(folder: Path, rat_config: RatConfig, num_items: int) -> Score
 def rank(
     config: EvaluateConfig, seed: int, dataset: Dataset, scorers: Mapping[str, Scorer]
 ) -> tuple[pl.DataFrame, dict[str, Ranking]]:
-    """Return the predictions, as in `predictions.parquet`, and each model's ranking of the test.
+    """Return the predictions, as in `predictions.parquet`, and each model's ranking of the test targets.
 
     Args:
-        config: this step's section.
-        seed: the configuration's seed.
-        dataset: its test targets and its cold ones are ranked.
-        scorers: every model by its name.
+        config: the section `evaluate`.
+        seed: the seed in the configuration.
+        dataset: the dataset with the test and cold targets.
+        scorers: all models by name.
     """
     frames = []
     tests = {}
@@ -212,7 +212,7 @@ def _rows(dataset: Dataset, targets: Targets) -> pl.DataFrame:
 
 
 def _recommendations(dataset: Dataset, tests: Mapping[str, Ranking]) -> pl.DataFrame:
-    """Return `model`, `user_id`, `history` (of `llmemb` alone), `item_ids` and `scores`, the best first."""
+    """Return `model`, `user_id`, `history` (`llmemb` only), `item_ids` and `scores`, best first."""
     ids = dataset.items["item_id"].to_numpy()
     schema: dict[str, pl.DataType | type[pl.DataType]] = {
         "model": pl.String,
@@ -244,7 +244,7 @@ def make_figures(
     tests: Mapping[str, Ranking],
     trainings: tuple[Training, ...] = (),
 ) -> Figures:
-    """Return the figures of what `rank` returned; comparisons only where `llmemb` is among the models."""
+    """Return the metrics of the output of `rank`; comparisons only if `llmemb` is one of the models."""
     warm_counts = dataset.train_counts[: dataset.num_warm]
     threshold = tail_threshold(warm_counts, config.tail_share)
     lengths = np.array([len(rows) for rows in dataset.test.histories], dtype=np.int64)
@@ -252,7 +252,7 @@ def make_figures(
     resampling = Resampling(bootstrap_samples=config.bootstrap_samples, confidence=config.confidence, seed=seed)
     figures, comparisons = measure(predictions, bounds, config.ks, LLMEMB, resampling)
     best = {model: ranking.best_rows for model, ranking in tests.items()}
-    # A gain over a baseline that learned next to nothing says nothing.
+    # A gain over a baseline that did not converge is meaningless.
     faulty = {training.model for training in trainings if training.fault is not None}
     return Figures(
         seed=seed,

@@ -20,16 +20,16 @@ from training.sources.source import ITEM, USER, InteractionColumns
 def run(config: PrepareConfig, seed: int, output: Path) -> str:
     """Read, clean, split and write; return the summary line.
 
-    Rules, each counted in `dataset.json`: an interaction that is rated lower than `min_rating` is dropped; so is one
-    that repeats another in user, item and time, and one whose item has no text; then the k-core is taken.
+    Interactions are dropped if they are rated lower than `min_rating`, repeat another in user, item and time, or have
+    an item without text; then the k-core is computed. `dataset.json` has the count of each rule.
 
     Raises:
-        DataError: the source cannot be read, nothing is left of it, or all items have the same text.
+        DataError: the source cannot be read, no interaction is left, or all items have the same text.
     """
     files = source_files(Path(config.path), config.format)
     read = _read_interactions(files, config)
     unique = drop_repeated(read.frame)
-    # No item outside this core is in that of the interactions with text: their attributes need not be held.
+    # This core contains the later core of the interactions with text: attributes of other items are not needed.
     candidates = np.zeros(len(read.item_ids), dtype=np.bool_)
     candidates[k_core(unique, config.min_interactions)[ITEM].to_numpy()] = True
     items = read_items(
@@ -47,7 +47,7 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
         "interactions_outside_core": with_text.height - core.height,
     }
     ids = (read.user_ids, read.item_ids)
-    # At a hundred million interactions each of these is gigabytes, and ordering needs as much again.
+    # With 100 million interactions, each of these takes gigabytes, and sorting needs as much again.
     del read, unique, with_text
     parts = split(
         order_in_time(core, derive_generator(seed, "prepare", "ties")),
@@ -106,7 +106,7 @@ def _count_kept(core: pl.DataFrame, items: Items, parts: Split) -> dict[str, int
 def _dataset(
     info: DatasetInfo, user_ids: pl.Series, item_ids: pl.Series, attributes: pl.DataFrame, parts: Split
 ) -> Dataset:
-    """Put the ids of the source in place of the codes."""
+    """Replace the codes by the ids of the source."""
     row_of_code: NDArray[np.int64] = np.empty(len(item_ids), dtype=np.int64)
     row_of_code[attributes[ITEM].to_numpy()] = np.arange(attributes.height)
     items = pl.DataFrame(

@@ -1,4 +1,4 @@
-"""`rat`: recommendation adaptation training, after `vanilla`: adapter and sequence model, aligned to its item table."""
+"""`rat`: recommendation adaptation training of adapter and sequence model, aligned to the item table of `vanilla`."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from training.data.pseudo_cold import hold_out
 from training.rat.adapting import adapt
 from training.rat.checkpoint import write_progress
 from training.rat.recommenders import read_item_embeddings, write_recommender
-from training.rat.score_weights import ScoreWeights, choose_weights, given_weights, weighed
+from training.rat.score_weights import ScoreWeights, choose_weights, given_weights, with_weights
 from training.rat.selection import write_selections
 
 Array = NDArray[np.float32]
@@ -29,17 +29,17 @@ def run(
     output: Path,
     logs: Path,
 ) -> str:
-    """Train the adapted recommender and write it; return the summary line.
+    """Train and write the adapted recommender; return the summary line.
 
     Args:
-        config: this step's section; of it only what the parts of the score weigh may be left open.
-        select: the candidates.
-        seed: the configuration's seed.
-        dataset_folder: of `prepare`.
-        raw: raw embeddings `(N, h)`, of `embed`.
-        vanilla_folder: of `vanilla`, whose item table is the collaborative one.
+        config: the section `rat`; only the score weights may be "auto".
+        select: the candidates for the score weights.
+        seed: the seed in the configuration.
+        dataset_folder: output of `prepare`.
+        raw: raw embeddings `(N, h)` from `embed`.
+        vanilla_folder: output of `vanilla`, with the collaborative item table.
         output: the step's folder.
-        logs: takes the TensorBoard logs.
+        logs: folder for the TensorBoard logs.
     """
     dataset = read_dataset(dataset_folder)
     collaborative = read_item_embeddings(vanilla_folder) if config.alignment.alpha else None
@@ -48,7 +48,7 @@ def run(
         weights, selections = _choose_weights(config, select, seed, dataset, raw, collaborative, output, logs)
     recommender, progress = adapt(config, seed, dataset, raw, collaborative, output / "checkpoint.safetensors", logs)
     write_selections(output, selections)
-    write_recommender(output, weighed(recommender, weights, dataset))
+    write_recommender(output, with_weights(recommender, weights, dataset))
     write_progress(output, progress)
     return (
         f"{config.model.name}, {progress}, gamma {weights.gamma:.3g}, delta {weights.delta:g}, "
@@ -66,11 +66,11 @@ def _choose_weights(
     output: Path,
     logs: Path,
 ) -> tuple[ScoreWeights, list[Selection]]:
-    """Choose what the configuration leaves open, on a fold that is trained for it; arguments as in `run`."""
+    """Choose the "auto" weights on a fold with its own training; arguments as in `run`."""
     fold = hold_out(
         dataset, select.pseudo_cold_share, select.pseudo_cold_interactions, derive_generator(seed, "rat", "pseudo-cold")
     )
-    # The fold has fewer items. What is too wide for all of them is an error of the training that follows.
+    # The fold has fewer items, so reduce the widths to fit. A width too large for all items fails in the main training.
     most = min(fold.dataset.num_warm - 1, raw.shape[1])
     assert config.components != "auto"
     term = config.semantic_term.model_copy(update={"components": min(config.semantic_term.components, most)})

@@ -1,10 +1,10 @@
-"""`replay`: what new items gain by their first clicks, measured on their later ones and on the ordinary test.
+"""`replay`: the gain of new items from their first clicks, measured on their later clicks and on the test targets.
 
 figures.json, table.md  see `training.evaluation.replay`
-work/                   what is done so far, until the step is done
+work/                   completed blocks, until the step is complete
 
-`N` items, `C` of them cold; `n` targets; `K` the last k. A new item has K + 1 states: its residual fitted to none of
-its clicks, to the first, to the first two, and so on.
+`N` items, `C` of them cold; `n` targets; `K` the last k. A new item has K + 1 states: its residual fitted to its first
+0, 1, ..., K clicks.
 """
 
 import shutil
@@ -38,7 +38,7 @@ from training.runs.progress import bar
 Array = NDArray[np.float32]
 Values = TypeVar("Values", Array, Ranks)
 BLOCK = 256
-"""Items, or targets, after which what is done is kept."""
+"""Number of items or targets per block; each completed block is saved."""
 WORK = "work"
 
 
@@ -53,20 +53,20 @@ def run(
     *,
     exclude_history: bool,
 ) -> str:
-    """Replay, write the table, and return the summary line; goes on from what an interrupted run kept.
+    """Replay, write the table, and return the summary line; resumes an interrupted run.
 
     Args:
-        config: this step's section.
-        rat_config: the section the recommenders were trained by.
-        seed: the configuration's seed.
-        dataset_folder: of `prepare`.
-        rat_folder: of `rat`, whose recommender stays as it is.
-        retrained_folder: of the recommender that was trained with the first clicks; None where there is none.
+        config: the section `replay`.
+        rat_config: the section `rat`, which the recommenders were trained with.
+        seed: the seed in the configuration.
+        dataset_folder: output of `prepare`.
+        rat_folder: output of `rat`, with the frozen recommender.
+        retrained_folder: folder of the recommender trained with the first clicks, or None.
         output: the step's folder.
-        exclude_history: whether items of the history cannot be recommended.
+        exclude_history: whether items of the history are excluded from ranking.
 
     Raises:
-        ConfigError: this configuration or its data cannot be replayed.
+        ConfigError: the configuration or its data does not support a replay.
         DataError: the dataset has no times.
     """
     dataset = read_dataset(dataset_folder)
@@ -111,15 +111,15 @@ def run(
 
 
 class _Replay:
-    """A frozen recommender, and new items that learn from their clicks.
+    """A frozen recommender, and new items whose residuals are fitted to their clicks.
 
     Args:
-        config: the step's section.
-        seed: draws the background sessions.
-        dataset: with the clicks and the test.
-        recommender: stays as it is.
-        clicks: all of them.
-        exclude_history: whether items of the history cannot be recommended.
+        config: the section `replay`.
+        seed: seed for the background sessions.
+        dataset: the dataset with the clicks and the test targets.
+        recommender: the frozen recommender.
+        clicks: all clicks.
+        exclude_history: whether items of the history are excluded from ranking.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class _Replay:
         self._read = items_read(recommender.model, recommender.semantic_term)
         self._exclude_history = exclude_history
         self._prior = ClickPrior(config.prior, config.own_clicks)
-        # The clicks of an item stand together here, and in time.
+        # Sorted by item, then by time.
         self._places = np.argsort(clicks.rows, kind="stable")
         self._sorted_rows = clicks.rows[self._places]
         known = [rows for rows in dataset.train if len(rows)]
@@ -147,7 +147,7 @@ class _Replay:
         self._background = Background(sessions, self._log_partition(sessions))
 
     def fit(self, block: slice) -> Array:
-        """Return the residuals of some cold items, counted from 0, in all their states: `(n, K + 1, d)`."""
+        """Return the residuals of a block of cold items, counted from 0, in all states: `(n, K + 1, d)`."""
         most, dim = self._config.ks[-1], self._recommender.model.spec.dim
         cold = np.arange(self._dataset.num_warm, self._dataset.num_items)[block]
         residuals = np.zeros((len(cold), most + 1, dim), dtype=np.float32)
@@ -168,23 +168,23 @@ class _Replay:
         return residuals
 
     def rank_later(self, states: Array, places: Rows) -> Ranks:
-        """Return the ranks of clicks by what was known before each, `(n, number of ks)`.
+        """Return the ranks of clicks, each with the item states before it, `(n, number of ks)`.
 
         Args:
-            states: the residuals of all cold items, `(C, K + 1, d)`.
-            places: of the clicks.
+            states: residuals of all cold items, `(C, K + 1, d)`.
+            places: positions of the clicks.
         """
         targets = self._clicks.targets(self._dataset, places)
         return self._rank(states, targets, self._clicks.counts_before(places, self._dataset.num_warm, len(states)))
 
     def rank_ordinary(self, states: Array, block: slice) -> Ranks:
-        """Return the ranks of some test targets by all that was learned in the end; see `rank_later`."""
+        """Return the ranks of a block of test targets with the final item states; see `rank_later`."""
         targets = self._dataset.test.part(block)
         counts = np.bincount(self._clicks.rows - self._dataset.num_warm, minlength=len(states))
         return self._rank(states, targets, np.broadcast_to(counts, (len(targets.rows), len(states))))
 
     def _rank(self, states: Array, targets: Targets, counts: Rows) -> Ranks:
-        """Rank targets, given how many clicks each cold item had when each was predicted, `(n, C)`."""
+        """Rank targets; `counts` has the number of clicks on each cold item before each target, `(n, C)`."""
         ranks = np.empty((len(targets.rows), len(self._config.ks)), dtype=np.int64)
         num_cold, num_states, dim = states.shape
         for chunk in chunks(len(ranks), len(self._vectors)):
@@ -212,7 +212,7 @@ class _Replay:
 
 
 def _in_blocks(total: int, name: str, work: Path, compute: Callable[[slice], Values]) -> Values:
-    """Compute an array block by block, and keep each in a file as soon as it is there."""
+    """Compute an array block by block, and save each completed block to a file."""
     parts: list[Values] = []
     with bar("replay", name, total) as progress:
         for start in range(0, total, BLOCK):

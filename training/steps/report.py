@@ -1,4 +1,4 @@
-"""`report`: what the run made, in one HTML file that a person opens in a browser, without a network."""
+"""`report`: the results of the run in one HTML file, which a browser opens without a network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ def run(config: Config, folder: RunFolder, steps: Sequence[str], output: Path) -
     """Write `output/index.html`; return the summary line.
 
     Args:
-        config: of the run.
-        folder: the run's, whose steps up to `evaluate` are done.
-        steps: their names, in the order they ran.
+        config: the configuration of the run.
+        folder: the run folder; the steps up to `evaluate` are complete.
+        steps: names of these steps, in execution order.
         output: the step's folder.
     """
     page = output / PAGE_FILE

@@ -1,4 +1,4 @@
-"""`scft`: the base LLM -> the encoder, fine-tuned contrastively on its items."""
+"""`scft`: fine-tune the base LLM contrastively on the items; the result is the encoder."""
 
 import shutil
 from pathlib import Path
@@ -28,11 +28,11 @@ def run(
 ) -> str:
     """Write `output/encoder`, `output/lora` and `output/sample.safetensors`; return the summary line.
 
-    Cold items take no part. With `enabled = false` the encoder is the base LLM, cut to its depth, and there is no LoRA.
+    Only warm items are used. With `enabled = false` the encoder is the base LLM, truncated to its depth, without LoRA.
 
     Raises:
         ConfigError: `generation_weight` is set, and the LLM cannot generate.
-        DataError: all items read the same, or no history has two items where `positives` needs them.
+        DataError: all items have the same prompt, or `positives` needs histories of two items and there are none.
     """
     dataset = read_dataset(dataset_folder)
     job = _Job(
@@ -58,7 +58,7 @@ def run(
     model, progress = job.run(dataset, batches)
     with new_folder(output / ENCODER) as temporary:
         Encoder(model, base.tokenizer, base.pooling, base.max_tokens).save(temporary)
-    # Half-removed under its own name, it would be taken for whole after a kill.
+    # Rename before deleting: a half-deleted folder must not look complete after a kill.
     shutil.rmtree(base_folder.rename(output / f".{_BASE}.tmp"))
     (output / _CHECKPOINT).unlink(missing_ok=True)
     return (
@@ -68,14 +68,14 @@ def run(
 
 
 def help_main() -> None:
-    """Take part in every `run` of the main process, as one of several; write nothing."""
+    """As a worker process, take part in every `run` of the main process; write nothing."""
     for job in map(_Job.model_validate_json, processes.jobs()):
         dataset = read_dataset(job.dataset_folder)
         job.run(dataset, job.batches(dataset))
 
 
 class _Job(BaseModel):
-    """What all processes do together, on folders that all of them see."""
+    """A distributed job; all processes see its folders."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -87,7 +87,7 @@ class _Job(BaseModel):
     logs: Path
 
     def batches(self, dataset: Dataset) -> Batches:
-        """Return what is trained on."""
+        """Return the training batches."""
         return Batches(
             dataset.items["attributes"].to_list(),
             dataset.num_warm,
@@ -112,16 +112,16 @@ class _Job(BaseModel):
 
 
 def _save_base(config: EncoderConfig, folder: Path) -> None:
-    """Write the base LLM, cut to its depth, whole or not at all."""
+    """Write the base LLM, truncated to its depth, atomically."""
     depth = config.depth
-    assert depth != "auto"  # has been chosen by now
+    assert depth != "auto"  # `select` has chosen it
     encoder = load_llm(config.base, depth=depth, pooling=config.pooling, max_tokens=config.max_tokens)
     with new_folder(folder) as temporary:
         encoder.save(temporary)
 
 
 def _whitening(components: int, dataset: Dataset, output: Path) -> Reduction | None:
-    """Fit the whitening on the warm items of the sample, which the LLM has embedded before its tuning."""
+    """Fit the whitening on the warm items of the sample, embedded before fine-tuning."""
     sample = read_sample(output)
     warm = sample.before[sample.rows < dataset.num_warm]
     components = min(components, len(warm) - 1, warm.shape[1])

@@ -1,7 +1,7 @@
-"""`select`: what the configuration leaves open by `auto`, chosen on validation before anything is tuned.
+"""`select`: choose the options set to `auto` on validation, before fine-tuning.
 
 Depth, components and residual mode are chosen one after another, each by training the recommender for a few epochs on
-embeddings of the LLM as it is; gamma is chosen by `rat`, which has the trained recommender.
+embeddings of the untuned LLM. Gamma is chosen by `rat`, since that needs the trained recommender.
 """
 
 import shutil
@@ -22,13 +22,13 @@ _BASE = "base"
 
 
 def run(config: Config, dataset_folder: Path, output: Path, logs: Path) -> str:
-    """Choose and write `selection.json`; return the summary line. What was trained before a kill is not trained again.
+    """Choose and write `selection.json`; return the summary line. Resumes after an interruption.
 
     Args:
-        config: the whole configuration, with what it leaves open.
-        dataset_folder: of `prepare`.
+        config: the whole configuration, with its "auto" options.
+        dataset_folder: output of `prepare`.
         output: the step's folder.
-        logs: takes the TensorBoard logs.
+        logs: folder for the TensorBoard logs.
     """
     options = open_options(config)
     if not options:
@@ -76,7 +76,7 @@ def _raw(config: Config, deepest: int | None, dataset: Dataset, output: Path) ->
 
 
 def _base(config: EncoderConfig, deepest: int | None, output: Path) -> Path:
-    """Return a folder of the LLM cut to the deepest candidate, which loads faster than some sources do."""
+    """Return a folder with the LLM truncated to the deepest candidate, which loads faster than some sources."""
     folder = output / _BASE
     if not folder.is_dir():
         encoder = load_llm(config.base, depth=deepest, max_tokens=config.max_tokens)

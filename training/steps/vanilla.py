@@ -1,4 +1,4 @@
-"""`vanilla`, the first half of the verb `rat`: the sequence model on ids alone, whose item table `rat` aligns to."""
+"""`vanilla`, the first step of the verb `rat`: the sequence model with free item vectors, which `rat` aligns to."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from training.rat.recommenders import VANILLA
 
 
 def run(config: RatConfig, seed: int, dataset_folder: Path, output: Path, logs: Path) -> str:
-    """Train the vanilla recommender and write it; return the summary line."""
+    """Train and write the vanilla recommender; return the summary line."""
     progress = train_on_ids(VANILLA, config, seed, read_dataset(dataset_folder), output, logs)
     return f"{config.model.name}, {progress}{progress.warning(config.patience)}"

@@ -137,7 +137,7 @@ def test_override_is_of_all_data_sets_or_of_one(request_of: Callable[..., TableR
             ConfigError,
             r"rat\.model\.name: the sequence model 'lstm' is not known; there",
         ),
-        ({"overrides": ["third:seed=1"]}, ConfigError, r"^--set 'third:seed=1': 'third' is none of the configurations"),
+        ({"overrides": ["third:seed=1"]}, ConfigError, r"^--set 'third:seed=1': 'third' is not one of the conf"),
         ({"overrides": ["rat.max_epochs=0"]}, ConfigError, r"rat\.max_epochs: Input should be greater than or equal"),
         ({"overrides": ["search.options={'rat.model.dim' = [8]}"]}, ConfigError, r"search\.options\.rat\.model\.dim"),
         (

@@ -197,7 +197,7 @@ def test_what_cannot_be_replayed_is_said() -> None:
         plan_replay(config(), RatConfig(scoring="cosine"), dataset, 0)
     with pytest.raises(ConfigError, match=r"set prepare\.cold_share above 0"):
         plan_replay(config(), RatConfig(), whole, 0)
-    with pytest.raises(DataError, match=r"sequences\.parquet holds no times"):
+    with pytest.raises(DataError, match=r"sequences\.parquet has no times"):
         plan_replay(config(), RatConfig(), timeless, 0)
     most = int(order_clicks(dataset, 0).earlier.max()) + 1
     with pytest.raises(ConfigError, match=rf"ends with {most}, but .* any of the 7 measured items has is {most};"):

@@ -15,7 +15,7 @@ from training.data.dataset import read_dataset
 from training.data.pseudo_cold import Fold, hold_out
 from training.evaluation.ranking import embedding_scorer, full_ranks, ndcg
 from training.rat.recommenders import TrainedRecommender
-from training.rat.score_weights import FoldScores, Weighing, choose_within, given_weights, with_new_items_scaled
+from training.rat.score_weights import FoldScores, TrialWeights, choose_within, given_weights, with_new_items_scaled
 
 DIM = 8
 
@@ -45,8 +45,12 @@ def recommender(held_out: Fold) -> TrainedRecommender:
     )
 
 
-@pytest.mark.parametrize("weighing", [Weighing(0.0), Weighing(3.0), Weighing(3.0, 2.0), Weighing(3.0, 2.0, 1.5)])
-def test_parts_give_what_the_whole_gives(held_out: Fold, recommender: TrainedRecommender, weighing: Weighing) -> None:
+@pytest.mark.parametrize(
+    "weighing", [TrialWeights(0.0), TrialWeights(3.0), TrialWeights(3.0, 2.0), TrialWeights(3.0, 2.0, 1.5)]
+)
+def test_parts_give_what_the_whole_gives(
+    held_out: Fold, recommender: TrainedRecommender, weighing: TrialWeights
+) -> None:
     """Validation and pseudo-cold targets, under any weights, with and without successor vectors."""
     dataset = held_out.dataset
     successors = np.random.default_rng(1).normal(size=(dataset.num_items, 5)).astype(np.float32)
@@ -57,7 +61,7 @@ def test_parts_give_what_the_whole_gives(held_out: Fold, recommender: TrainedRec
     for targets in (dataset.validation, dataset.cold_targets):
         whole = full_ranks(scorer, targets, dataset.num_items, exclude_history=True)
 
-        found = FoldScores(recommender, dataset, targets).full([Weighing(1.0), weighing], successors)
+        found = FoldScores(recommender, dataset, targets).full([TrialWeights(1.0), weighing], successors)
 
         assert found[1] == pytest.approx(ndcg(whole, 10).mean(), abs=1e-3)
         assert found[1] > 0
@@ -65,7 +69,7 @@ def test_parts_give_what_the_whole_gives(held_out: Fold, recommender: TrainedRec
 
 def test_pool_is_that_of_the_pseudo_cold_items(held_out: Fold, recommender: TrainedRecommender) -> None:
     """By hand: the target's place among the held-out items by their scores."""
-    dataset, weighing = held_out.dataset, Weighing(3.0)
+    dataset, weighing = held_out.dataset, TrialWeights(3.0)
     assert recommender.semantic_term is not None
     scorer = embedding_scorer(
         recommender.model, recommender.item_vectors, replace(recommender.semantic_term, gamma=3.0)

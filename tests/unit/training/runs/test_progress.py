@@ -17,10 +17,10 @@ from training.runs.progress import bar, say, watching
 with watching():
     say("prepare", "up to date: 3 users")
     with bar("rat"), bar("vanilla", "epochs", 2):
-        say("rat", "going on where it was cut off")
+        say("rat", "resuming after an interruption")
     say("rat", "sasrec (1.2 s)")
 """
-LINES = ["prepare   up to date: 3 users", "rat       going on where it was cut off", "rat       sasrec (1.2 s)"]
+LINES = ["prepare   up to date: 3 users", "rat       resuming after an interruption", "rat       sasrec (1.2 s)"]
 
 
 def run(*, out_is_terminal: bool, error_is_terminal: bool, term: str = "xterm") -> tuple[str, str]:

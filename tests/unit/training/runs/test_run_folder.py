@@ -55,13 +55,13 @@ def test_step_that_runs_says_why(run: RunFolder) -> None:
     """The first time it needs no reason."""
     assert run.why_not_done("rat", "a") == ""
     assert run.why_not_done(STEP, "a") is None
-    assert run.why_not_done(STEP, "b") == "anew: its configuration or an input has changed"
+    assert run.why_not_done(STEP, "b") == "restarting: its configuration or an input has changed"
 
     (run.step(STEP) / "deep" / "two.txt").unlink()
-    assert run.why_not_done(STEP, "a") == "anew: deep/two.txt is missing or has changed"
+    assert run.why_not_done(STEP, "a") == "restarting: deep/two.txt is missing or has changed"
 
     run.begin(STEP, "b")
-    assert run.why_not_done(STEP, "b") == "going on where it was cut off"
+    assert run.why_not_done(STEP, "b") == "resuming after an interruption"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_folder_is_held_by_one_process(tmp_path: Path) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         with (
-            pytest.raises(RunError, match=f"^another llmemb is at work in {tmp_path}$"),
+            pytest.raises(RunError, match=f"^another llmemb process is using {tmp_path}$"),
             RunFolder(tmp_path).locked(),
         ):
             pass

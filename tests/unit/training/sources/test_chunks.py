@@ -46,5 +46,5 @@ def test_quote_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
         file.seek(chunks.LONGEST_RECORD + 2 * chunks.CHUNK_BYTES)
         file.write(b"\n")
 
-    with pytest.raises(DataError, match="line 3: a quote opens here or later that has no end within 256 MiB"):
+    with pytest.raises(DataError, match="line 3: a quote that opens here or later is not closed within 256 MiB"):
         list(read_chunks(path, quoted=True))

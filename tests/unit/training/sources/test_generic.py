@@ -142,7 +142,7 @@ def test_empty_interactions_are_refused(tmp_path: Path, content: str) -> None:
         ('{"title": "Up"}', "id: must be a string of 1 to 256 characters"),
         ('{"item_id": "", "title": "Up"}', "id: must be a string of 1 to 256 characters"),
         ('{"item_id": 3, "title": "Up"}', "id: must be a string of 1 to 256 characters"),
-        ('{"item_id": "a", "title": "Up"}', "item_id 'a' stands in an earlier line too"),
+        ('{"item_id": "a", "title": "Up"}', "item_id 'a' occurs earlier in the file"),
         ('{"item_id": "c", "title": true}', "attributes.title: must be a string, a number or a list of these"),
         ('{"item_id": "c", "title": {"en": "Up"}}', "attributes.title: must be a string, a number or a list of these"),
         ('{"item_id": "c", "genres": ["a", ["b"]]}', "attributes.genres[1]: must be a string, a number or a list"),
@@ -163,7 +163,7 @@ def test_bad_item_is_named_by_its_line(tmp_path: Path, line: str | bytes, messag
 
 def test_item_that_stands_twice_is_refused_though_one_has_no_text(tmp_path: Path) -> None:
     """Which of the two lines counts is not for us to say."""
-    with pytest.raises(DataError, match=r"line 4: item_id 'c' stands in an earlier line too"):
+    with pytest.raises(DataError, match=r"line 4: item_id 'c' occurs earlier in the file"):
         read(tmp_path, items=ITEMS + '{"item_id": "c"}\n{"item_id": "c", "title": "Up"}\n')
 
 
@@ -224,7 +224,7 @@ def test_rating_must_be_there_and_a_number(tmp_path: Path) -> None:
     """Where ratings decide, a missing one is a fault."""
     write_file(tmp_path / "items.jsonl", ITEMS)
     write_file(tmp_path / "interactions.csv", HEADER + "u,a,1\n")
-    with pytest.raises(DataError, match="no column 'rating'; needed are user_id, item_id, timestamp, rating"):
+    with pytest.raises(DataError, match="no column 'rating'; required columns: user_id, item_id, timestamp, rating"):
         read_folder(tmp_path, min_rating=4)
 
     write_file(tmp_path / "interactions.csv", "user_id,item_id,timestamp,rating\nu,a,1,5\nu,a,2,good\n")

@@ -34,7 +34,7 @@ def test_interactions_may_be_json_lines(tmp_path: Path, suffix: str) -> None:
         ("[1]", "must be a JSON object, not list"),
         ('{"user_id": "u", "item_id": "a"}', "timestamp must be a finite number, not None"),
         ('{"user_id": "u", "item_id": "a", "timestamp": true}', "timestamp must be a finite number, not 'true'"),
-        ('{"user_id": "u", "item_id": "a", "timestamp": NaN}', "not JSON: NaN and Infinity are no JSON numbers"),
+        ('{"user_id": "u", "item_id": "a", "timestamp": NaN}', "not JSON: NaN and Infinity are not JSON numbers"),
         ('{"user_id": "", "item_id": "a", "timestamp": 1}', "user_id is empty"),
         ('{"user_id": "u", "timestamp": 1}', "item_id is empty"),
         (b'{"user_id": "Am\xe9lie", "item_id": "a", "timestamp": 1}', "not JSON: 'utf-8' codec can't decode"),
@@ -67,7 +67,7 @@ def test_bad_csv_item_is_named_by_its_line(tmp_path: Path) -> None:
     write_file(tmp_path / "interactions.csv", HEADER + "u,a,1\n")
     write_file(tmp_path / "items.csv", 'item_id,title\na,"Heat\nuncut"\na,Up\n')
 
-    with pytest.raises(DataError, match=r"items\.csv: line 4: item_id 'a' stands in an earlier line too"):
+    with pytest.raises(DataError, match=r"items\.csv: line 4: item_id 'a' occurs earlier in the file"):
         read_folder(tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_bad_parquet_is_named_by_its_row(tmp_path: Path) -> None:
         read_folder(tmp_path)
 
     frame.drop("timestamp").write_parquet(tmp_path / "interactions.parquet")
-    with pytest.raises(DataError, match=r"no column 'timestamp'; .* it has user_id, item_id$"):
+    with pytest.raises(DataError, match=r"no column 'timestamp'; .* columns in the file: user_id, item_id$"):
         read_folder(tmp_path)
 
     (tmp_path / "interactions.parquet").write_bytes(b"no Parquet")
@@ -104,5 +104,5 @@ def test_bad_parquet_is_named_by_its_row(tmp_path: Path) -> None:
 
     frame.drop_nulls().write_parquet(tmp_path / "interactions.parquet")
     pl.concat([items, items]).write_parquet(tmp_path / "items.parquet")
-    with pytest.raises(DataError, match=r"items\.parquet: row 2: item_id 'a' stands in an earlier line too"):
+    with pytest.raises(DataError, match=r"items\.parquet: row 2: item_id 'a' occurs earlier in the file"):
         read_folder(tmp_path)

@@ -75,7 +75,7 @@ def test_items_without_ids_are_refused(tmp_path: Path) -> None:
     ("items", "message"),
     [
         (ITEMS + "\tUp\t\n", "line 4: id: must be a string of 1 to 256 characters"),
-        (ITEMS + "1\tUp\t\n", "line 4: item_id '1' stands in an earlier line too"),
+        (ITEMS + "1\tUp\t\n", "line 4: item_id '1' occurs earlier in the file"),
         (ITEMS + '3\t"Up\tDrama\n4\tUp\tDrama\tmore\n', "line 5: 4 fields, but the header has 3"),
         ("", "the file is empty"),
     ],
