@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-LEAST_COSINE = 0.99
-LEAST_OVERLAP = 0.95
+MIN_COSINE = 0.99
+MIN_OVERLAP = 0.95
 NEIGHBOURS = 10
 
 
@@ -16,24 +16,24 @@ class Agreement:
     """How vectors agree with the exact ones of the same items.
 
     Args:
-        least_cosine: of a vector to its exact one.
+        min_cosine: of a vector to its exact one.
         mean_cosine: over the vectors.
         overlap: share of the exact ten nearest that are among the ten nearest, mean over the vectors.
     """
 
-    least_cosine: float
+    min_cosine: float
     mean_cosine: float
     overlap: float
 
     @property
     def admitted(self) -> bool:
         """Whether the vectors can stand for the exact ones."""
-        return self.least_cosine >= LEAST_COSINE and self.overlap >= LEAST_OVERLAP
+        return self.min_cosine >= MIN_COSINE and self.overlap >= MIN_OVERLAP
 
     def describe(self) -> str:
         """Say it in a few words."""
         return (
-            f"cosine {self.least_cosine:.6f} at least, {self.mean_cosine:.6f} in the mean, "
+            f"cosine {self.min_cosine:.6f} at least, {self.mean_cosine:.6f} in the mean, "
             f"top-{NEIGHBOURS} overlap {self.overlap:.3f}"
         )
 
