@@ -136,8 +136,8 @@ async def read_entries(
 async def read_states(redis: Redis, keys: RedisKeys, bundle_id: str, until: int) -> list[ItemState]:
     """Return the stored state of every item whose first change has at most the number `until`.
 
-    Each state is consistent in itself, but different items may be read at different times; applying the log from `until`
-    on makes all of them current.
+    Each state is consistent, but different items may be read at different times; applying the log from `until` on makes
+    all of them current.
     """
     states: list[ItemState] = []
     last = 0.0

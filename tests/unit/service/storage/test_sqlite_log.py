@@ -166,7 +166,7 @@ def test_log_takes_in_no_more_than_it_can_write(tmp_path: Path) -> None:
         assert any(isinstance(outcome, StorageError) for outcome in outcomes)
         assert "a" in await held(log)
         await log.close()
-        with pytest.raises(StorageError, match="stops"):
+        with pytest.raises(StorageError, match="shutting down"):
             await log.append([put("c")])
 
     asyncio.run(run())
