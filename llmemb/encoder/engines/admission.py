@@ -1,4 +1,4 @@
-"""Whether vectors that are not exact are near enough: their cosines to the exact ones, and who their neighbours are."""
+"""Admission of inexact vectors: their cosines to the exact vectors, and the overlap of their nearest neighbours."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ NEIGHBOURS = 10
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How vectors agree with the exact ones of the same items.
+    """Agreement of vectors with the exact vectors of the same items.
 
     Args:
-        min_cosine: of a vector to its exact one.
+        min_cosine: minimum cosine of a vector with its exact one.
         mean_cosine: over the vectors.
-        overlap: share of the exact ten nearest that are among the ten nearest, mean over the vectors.
+        overlap: share of the exact ten nearest neighbours that are among the ten nearest, mean over the vectors.
     """
 
     min_cosine: float
@@ -27,11 +27,11 @@ class Agreement:
 
     @property
     def admitted(self) -> bool:
-        """Whether the vectors can stand for the exact ones."""
+        """Whether the vectors may be used in place of the exact ones."""
         return self.min_cosine >= MIN_COSINE and self.overlap >= MIN_OVERLAP
 
     def describe(self) -> str:
-        """Say it in a few words."""
+        """Return the figures as text."""
         return (
             f"cosine {self.min_cosine:.6f} at least, {self.mean_cosine:.6f} in the mean, "
             f"top-{NEIGHBOURS} overlap {self.overlap:.3f}"
@@ -39,7 +39,7 @@ class Agreement:
 
 
 def agreement(given: Array, exact: Array) -> Agreement:
-    """Compare vectors `(N, h)` with the exact ones; neighbours are by cosine, among these N."""
+    """Compare vectors `(N, h)` with the exact ones; neighbours are found by cosine among these N vectors."""
     given, exact = _unit(given), _unit(exact)
     cosines = (given * exact).sum(axis=1)
     pairs = zip(_nearest(given), _nearest(exact), strict=True)
