@@ -94,7 +94,7 @@ class Bundle:
 
         Args:
             item_vectors: `(n, D)`.
-            rows: rows in the bundle, `(n,)`; -1 for an item that is not in the bundle, whose successor vector is computed
+            rows: rows in the bundle, `(n,)`; -1 for an item that is not in the bundle: its successor vector is computed
                 from its text.
         """
         if self.successors is None or self.semantic_term is None:

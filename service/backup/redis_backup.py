@@ -84,7 +84,7 @@ async def copy_sessions(redis: Redis, prefix: str, ttl_seconds: int, files: Stat
         prefix: of the sessions' keys.
         ttl_seconds: for a session without an expiry, as an operator may have left it.
         files: to copy to.
-        progress: is told.
+        progress: writes progress lines.
 
     Raises:
         StorageError: Redis fails.

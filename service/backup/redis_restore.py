@@ -140,7 +140,7 @@ async def restore_redis(
         prefix: of the keys.
         files: the backup's databases.
         replace: whether to replace what is there.
-        progress: is told.
+        progress: writes progress lines.
 
     Raises:
         BackupError: something is there and `replace` is false, another restore runs, or a line is damaged.
