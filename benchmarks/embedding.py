@@ -23,7 +23,7 @@ from benchmarks.results import REPOSITORY, WORK, Row, compare, make_results, wri
 from llmemb.bundle import read_bundle
 from llmemb.bundle.bundle import ENCODER_FOLDER
 from llmemb.encoder.encoder import Encoder, load_llm
-from llmemb.encoder.engines.admission import LEAST_COSINE, LEAST_OVERLAP, agreement
+from llmemb.encoder.engines.admission import MIN_COSINE, MIN_OVERLAP, agreement
 
 Array = NDArray[np.float32]
 PEER = "sentence-transformers"
@@ -35,7 +35,7 @@ NOTES = (
     "which it sorts by length. The same float32 weights, threads, process and prompts, from texts to vectors, round by "
     "round in alternation. By processor time: the time of all threads, which other work on the machine changes less.",
     "Cosines and the overlap of the ten nearest are to transformers' float32 vectors of the same encoder.",
-    f"`{ADMITTED}` has bulk rows where it would be admitted: cosines of {LEAST_COSINE}, an overlap of {LEAST_OVERLAP}.",
+    f"`{ADMITTED}` has bulk rows where it would be admitted: cosines of {MIN_COSINE}, an overlap of {MIN_OVERLAP}.",
     "Full depth: the same base model with all its layers in sentence-transformers; ours has the bundle's layers. It is "
     "another encoder, so no cosine is stated: what the depth costs in quality is in docs/experiments.md.",
     "Matmul rate: products of layers' weights and of nothing else, by the processor time of whole batches, tokens to "

@@ -28,7 +28,7 @@ from benchmarks.results import compare, make_results, write_results
 from llmemb.bundle.bundle import ENCODER_FOLDER
 from llmemb.encoder.encoder import Encoder
 from llmemb.encoder.engines import llama_weights
-from llmemb.encoder.engines.admission import LEAST_COSINE, LEAST_OVERLAP, agreement
+from llmemb.encoder.engines.admission import MIN_COSINE, MIN_OVERLAP, agreement
 from llmemb.encoder.engines.engine import EngineName
 
 Array = NDArray[np.float32]
@@ -43,7 +43,7 @@ NOTES = (
     "Smoothed: by row through oneDNN, bfloat16 out, after the channels are scaled so that inputs and weights share "
     "what stands out (SmoothQuant), by the first large batch: all matrices, or gate and up, the others in bfloat16.",
     "The aim of quantisation, 2.5 times sentence-transformers, counts only where the vectors are admitted: a cosine of "
-    f"{LEAST_COSINE} at least, and {LEAST_OVERLAP:.0%} of the ten nearest.",
+    f"{MIN_COSINE} at least, and {MIN_OVERLAP:.0%} of the ten nearest.",
     "ONNX Runtime and OpenVINO run transformers' graph over padded batches, the longest first.",
 )
 

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their hashes."""
+"""Atomic writes of files and folders, and hashes of files."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Replace a file in one step, on disk before this returns."""
+    """Replace a file atomically; its content is on disk when this returns."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -37,7 +37,7 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 def save_arrays(arrays: Mapping[str, NDArray[np.floating]], path: Path) -> None:
     """Write arrays as safetensors."""
-    # The library copies an array's memory as it lies: a transposed or reversed one it would store wrong, silently.
+    # The library copies an array's memory without its strides: it would silently store a transposed array wrong.
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
@@ -52,7 +52,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     try:
         yield temporary
-        # mkdtemp and some libraries make files only their owner can read; a service may run as another user.
+        # mkdtemp and some libraries create files that only their owner can read; a service may run as another user.
         temporary.chmod(0o755)
         for path in temporary.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -65,7 +65,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def _replace_folder(source: Path, target: Path) -> None:
-    # Exchanging two folders in one step needs Linux and a file system that can do it; two renames work on all.
+    # Exchanging two folders atomically needs Linux and a file system with support for it; two renames work everywhere.
     retired = target.with_name(f".{target.name}{_RETIRED}")
     if target.exists():
         if retired.exists():
@@ -78,9 +78,9 @@ def _replace_folder(source: Path, target: Path) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Undo what killed processes left half-done directly in `folder`; call it while no other process writes there.
+    """Clean up after killed processes, directly in `folder`; call it only while no other process writes there.
 
-    A folder that was to be replaced, and was not yet, is put back. Temporary files and folders are removed.
+    A folder whose replacement was interrupted is restored. Temporary files and folders are removed.
     """
     for retired in folder.glob(f".*{_RETIRED}"):
         target = folder / retired.name.removeprefix(".").removesuffix(_RETIRED)
@@ -96,10 +96,10 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's entries on disk: what was made, renamed or removed in it.
+    """Sync a folder to disk, so that files created, renamed or removed in it are durable.
 
     Raises:
-        OSError: it cannot be read or written.
+        OSError: the folder cannot be read or synced.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:

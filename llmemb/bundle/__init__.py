@@ -1,4 +1,4 @@
-"""The bundle: one immutable folder with all that serving needs."""
+"""The bundle: one immutable folder with everything that serving needs."""
 
 from llmemb.bundle.bundle import Bundle, BundleItems
 from llmemb.bundle.manifest import (

@@ -1,6 +1,6 @@
 """A bundle in memory.
 
-`N` items, `h` the LLM's width, `d` the recommender's width, `q` the semantic term's, `D = d + q`.
+`N` items; `h` is the LLM's width, `d` the recommender's width, `q` the semantic term's, `D = d + q`.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class BundleItems:
 
     ids: tuple[str, ...]
     attributes_json: tuple[str, ...]
-    """As `llmemb.item.attributes_to_json` writes them."""
+    """As written by `llmemb.item.attributes_to_json`."""
     popularity: NDArray[np.int64]
     """Interactions in the training part, `(N,)`."""
 
@@ -52,7 +52,7 @@ class BundleItems:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """All that serving needs, but for the encoder, which `load_encoder` loads when it is wanted."""
+    """Everything that serving needs except the encoder, which `load_encoder` loads."""
 
     folder: Path
     manifest: Manifest
@@ -66,52 +66,52 @@ class Bundle:
     residual: Array | None
     """Learned collaborative residuals `(N, d)`, zero for an item without training interactions."""
     profile: Array | None
-    """Semantic profile vectors `(N, q)` where there is a semantic term."""
+    """Semantic profile vectors `(N, q)`; None without a semantic term."""
     successors: SuccessorArray | None
-    """Successor vectors `(N, q)` where the semantic term has a delta."""
+    """Successor vectors `(N, q)`; None if the semantic term has no delta."""
     index: ItemIndex
     """Over `item_vectors`."""
     stored_map: Projection | None
-    """The map of the catalogue `(d, 2)`; None in a bundle that was written before there was one."""
+    """The map of the catalogue `(d, 2)`; None in bundles written before the map was added."""
 
     @property
     def space(self) -> ItemSpace:
-        """What makes item vectors of raw embeddings."""
+        """The computation of item vectors from raw embeddings."""
         return ItemSpace(self.projection, self.manifest.scoring, self.semantic_term)
 
     @cached_property
     def item_embeddings(self) -> Array:
-        """Projection plus residual, `(N, d)`; of unit length where scoring is by cosine."""
+        """Projection plus residual, `(N, d)`; of unit length if scoring is by cosine."""
         return compose(self.semantic, self.residual, self.manifest.scoring)
 
     @cached_property
     def item_vectors(self) -> Array:
-        """Item embeddings, and beside them the profile vectors where there is a semantic term, `(N, D)`."""
+        """Item embeddings, concatenated with the profile vectors if there is a semantic term, `(N, D)`."""
         return join(self.item_embeddings, self.profile)
 
     def history_vectors(self, item_vectors: Array, rows: Rows) -> Array:
-        """Return what items are in a history: item vectors, and beside them the successor vectors where there are such.
+        """Return the vectors of items in a history: item vectors, concatenated with successor vectors if there are any.
 
         Args:
             item_vectors: `(n, D)`.
-            rows: the items' rows in the bundle, `(n,)`; -1 for an item that is not the bundle's, whose successor vector
-                is made from its text.
+            rows: rows in the bundle, `(n,)`; -1 for an item that is not in the bundle: its successor vector is computed
+                from its text.
         """
         if self.successors is None or self.semantic_term is None:
             return item_vectors
-        strange = rows < 0
-        if not strange.any():
+        is_new = rows < 0
+        if not is_new.any():
             return join(item_vectors, self.successors[rows])
-        # The last row stands in for -1 until it is replaced.
+        # -1 selects the last row, which is overwritten in the next line.
         successors = self.successors[rows].astype(np.float32)
-        successors[strange] = self.semantic_term.successors_of_texts(item_vectors[strange, self.manifest.dim :])
+        successors[is_new] = self.semantic_term.successors_of_texts(item_vectors[is_new, self.manifest.dim :])
         return join(item_vectors, successors)
 
     @cached_property
     def item_map(self) -> Projection:
-        """Places item embeddings on the map of the catalogue, `(d, 2)`, see `llmemb/item_map.py`.
+        """The projection of item embeddings to the map of the catalogue, `(d, 2)`; see `llmemb/item_map.py`.
 
-        Fitted here where the bundle has none, which reads every item's embedding.
+        Fitted to all item embeddings if the bundle has none.
         """
         return fit_item_map(self.item_embeddings) if self.stored_map is None else self.stored_map
 
@@ -121,8 +121,8 @@ class Bundle:
         return self.manifest.prompt.spec()
 
     def load_encoder(self, device: str = "cpu") -> "Encoder":
-        """Load the encoder of this bundle, told how its prompts begin."""
-        # With it comes transformers, which takes seconds; who only recommends never needs it.
+        """Load the encoder of this bundle, prepared for the common beginning of its prompts."""
+        # Imported here because transformers takes seconds, and recommending does not need it.
         from llmemb.encoder.encoder import Encoder
 
         encoder = Encoder.load(self.folder / ENCODER_FOLDER, device)

@@ -1,6 +1,6 @@
-"""`manifest.json`: what the bundle is, how it was made, and the hash of every other file.
+"""`manifest.json`: the bundle's description and provenance, and the hash of every other file.
 
-`N` items, `h` the LLM's width, `d` the recommender's width, `q` the semantic term's.
+`N` items; `h` is the LLM's width, `d` the recommender's width, `q` the semantic term's.
 """
 
 import hashlib
@@ -96,7 +96,7 @@ class SemanticTermInfo(_Part):
 
 
 class Trial(_Part):
-    """One candidate for an option, and what it reached."""
+    """One candidate for an option, and its score."""
 
     value: int | float | str
     score: FiniteFloat

@@ -1,4 +1,4 @@
-"""Read a bundle: the manifest first, then every file against its hash, then the parts."""
+"""Reading of bundles: read the manifest, verify the hash of every file, then load the parts."""
 
 import json
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ Array = NDArray[np.float32]
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Verify a bundle and load all of it but the encoder's weights.
+    """Verify a bundle and load everything except the encoder.
 
     Raises:
         BundleVersionError: the bundle has another format version, or its sequence model another shape.
-        BundleCorruptError: a file is missing, changed, not in the manifest, or does not hold what the manifest says;
-            the message names it. Or the bundle was replaced meanwhile.
-        ConfigError: no installed package brings its sequence model.
+        BundleCorruptError: a file is missing, changed, not in the manifest, or contradicts the manifest; the message
+            names it. Or the bundle was replaced while it was read.
+        ConfigError: no installed package provides its sequence model.
     """
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
@@ -70,8 +70,8 @@ def read_bundle(folder: Path) -> Bundle:
             f"index.faiss: it holds {len(bundle.index)} vectors of width {bundle.index.dim}, "
             f"but the manifest says {manifest.num_items} of {bundle.space.width}"
         )
-    # The files were loaded after their hashes were compared: a bundle renamed into this place between the two would be
-    # loaded under the id of the one before.
+    # The files were loaded after they were verified: a bundle that was renamed to this folder in between would be
+    # loaded with the id of the previous one.
     if read_manifest(folder).checksum != manifest.checksum:
         raise BundleCorruptError(f"{folder} was replaced while it was read: read it again")
     return bundle
@@ -97,9 +97,9 @@ def _read_semantic_term(folder: Path, manifest: Manifest) -> SemanticTerm | None
 
 
 def _read_item_map(folder: Path, manifest: Manifest) -> Projection | None:
-    """Read the map; bundles of the same format have none that were written before there was one."""
-    there = ITEM_MAP_FILE in manifest.files
-    return _read_affine(folder / ITEM_MAP_FILE, (manifest.dim, AXES)) if there else None
+    """Read the map; return None for a bundle that was written before the map was added to this format."""
+    has_map = ITEM_MAP_FILE in manifest.files
+    return _read_affine(folder / ITEM_MAP_FILE, (manifest.dim, AXES)) if has_map else None
 
 
 def _read_tables(path: Path, manifest: Manifest) -> dict[str, Array]:
@@ -156,17 +156,17 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def verify_files(folder: Path, manifest: Manifest, part: str = "") -> None:
-    """Compare files with the manifest.
+    """Verify files: compare their sizes and hashes with the manifest.
 
     Args:
         folder: of the bundle.
         manifest: of the bundle.
-        part: a folder in the bundle, of which alone the files are compared; empty: all are.
+        part: only verify the files in this folder of the bundle; empty: verify all files.
 
     Raises:
         BundleCorruptError: a file is missing, changed or not in the manifest; the message names it.
     """
-    # A stray file can change what is loaded: an `adapter_config.json` in `encoder/` would bring other weights.
+    # An additional file can change what is loaded: an `adapter_config.json` in `encoder/` would add other weights.
     for path in sorted((folder / part).rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in manifest.files and name != MANIFEST_FILE:

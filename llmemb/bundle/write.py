@@ -1,4 +1,4 @@
-"""Write a bundle: into a temporary folder, to disk, then renamed."""
+"""Writing of bundles: into a temporary folder, which is synced to disk and then renamed."""
 
 import shutil
 from pathlib import Path
@@ -53,30 +53,30 @@ def write_bundle(
     recall_queries: Array | None = None,
     categories_attribute: str | None = None,
 ) -> Manifest:
-    """Write the bundle `target`, replacing what is there in one step.
+    """Write the bundle `target`, atomically replacing an existing one.
 
     Args:
         target: the bundle's folder.
         prompt: how items become prompts.
-        encoder_folder: as `Encoder.save` wrote it; copied.
-        encoder: what is in it.
+        encoder_folder: written by `Encoder.save`; it is copied.
+        encoder: describes the encoder in that folder.
         projection: `(h, d)`.
         sequence_model: of width d.
         items: the N items of the catalogue.
         semantic: their projected embeddings, `(N, d)`.
         residual: their collaborative residuals, `(N, d)`, or None.
-        scoring: how item embeddings are composed of the two.
-        semantic_term: None where there is none.
-        profile: the items' semantic profile vectors `(N, q)`, None where there is no semantic term.
-        successors: the items' successor vectors `(N, q)`, None where the term has no delta.
+        scoring: how item embeddings are computed from the two.
+        semantic_term: None if the scores have no such term.
+        profile: the items' semantic profile vectors `(N, q)`, None without a semantic term.
+        successors: the items' successor vectors `(N, q)`, None if the term has no delta.
         metrics: the evaluation's figures.
         selection: what was chosen on validation.
         seed: the configuration's seed.
-        provenance: where all this comes from.
-        index: the index to build, such as `llmemb.index.choose_spec` makes; None is flat.
-        recall_queries: session vectors `(B, D)` on which the index is tuned and its recall measured; without them
-            an index that is not flat is built as `index` says, with the recall that it states.
-        categories_attribute: the attribute whose values are an item's categories; None where there is none.
+        provenance: when, with which versions and from which configuration the bundle was made.
+        index: the index to build, for example from `llmemb.index.choose_spec`; None: flat.
+        recall_queries: session vectors `(B, D)` with which the index is tuned and its recall measured; without them the
+            index is built as specified, with the recall stated in `index`.
+        categories_attribute: the attribute whose values are an item's categories; None: items have no categories.
 
     Returns:
         The manifest that was written.

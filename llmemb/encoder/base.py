@@ -1,4 +1,4 @@
-"""What an encoder is made of: a base's configuration and tokenizer, without weights; and which bases are refused."""
+"""The base model of an encoder: its configuration and tokenizer, without weights, and the checks of both."""
 
 import copy
 import functools
@@ -39,21 +39,21 @@ _POSITIONS_AFTER_PADDING = frozenset(
         "xlm-roberta-xl", "xmod",
     }
 )  # fmt: skip
-"""Kinds of model whose first token has the position after the padding token's id, as RoBERTa's."""
+"""Model types whose first token has the position after the padding token's id, as in RoBERTa."""
 _PER_LAYER = ("layer_types", "mlp_layer_types")
-"""Members of a configuration with one entry a layer."""
+"""Configuration fields with one entry per layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderBase:
-    """A language model that can become an encoder, but for its weights.
+    """A language model that can become an encoder, without its weights.
 
     Args:
-        source: as it was asked for.
+        source: as given by the user.
         location: the folder or Hugging Face id that transformers reads.
-        gguf: what transformers needs to know beside it for a `.gguf` file; else empty.
+        gguf: additional arguments of transformers for a `.gguf` file; otherwise empty.
         config: of the whole model, of which the language model may be a part.
-        tokenizer: closes every text with an end token.
+        tokenizer: ends every text with an end token.
     """
 
     source: str
@@ -79,7 +79,7 @@ class EncoderBase:
 
     @property
     def positions(self) -> int | None:
-        """The most tokens that a text may have; None where the model has no bound."""
+        """Maximum number of tokens of a text; None if the model has no limit."""
         config = self.text_config
         positions = getattr(config, "max_position_embeddings", None)
         if not positions or positions < 0:
@@ -87,7 +87,7 @@ class EncoderBase:
         return int(positions) - (config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0)
 
     def check(self, *, depth: int | None, pooling: Pooling, max_tokens: int) -> None:
-        """Refuse what this base cannot do.
+        """Check that this base supports the configuration of an encoder.
 
         Raises:
             EncoderError: it has fewer layers than `depth` or fewer positions than `max_tokens`, or its texts do not
@@ -109,7 +109,7 @@ class EncoderBase:
             )
 
     def cut(self, depth: int) -> None:
-        """Let the configuration have the first `depth` layers only."""
+        """Reduce the configuration to the first `depth` layers."""
         config = self.text_config
         config.num_hidden_layers = depth
         for name in _PER_LAYER:
@@ -118,13 +118,13 @@ class EncoderBase:
 
 
 def read_base(source: str) -> EncoderBase:
-    """Read a base's configuration and tokenizer; its weights are not read, and where they lie here, looked for.
+    """Read a base's configuration and tokenizer; for a local folder, check that weights exist without reading them.
 
     Args:
-        source: a Hugging Face id, a folder, of sentence-transformers too, or the path of a `.gguf` file.
+        source: a Hugging Face id, a folder (also of sentence-transformers), or the path of a `.gguf` file.
 
     Raises:
-        EncoderError: there is no language model that can become an encoder; one sentence says why.
+        EncoderError: the source is not a language model that can become an encoder; the message says why.
     """
     path = Path(source)
     with loading(source):
@@ -135,7 +135,7 @@ def read_base(source: str) -> EncoderBase:
             _check_kind(source, config)
         else:
             location, gguf = _location(source), {}
-            # Undecided, transformers would ask at the terminal whether to run code that a repository brings.
+            # Without an explicit value, transformers asks at the terminal whether to run code from the repository.
             config = AutoConfig.from_pretrained(location, trust_remote_code=False)
             _check_kind(source, config)
             if path.is_dir():
@@ -144,19 +144,19 @@ def read_base(source: str) -> EncoderBase:
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise EncoderError(f"the tokenizer of {source!r} is not one of the `tokenizers` library, which is needed")
     if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
-        raise EncoderError(f"{source!r} has no tokenizer, or one that knows no text")
+        raise EncoderError(f"{source!r} has no tokenizer, or one without a vocabulary")
     add_end_token(tokenizer)
     return EncoderBase(source, location, gguf, config, tokenizer)
 
 
 @contextmanager
 def loading(source: str) -> Iterator[None]:
-    """Make one sentence of what the libraries raise for a source that is missing, foreign, cut off or contradictory.
+    """Convert the errors of the libraries for a source that is missing, invalid or truncated to one EncoderError.
 
     Raises:
-        EncoderError: in their place.
+        EncoderError: in place of a library's error.
     """
-    # The libraries' own bars and remarks would stand among ours.
+    # The libraries' own progress bars and messages would be mixed with ours.
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
@@ -164,7 +164,7 @@ def loading(source: str) -> Iterator[None]:
     except _LOADING_ERRORS as error:
         reason = " ".join(str(error).split())
         if "trust_remote_code" in reason:
-            reason = "it brings code of its own, which is not run"
+            reason = "it contains its own code, which is not run"
         raise EncoderError(
             f"cannot load the LLM {source!r} (a Hugging Face id, a folder or a .gguf file): {reason}"
         ) from error
@@ -177,16 +177,17 @@ _LOADING_ERRORS = (
 
 
 def model_options(config: PretrainedConfig) -> dict[str, bool]:
-    """Return how transformers must load a model so that it has no pooler, whose output nobody reads."""
+    """Return the arguments with which transformers loads a model without its pooler, whose output is not used."""
     parameters = inspect.signature(_model_class(config).__init__).parameters
     return {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
 
 
 def add_end_token(tokenizer: PreTrainedTokenizerFast) -> None:
-    """Let the tokenizer itself close every text with an end token, wherever it is loaded from then on.
+    """Configure the tokenizer to end every text with an end token; the saved tokenizer does so too.
 
-    One that closes texts by itself is left to it, whatever the token: BERT's separator, or that of an embedding model
-    which differs from its end token. Else the end token is added, or the separator where there is none.
+    A tokenizer that already ends texts with a special token is not changed: BERT's adds its separator, and some
+    embedding models' add another token than their end token. Otherwise the end token is added, or the separator if
+    there is no end token.
 
     Also sets the padding side and token. Changes `tokenizer` in place.
 
@@ -196,7 +197,7 @@ def add_end_token(tokenizer: PreTrainedTokenizerFast) -> None:
     end = tokenizer.eos_token or tokenizer.sep_token
     if end is None:
         raise EncoderError(
-            f"the tokenizer of {tokenizer.name_or_path!r} has no end token and no separator token to close a text with"
+            f"the tokenizer of {tokenizer.name_or_path!r} has no end token and no separator token to end a text with"
         )
     tokenizer.padding_side = "right"
     tokenizer.truncation_side = "right"
@@ -216,7 +217,7 @@ def add_end_token(tokenizer: PreTrainedTokenizerFast) -> None:
 
 
 def _location(source: str) -> str:
-    """Return where the transformer lies: in a sentence-transformers folder it may have a folder of its own."""
+    """Return the location of the transformer: in a sentence-transformers folder it may be in a subfolder."""
     folder = Path(source)
     modules = folder / "modules.json"
     if modules.is_file():
@@ -229,14 +230,14 @@ def _location(source: str) -> str:
     if adapter.is_file():
         base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
         raise EncoderError(
-            f"{source!r} holds a PEFT adapter of {base!r} and no whole model: merge it into that base "
+            f"{source!r} is a PEFT adapter of {base!r} and not a complete model: merge it into that base "
             "(`merge_and_unload`), save the result with its tokenizer, and name that folder"
         )
     return str(folder) if folder.is_dir() else source
 
 
 def _check_files(source: str, folder: Path) -> None:
-    """Look for weights and a tokenizer: transformers makes an empty tokenizer where there is none."""
+    """Check that weights and a tokenizer exist: transformers creates an empty tokenizer if there is none."""
     if not any(any(folder.glob(pattern)) for pattern in _WEIGHT_FILES):
         raise EncoderError(f"{source!r} has no weights: there is no *.safetensors and no pytorch_model.bin in {folder}")
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
@@ -244,7 +245,7 @@ def _check_files(source: str, folder: Path) -> None:
 
 
 def _check_kind(source: str, config: PretrainedConfig) -> None:
-    """Refuse what is no stack of layers that reads text."""
+    """Check that the model is a stack of layers that reads text."""
     kind = config.model_type
     if config.is_encoder_decoder:
         raise EncoderError(
@@ -278,7 +279,7 @@ def _read_tokenizer(location: str, **gguf: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, trust_remote_code=False, **gguf)
     except Exception as error:
-        # The `tokenizers` library has no exception of its own for a file that it does not understand.
+        # The `tokenizers` library raises a plain Exception for a file that it cannot parse.
         if type(error) is Exception:
             raise ValueError(f"its tokenizer: {error}") from error
         raise
@@ -287,6 +288,6 @@ def _read_tokenizer(location: str, **gguf: str) -> PreTrainedTokenizerBase:
 
 @functools.lru_cache(maxsize=1)
 def _read_gguf(path: Path, *_version: int) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
-    """Read a file, once for each size and time of change: transformers takes ten seconds for each of the two."""
+    """Read a file once per size and modification time: transformers takes ten seconds for each of the two results."""
     gguf = {"gguf_file": path.name}
     return AutoConfig.from_pretrained(path.parent, **gguf), _read_tokenizer(str(path.parent), **gguf)

@@ -19,8 +19,8 @@ from llmemb.errors import EncoderError
 class Encoder:
     """An LLM, its tokenizer and a pooling; not thread-safe, without gradients.
 
-    The text is closed by an end token, which the tokenizer adds itself. Prompts over `max_tokens` lose their end,
-    the end token stays. How the LLM runs is the engine's; it is made ready when it is first needed.
+    The tokenizer ends every text with an end token. Prompts over `max_tokens` are truncated before the end token. The
+    engine runs the LLM; it is created at first use.
 
     Args:
         model: the LLM without its head.
@@ -65,7 +65,7 @@ class Encoder:
 
         Args:
             prompts: any number of texts.
-            batch_tokens: bound on the tokens of a batch, as the engine counts them; a single longer prompt goes alone.
+            batch_tokens: maximum tokens of a batch, as the engine counts them; a longer prompt gets its own batch.
             on_batch: called after each batch with the number of prompts in it.
 
         Returns:
@@ -81,19 +81,19 @@ class Encoder:
         return raw
 
     def tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each prompt, truncated to `max_tokens` and closed by the end token."""
+        """Return the token ids of each prompt, truncated to `max_tokens` including the end token."""
         if not prompts:
             return []
         encoded = self.tokenizer(list(prompts), truncation=True, max_length=self.max_tokens)
         return [list(ids) for ids in encoded["input_ids"]]
 
     def expect(self, beginning: str) -> None:
-        """Make the engine ready, and say with which text most prompts begin: it may compute that once.
+        """Create the engine, and prepare it for the common beginning of most prompts, which it may compute once.
 
         Raises:
-            EncoderError: the engine does not know this LLM.
+            EncoderError: the engine does not support this LLM.
         """
-        # The tokens that stay the same however the text goes on, as far as two tries tell.
+        # The tokens that do not depend on the following text, found with two examples.
         one, other = self.tokenize([f"{beginning}{rest}" for rest in ("a", "1")])
         self._engine().expect(one[: shared_length(one, other)])
 
@@ -103,8 +103,8 @@ class Encoder:
         return self._made_engine
 
     def save(self, folder: Path) -> None:
-        """Write a folder that sentence-transformers, and any server that reads its format, loads."""
-        # What `tokenize` set would be saved too: the files must not tell whether it ran.
+        """Write a folder in the format of sentence-transformers."""
+        # `tokenize` sets a truncation, which would be saved too: the files must not depend on whether it ran.
         self.tokenizer.backend_tokenizer.no_truncation()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -115,7 +115,7 @@ class Encoder:
         """Read what `save` wrote.
 
         Raises:
-            EncoderError: the folder lacks a file or names a pooling that is not ours.
+            EncoderError: the folder lacks a file or has an unsupported pooling.
         """
         pooling, max_tokens = read_encoder_settings(folder)
         loaded = load_llm(str(folder), pooling=pooling, max_tokens=max_tokens)
@@ -127,13 +127,13 @@ def load_llm(source: str, *, depth: int | None = None, pooling: Pooling = "mean"
     """Load an LLM as an encoder, in float32 on the CPU.
 
     Args:
-        source: a Hugging Face id, a folder, of sentence-transformers too, or the path of a `.gguf` file.
-        depth: keep the first layers only; None keeps all.
+        source: a Hugging Face id, a folder (also of sentence-transformers), or the path of a `.gguf` file.
+        depth: number of layers to keep; None keeps all.
         pooling: see `Encoder`.
         max_tokens: see `Encoder`.
 
     Raises:
-        EncoderError: the source cannot be loaded, or cannot do what is asked of it.
+        EncoderError: the source cannot be loaded, or does not support this configuration.
     """
     base = read_base(source)
     base.check(depth=depth, pooling=pooling, max_tokens=max_tokens)
@@ -149,10 +149,10 @@ def load_llm(source: str, *, depth: int | None = None, pooling: Pooling = "mean"
             **model_options(base.config),
         )
     if missing := sorted(found["missing_keys"]):
-        # They would be random numbers.
+        # transformers would initialize them randomly.
         raise EncoderError(f"the weights of {source!r} lack {len(missing)} of its tensors, such as {missing[0]}")
     if base.gguf:
-        # The weights are plain float32 by now; these entries would refuse the save, and misread it when loaded.
+        # The weights are already float32; with these entries saving would fail, and loading would misread the weights.
         model.hf_quantizer = None
         del model.config.quantization_config
     if base.text_config is not base.config:

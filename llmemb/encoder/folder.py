@@ -1,4 +1,4 @@
-"""The files that make a folder of an LLM a sentence-transformers folder: its modules, pooling and length.
+"""The files that make an LLM's folder a sentence-transformers folder: modules, pooling and maximum length.
 
 They are written here, not by that library, because the service reads them and runs without it.
 """
@@ -30,10 +30,10 @@ def write_encoder_settings(folder: Path, *, width: int, pooling: str, max_tokens
 
 
 def read_encoder_settings(folder: Path) -> tuple[Pooling, int]:
-    """Return the pooling and the greatest number of tokens of an encoder folder.
+    """Return the pooling and the maximum number of tokens of an encoder folder.
 
     Raises:
-        EncoderError: a file is missing or unreadable, or the pooling is none of ours.
+        EncoderError: a file is missing or unreadable, or the pooling is not supported.
     """
     try:
         pooling_config = dict(json.loads((folder / "1_Pooling" / "config.json").read_text()))

@@ -8,14 +8,14 @@ from llmemb.errors import InvalidItemError
 from llmemb.item import Attributes, AttributeValue
 
 INSTRUCTION = "The {domain} item has the following attributes: \n"
-"""The instruction of the paper, by which every prompt begins unless the configuration has another."""
+"""The instruction of the paper, with which every prompt begins unless the configuration has another one."""
 
 
 def check_instruction(template: str) -> str:
-    """Return an instruction as it is, if `PromptSpec` can fill it in.
+    """Return an instruction unchanged, if it is a valid template.
 
     Args:
-        template: any text, empty too; `{domain}` stands for the domain, and a brace is written twice.
+        template: any text, may be empty; `{domain}` is replaced by the domain, and literal braces are doubled.
 
     Raises:
         ValueError: braces do not match, or enclose something else.
@@ -68,11 +68,11 @@ class PromptSpec:
         return self.render_in_order({name: "" for name in self.attribute_names[:1]}, self.attribute_names[:1])
 
     def render(self, attributes: Attributes) -> str:
-        """Make the prompt of an item, its attributes in the catalogue's order, whatever order they came in."""
+        """Return the prompt of an item, with its attributes in the catalogue's order."""
         return self.render_in_order(attributes, [name for name in self.attribute_names if name in attributes])
 
     def render_in_order(self, attributes: Attributes, names: Sequence[str]) -> str:
-        """Make a prompt of the named attributes in the given order.
+        """Return a prompt of the named attributes in the given order.
 
         Source: LLMEmb, section "Supervised contrastive fine-tuning", the instruction and attribute template.
         """

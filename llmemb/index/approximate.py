@@ -1,4 +1,4 @@
-"""HNSW and IVF: indexes that look at some rows, and still answer with the k best that pass a filter."""
+"""HNSW and IVF: approximate indexes that compare only some rows, and return k rows that pass a filter."""
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -14,81 +14,81 @@ from llmemb.index.library import faiss
 from llmemb.index.spec import MEASURED_K, HnswParameters, IvfParameters
 
 _EXACT_SHARE = 1 / 16
-"""Up to this share of passing rows they are compared exactly: deeper fetches lose recall, and soon cost as much."""
-_LARGEST_REACH = 1024
-"""Rows that are fetched for a query, at most, where k asks for no more."""
+"""If at most this share of rows passes, the rows are compared exactly: deep searches lose recall and cost as much."""
+_MAX_DEPTH = 1024
+"""Maximum number of rows that are fetched for a query, unless k needs more."""
 
 
 class ApproximateSearch(ABC):
-    """What HNSW and IVF share."""
+    """The common part of HNSW and IVF. `depth` is the number of rows that a search fetches before filtering."""
 
     def __init__(self, index: Any) -> None:
         self._index = index
         self._num_rows = int(index.ntotal)
 
     @abstractmethod
-    def _nearest(self, queries: Array, reach: int) -> tuple[Array, Rows]:
-        """Return scores and rows `(B, reach)` of the best that the index finds, in order; row -1 after the last."""
+    def _nearest(self, queries: Array, depth: int) -> tuple[Array, Rows]:
+        """Return scores and rows `(B, depth)` of the best rows found, in order; row -1 after the last."""
 
     @abstractmethod
     def _exact(self, query: Array, rows: Rows, k: int) -> Hits:
         """Return the k best of the given rows."""
 
     @abstractmethod
-    def _rows_for(self, reach: int) -> int:
+    def _rows_for(self, depth: int) -> int:
         """Return how many rows could be compared exactly in the time that a fetch takes."""
 
     def search(self, queries: Array, ks: Sequence[int], filters: Sequence[RowFilter]) -> list[Hits]:
-        """Answer as `ItemIndex.search` says."""
+        """See `ItemIndex.search`."""
         passing = [row_filter.count(self._num_rows) for row_filter in filters]
         ks = [min(k, count) for k, count in zip(ks, passing, strict=True)]
         hits = [Hits.none()] * len(queries)
-        waiting = {i: self._first_reach(ks[i], passing[i], filters[i]) for i in range(len(queries)) if ks[i]}
+        waiting = {i: self._first_depth(ks[i], passing[i], filters[i]) for i in range(len(queries)) if ks[i]}
         while waiting:
-            exact = [i for i, reach in waiting.items() if self._is_exact(ks[i], passing[i], reach)]
+            exact = [i for i, depth in waiting.items() if self._is_exact(ks[i], passing[i], depth)]
             for i in exact:
                 hits[i] = self._exact(queries[i], filters[i].passing(self._num_rows), ks[i])
                 del waiting[i]
-            for reach, group in _by_reach(waiting.items()).items():
-                scores, rows = self._nearest(queries if len(group) == len(queries) else queries[group], reach)
-                for place, i in enumerate(group):
-                    best = filters[i].first(rows[place], ks[i])
+            for depth, group in _by_depth(waiting.items()).items():
+                scores, rows = self._nearest(queries if len(group) == len(queries) else queries[group], depth)
+                for position, i in enumerate(group):
+                    best = filters[i].first(rows[position], ks[i])
                     if best is None:
-                        waiting[i] = 4 * reach
+                        waiting[i] = 4 * depth
                         continue
-                    hits[i] = Hits(rows[place, best], scores[place, best])
+                    hits[i] = Hits(rows[position, best], scores[position, best])
                     del waiting[i]
         return hits
 
-    def _first_reach(self, k: int, passing: int, row_filter: RowFilter) -> int:
-        # With a mask half as many again as would hold k passing rows if these were spread evenly. The excluded are
-        # mostly a history, which stands among the best. Powers of two, so that queries of a batch are fetched together.
-        # Who asks for fewer than the recall was measured with is not to get less of it: the fetch is as deep.
+    def _first_depth(self, k: int, passing: int, row_filter: RowFilter) -> int:
+        # With a mask, 1.5 times the depth that would contain k passing rows if these were evenly distributed. Excluded
+        # rows are mostly a history, whose items rank high. Powers of two, so that queries of a batch are searched
+        # together. At least the k of the recall measurement, so that a smaller k has no lower recall.
         needed = float(max(k, MEASURED_K))
         if row_filter.mask is not None:
             needed = 1.5 * needed * self._num_rows / passing + 8
-        needed += min(len(row_filter.excluded), _LARGEST_REACH // 4)
+        needed += min(len(row_filter.excluded), _MAX_DEPTH // 4)
         return 1 << (ceil(needed) - 1).bit_length()
 
-    def _is_exact(self, k: int, passing: int, reach: int) -> bool:
+    def _is_exact(self, k: int, passing: int, depth: int) -> bool:
         return (
-            passing <= max(_EXACT_SHARE * self._num_rows, self._rows_for(reach))
-            or reach > max(_LARGEST_REACH, 4 * k)
-            or reach > self._num_rows
+            passing <= max(_EXACT_SHARE * self._num_rows, self._rows_for(depth))
+            or depth > max(_MAX_DEPTH, 4 * k)
+            or depth > self._num_rows
         )
 
 
-def _by_reach(waiting: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
+def _by_depth(waiting: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
     groups: defaultdict[int, list[int]] = defaultdict(list)
-    for i, reach in waiting:
-        groups[reach].append(i)
+    for i, depth in waiting:
+        groups[depth].append(i)
     return groups
 
 
 _CANDIDATES_PER_ROW = 4
-"""Candidates that a search keeps for each row it fetches, beside those it keeps anyway: as deep, so good. Measured."""
+"""Additional candidates per fetched row, so that recall does not decrease with depth. Measured."""
 _ROWS_PER_CANDIDATE = 20
-"""Rows that are scored in a table in the time that a search takes for one candidate. Measured."""
+"""Rows of a table that are scored in the time that a search needs for one candidate. Measured."""
 
 
 class HnswSearch(ApproximateSearch):
@@ -99,44 +99,44 @@ class HnswSearch(ApproximateSearch):
         self._ef_search = parameters.ef_search
         self._table = table_of(faiss.downcast_index(index.storage))
 
-    def _candidates(self, reach: int) -> int:
-        return self._ef_search + _CANDIDATES_PER_ROW * reach
+    def _candidates(self, depth: int) -> int:
+        return self._ef_search + _CANDIDATES_PER_ROW * depth
 
-    def _nearest(self, queries: Array, reach: int) -> tuple[Array, Rows]:
-        parameters = faiss.SearchParametersHNSW(efSearch=self._candidates(reach))
-        _, rows = self._index.search(queries, reach, params=parameters)
-        # The graph's own scores depend on the order of the walk in their last bits.
+    def _nearest(self, queries: Array, depth: int) -> tuple[Array, Rows]:
+        parameters = faiss.SearchParametersHNSW(efSearch=self._candidates(depth))
+        _, rows = self._index.search(queries, depth, params=parameters)
+        # The last bits of the graph's own scores depend on the order of the traversal.
         return in_order(score_candidates(self._table, queries, rows), rows)
 
     def _exact(self, query: Array, rows: Rows, k: int) -> Hits:
         return best_hits(rows, score_rows(self._table, query, rows), k)
 
-    def _rows_for(self, reach: int) -> int:
-        return _ROWS_PER_CANDIDATE * self._candidates(reach)
+    def _rows_for(self, depth: int) -> int:
+        return _ROWS_PER_CANDIDATE * self._candidates(depth)
 
 
 def build_hnsw(vectors: Array, parameters: HnswParameters) -> Any:
-    """Return a FAISS index that holds a copy of `(N, D)`."""
+    """Return a FAISS index with a copy of `(N, D)`."""
     index = faiss.IndexHNSWFlat(vectors.shape[1], parameters.neighbours, faiss.METRIC_L2)
     index.hnsw.efConstruction = parameters.ef_construction
     index.hnsw.efSearch = parameters.ef_search
     index.add(_directions(vectors))
-    _take(index, vectors, by_direction=False)
+    _set_vectors(index, vectors, by_direction=False)
     return index
 
 
 def grow_hnsw(index: Any, more: Array) -> Any:
-    """Return a copy of an index that `build_hnsw` made, with `(n, D)` linked into it."""
+    """Return a copy of an index of `build_hnsw`, with `(n, D)` added to its graph."""
     grown = faiss.clone_index(index)
     vectors = np.concatenate([table_of(faiss.downcast_index(index.storage)), more])
-    _take(grown, _directions(vectors[: index.ntotal]), by_direction=True)
+    _set_vectors(grown, _directions(vectors[: index.ntotal]), by_direction=True)
     grown.add(_directions(more))
-    _take(grown, vectors, by_direction=False)
+    _set_vectors(grown, vectors, by_direction=False)
     return grown
 
 
-def _take(index: Any, vectors: Array, *, by_direction: bool) -> None:
-    """Give the graph these vectors in place of its own, to be compared by distance or by inner product."""
+def _set_vectors(index: Any, vectors: Array, *, by_direction: bool) -> None:
+    """Replace the graph's vectors, and set their metric: L2 distance for directions, otherwise inner product."""
     storage = faiss.downcast_index(index.storage)
     table_of(storage)[:] = vectors
     index.metric_type = storage.metric_type = faiss.METRIC_L2 if by_direction else faiss.METRIC_INNER_PRODUCT
@@ -150,16 +150,16 @@ def _directions(vectors: Array) -> Array:
     return directions
 
 
-_REACH_PER_PROBES = 64
-"""Fetched rows for which a search looks into as many cells again. Measured."""
+_DEPTH_PER_PROBES = 64
+"""Each multiple of this depth adds the index's number of probes once more. Measured."""
 _POINTS_PER_CELL = 64
-"""Vectors that the centroids are fitted on, for each."""
+"""Training vectors per centroid."""
 _ITERATIONS = 10
-"""Of the fit."""
+"""Of the k-means training."""
 _SEED = 1
 _GRAPH = HnswParameters(neighbours=16, ef_construction=64, ef_search=16)
-"""Of the centroids. It finds the nearest for 99.6 % of items where there are 12,649, in a fourth of the time that all
-take; in the others' place one that is nearly as near."""
+"""Of the centroids. With 12,649 centroids it finds the nearest one for 99.6 % of items, and a nearly as near one for
+the others, in a quarter of the time of an exact search."""
 _ROWS_AT_ONCE = 65_536
 
 
@@ -170,13 +170,13 @@ class IvfSearch(ApproximateSearch):
         super().__init__(index)
         self._parameters = parameters
 
-    def _probes(self, reach: int) -> int:
-        probes = self._parameters.probes * (1 + reach / _REACH_PER_PROBES)
+    def _probes(self, depth: int) -> int:
+        probes = self._parameters.probes * (1 + depth / _DEPTH_PER_PROBES)
         return min(self._parameters.cells, ceil(probes))
 
-    def _nearest(self, queries: Array, reach: int) -> tuple[Array, Rows]:
-        scores, rows = self._index.search(queries, reach, params=_looking_into(self._probes(reach)))
-        # FAISS gives the best first, but those of one score in any order.
+    def _nearest(self, queries: Array, depth: int) -> tuple[Array, Rows]:
+        scores, rows = self._index.search(queries, depth, params=_looking_into(self._probes(depth)))
+        # FAISS returns the best first, but equal scores in any order.
         tied = (scores[:, 1:] >= scores[:, :-1]).any()
         return in_order(scores, rows) if tied else (scores, rows)
 
@@ -188,8 +188,8 @@ class IvfSearch(ApproximateSearch):
         scores, found = self._index.search(query[np.newaxis], k, params=parameters)
         return best_hits(found[0], scores[0], k)
 
-    def _rows_for(self, reach: int) -> int:
-        return int(self._probes(reach) * self._num_rows / self._parameters.cells)
+    def _rows_for(self, depth: int) -> int:
+        return int(self._probes(depth) * self._num_rows / self._parameters.cells)
 
 
 @lru_cache(maxsize=64)

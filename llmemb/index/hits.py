@@ -61,11 +61,11 @@ def merge_hits(parts: Sequence[Hits], k: int) -> Hits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowFilter:
-    """The rows that the mask lets through, but for a few.
+    """The rows that pass a mask and are not excluded.
 
     Args:
-        mask: `(N,)`, true where a row passes; None lets all through.
-        excluded: further rows that do not pass, ascending, each once and each a row of the index.
+        mask: `(N,)`, true for a row that passes; None: all pass.
+        excluded: further rows that do not pass, ascending, distinct, each a row of the index.
     """
 
     mask: NDArray[np.bool_] | None = None
@@ -77,17 +77,17 @@ class RowFilter:
         return passing - (len(self.excluded) if self.mask is None else int(np.count_nonzero(self.mask[self.excluded])))
 
     def passing(self, num_rows: int) -> Rows:
-        """Return those of `num_rows` rows that pass, in order."""
+        """Return the passing rows of `num_rows` rows, in order."""
         if self.mask is None:
             return np.delete(np.arange(num_rows), self.excluded)
         rows = np.flatnonzero(self.mask)
         return rows[~np.isin(rows, self.excluded)] if len(self.excluded) else rows
 
     def first(self, rows: Rows, k: int) -> slice | Rows | None:
-        """Return where the first k of some rows that pass stand, None where fewer do; -1 is no row.
+        """Return the positions of the first k passing rows, None if fewer pass; -1 is no row.
 
         Args:
-            rows: `(n,)`, what is no row after all others.
+            rows: `(n,)`, every -1 after all rows.
             k: at least 1.
         """
         if self.mask is None and not len(self.excluded):
@@ -97,8 +97,8 @@ class RowFilter:
             passing &= self.mask[rows]
         if len(self.excluded):
             passing &= self.excluded.take(self.excluded.searchsorted(rows), mode="clip") != rows
-        places = passing.nonzero()[0][:k]
-        return places if len(places) == k else None
+        positions = passing.nonzero()[0][:k]
+        return positions if len(positions) == k else None
 
 
 def table_of(flat: Any) -> Array:
@@ -140,13 +140,13 @@ def score_candidates(table: Array, queries: Array, rows: Rows) -> Array:
 def rough_products(queries: Array, table: Array) -> Array:
     """Return the inner products `(B, N)` of queries `(B, D)` with all rows, as a matrix product rounds them.
 
-    It is torch's, which keeps to the threads that the caller's thread was given; NumPy's takes every core.
+    By torch, which respects the thread limit of the calling thread; NumPy uses every core.
     """
     products: Array = (torch.from_numpy(queries) @ torch.from_numpy(table).T).numpy()
     return products
 
 
 def best_of_each(scores: Array, k: int) -> tuple[Array, Rows]:
-    """Return the k greatest of each row of `(B, N)`, descending, and where they stand; each `(B, k)`, k at most N."""
+    """Return the k greatest values of each row of `(B, N)`, descending, and their columns; `(B, k)`, k at most N."""
     best = torch.from_numpy(scores).topk(k)
     return best.values.numpy(), best.indices.numpy()

@@ -21,7 +21,7 @@ _FAISS_CLASSES = {"flat": faiss.IndexFlatIP, "hnsw": faiss.IndexHNSWFlat, "ivf":
 
 
 class ItemIndex:
-    """The rows 0..N-1 of a table of item vectors; any number of threads may search it at once."""
+    """An index over the rows 0..N-1 of a table of item vectors; searches are thread-safe."""
 
     def __init__(self, index: Any, spec: IndexSpec) -> None:
         self._index = index
@@ -38,11 +38,11 @@ class ItemIndex:
     def build(cls, vectors: Array, spec: IndexSpec | None = None) -> "ItemIndex":
         """Index `(N, D)` float32; the table is copied.
 
-        The same vectors make the same index, byte for byte: it is built on one thread.
+        The index is built on one thread: the same vectors give the same index, byte for byte.
 
         Args:
             vectors: the rows of the index.
-            spec: None is flat.
+            spec: None: flat.
         """
         spec = spec or IndexSpec()
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
@@ -67,14 +67,14 @@ class ItemIndex:
         return self._spec
 
     def with_spec(self, spec: IndexSpec) -> "ItemIndex":
-        """Return the same index searched with other parameters of its kind; both share their memory."""
+        """Return an index with other search parameters of the same kind; both share their memory."""
         return ItemIndex(self._index, spec)
 
     def with_vectors(self, more: Array) -> "ItemIndex":
         """Return an index with `(n, D)` float32 appended as the rows N..N+n-1.
 
-        This index stays as it is, and may be searched meanwhile. The new one is a copy of it: for a while both are in
-        memory. An IVF index keeps its cells, an HNSW index links the new rows into the copied graph.
+        This index does not change, and may be searched meanwhile. The new index is a copy, so memory use doubles for a
+        while. An IVF index keeps its cells, an HNSW index adds the new rows to the copied graph.
         """
         more = np.ascontiguousarray(more, dtype=np.float32)
         with _one_thread():
@@ -85,10 +85,10 @@ class ItemIndex:
         return ItemIndex(index, self._spec)
 
     def search(self, queries: Array, ks: Sequence[int], filters: Sequence[RowFilter]) -> list[Hits]:
-        """Return the k best rows that pass, for each query: `min(k, rows that pass)` of them, always.
+        """Return the k best passing rows of each query: always `min(k, passing rows)` of them.
 
-        A flat index is exact. The others find the share of the k best that `spec` states, whatever the filter. Equal
-        scores come in the order of their rows, in HNSW and IVF among those that were found.
+        A flat index is exact. HNSW and IVF have the recall stated in `spec`, with any filter. Equal scores are in the
+        order of their rows, in HNSW and IVF among the rows that were found.
 
         Args:
             queries: `(B, D)` float32.
@@ -110,7 +110,7 @@ class ItemIndex:
             spec: of the index that was written; None is flat.
 
         Raises:
-            BundleCorruptError: FAISS cannot read the file, or it holds an index of another kind.
+            BundleCorruptError: FAISS cannot read the file, or it is an index of another kind.
         """
         spec = spec or IndexSpec()
         try:
@@ -124,7 +124,7 @@ class ItemIndex:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let FAISS use one thread in what this thread asks of it: several would link a graph in another order."""
+    """Limit FAISS to one thread for this thread's calls: several would build a graph in another order."""
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:

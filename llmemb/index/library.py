@@ -1,4 +1,4 @@
-"""FAISS without its type stubs, which lack much of what it has and what it takes."""
+"""FAISS without its type stubs, which are incomplete."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How much an index finds of what an exact search finds, and the effort it takes to find enough."""
+"""Measurement of an index's recall against an exact search, and tuning of its search effort."""
 
 from bisect import bisect_left
 
@@ -8,20 +8,20 @@ from llmemb.index.hits import Array, Hits, RowFilter, Rows, merge_hits
 from llmemb.index.item_index import ItemIndex
 from llmemb.index.spec import MEASURED_K, IndexSpec
 
-_AIM = 0.99
-_MOST_STEPS = 64
-_STEPS_OF_A_DOUBLING = 16
+_TARGET_RECALL = 0.99
+_MAX_STEPS = 64
+_STEPS_PER_DOUBLING = 16
 _ROWS_AT_ONCE = 65_536
 
 
 def tuned(index: ItemIndex, vectors: Array, queries: Array) -> ItemIndex:
-    """Return the index with the least effort that finds 99 % of the ten best, its recall stated in the spec.
+    """Return the index with the least search effort that has a recall at 10 of 99 %; the spec states its recall.
 
-    The effort of a search grows in sixteenths of a doubling, up to 16 times what it was; where 99 % is not reached, the
-    greatest stays.
+    The effort increases in steps of 1/16 of a doubling, up to 16 times the initial effort; if no step gives 99 %, the
+    maximum is used.
 
     Args:
-        index: over `vectors`, searched with the least effort.
+        index: over `vectors`, with the minimum effort.
         vectors: `(N, D)`.
         queries: `(B, D)`, session vectors as the service makes them.
     """
@@ -34,13 +34,13 @@ def tuned(index: ItemIndex, vectors: Array, queries: Array) -> ItemIndex:
         hits = sum(np.isin(each.rows, best).sum() for each, best in zip(found, exact, strict=True))
         return round(float(hits / max(1, sum(map(len, exact)))), 4)
 
-    step = bisect_left(range(_MOST_STEPS), _AIM, key=recall)
+    step = bisect_left(range(_MAX_STEPS), _TARGET_RECALL, key=recall)
     stated = {"recall_at_10": recall(step), "recall_queries": len(queries)}
     return index.with_spec(_with_effort(index.spec, step).model_copy(update=stated))
 
 
 def _exact_rows(vectors: Array, queries: Array) -> list[Rows]:
-    """Return the ten best rows by part after part: an index over all would be a copy of all vectors."""
+    """Return the ten best rows, searched part by part: an index over all vectors would copy all of them."""
     best = [Hits.none()] * len(queries)
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
         found = _best(ItemIndex.build(vectors[start : start + _ROWS_AT_ONCE]), queries)
@@ -56,7 +56,7 @@ def _best(index: ItemIndex, queries: Array) -> list[Hits]:
 
 
 def _with_effort(spec: IndexSpec, step: int) -> IndexSpec:
-    factor = 2 ** (step / _STEPS_OF_A_DOUBLING)
+    factor = 2 ** (step / _STEPS_PER_DOUBLING)
     if spec.hnsw is not None:
         hnsw = spec.hnsw.model_copy(update={"ef_search": round(factor * spec.hnsw.ef_search)})
         return spec.model_copy(update={"hnsw": hnsw})

@@ -82,7 +82,7 @@ def write_archive(path: Path, folder: Path, manifest: Manifest, progress: Progre
         path: of the new file, readable by its owner only.
         folder: holds the two databases, closed.
         manifest: with empty `parts`.
-        progress: is told the bytes written.
+        progress: writes progress lines.
 
     Returns:
         The manifest with its parts.

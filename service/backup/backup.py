@@ -1,4 +1,4 @@
-"""Writes a backup: copies the state into two SQLite databases, then puts these into one file."""
+"""Writes a backup: copies the state into two SQLite databases, then packs them into one file."""
 
 import fcntl
 import os
@@ -23,7 +23,7 @@ from service.storage.redis.catalogue import RedisKeys
 from service.storage.redis.connections import connect
 
 REDIS_SECONDS = 60.0
-"""How long Redis may take to answer one step of a backup or restore."""
+"""Redis's timeout for one step of a backup or restore."""
 _WORK_FOLDER = ".llmemb-backup.tmp"
 
 
@@ -36,12 +36,12 @@ class Backup:
 
 
 async def write_backup(settings: Settings, out: Path, progress: Progress) -> Backup:
-    """Write the state that the settings name to a file, which is there whole or not at all.
+    """Write the state of the configured storage to a file, atomically.
 
     Args:
-        settings: of the service, which may run.
-        out: the file, replaced where it is there; in a folder the backup gets a name with its time.
-        progress: is told.
+        settings: of the service, which may be running.
+        out: the file, replaced if it exists; or a folder, in which the backup gets a name with its time.
+        progress: writes progress lines.
 
     Raises:
         BackupError: there is no state, or the file cannot be written.
@@ -95,7 +95,7 @@ async def _copy(settings: Settings, work: Path, progress: Progress) -> LogPositi
 
 @contextmanager
 def own_work_folder(parent: Path) -> Iterator[Path]:
-    """Yield an empty folder in `parent`, deleted at the end of the block. What a killed process left goes first.
+    """Yield an empty folder in `parent`, deleted at the end of the block; first delete those of killed processes.
 
     Raises:
         BackupError: another process writes a backup to `parent`.

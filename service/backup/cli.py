@@ -16,7 +16,7 @@ _STATE = "The settings say where the state is, as for `llmemb serve`: LLMEMB_STA
 
 
 def backup(arguments: list[str]) -> None:
-    """Write a backup, and say what is in it.
+    """Write a backup, and print what it contains.
 
     Raises:
         LlmembError: it cannot be written; nothing is.
@@ -40,7 +40,7 @@ def backup(arguments: list[str]) -> None:
 
 
 def restore(arguments: list[str]) -> None:
-    """Restore a backup, and say what was in it.
+    """Restore a backup, and print what it contained.
 
     Raises:
         LlmembError: it cannot be restored; nothing is changed.
@@ -73,7 +73,7 @@ def _target(out: str) -> Path:
 
 
 def _settings() -> Settings:
-    # Neither needs a bundle, which the settings ask for.
+    # The settings require a bundle, which neither command needs.
     settings = load_settings({"bundle": Path()})
     configure_logging(settings.log_format, settings.log_level)
     return settings

@@ -1,4 +1,4 @@
-"""The error of backup and restore. No request meets it, so it stands apart from `service/errors.py`."""
+"""The error of backup and restore. Requests never raise it, so it is not in `service/errors.py`."""
 
 from llmemb.errors import LlmembError
 

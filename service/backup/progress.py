@@ -1,4 +1,4 @@
-"""A line on standard error that says how far a long backup or restore has come."""
+"""Progress lines on standard error for a long backup or restore."""
 
 import sys
 import time
@@ -7,13 +7,13 @@ _SECONDS = 2.0
 
 
 class Progress:
-    """Says it every two seconds, so that a short one says nothing."""
+    """Writes a line every two seconds, so that a short operation writes none."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _SECONDS
 
     def tell(self, what: str, done: int, total: int | None = None) -> None:
-        """Say how many there are, if it is time."""
+        """Write how many are done, if two seconds have passed."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _SECONDS

@@ -22,7 +22,7 @@ from service.backup.state_files import KeptItem, KeptSession, StateFiles
 from service.errors import StorageError
 from service.storage.changes import Change
 from service.storage.redis.catalogue import HEAD_FIELDS, Position, RedisKeys, parse_head, read_entries
-from service.storage.redis.connections import fail
+from service.storage.redis.connections import raise_storage_error
 from service.storage.redis.sessions import key_of_session
 from service.storage.redis.writer import Command, read_at_once
 from service.storage.sqlite.log import write_changes
@@ -72,7 +72,7 @@ async def copy_catalogue(redis: Redis, keys: RedisKeys, files: StateFiles, progr
                 for table in ("items", "vectors", "bundles"):
                     files.catalogue.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
     except (RedisError, OSError) as error:
-        fail(error, "nothing was copied")
+        raise_storage_error(error, "nothing was copied")
     raise StorageError("the catalogue changes faster than it can be read; raise LLMEMB_REDIS_LOG_ENTRIES")
 
 
@@ -84,7 +84,7 @@ async def copy_sessions(redis: Redis, prefix: str, ttl_seconds: int, files: Stat
         prefix: of the sessions' keys.
         ttl_seconds: for a session without an expiry, as an operator may have left it.
         files: to copy to.
-        progress: is told.
+        progress: writes progress lines.
 
     Raises:
         StorageError: Redis fails.
@@ -97,7 +97,7 @@ async def copy_sessions(redis: Redis, prefix: str, ttl_seconds: int, files: Stat
             copied += len(sessions)
             progress.tell("sessions read", copied)
     except (RedisError, OSError) as error:
-        fail(error, "the sessions were not copied")
+        raise_storage_error(error, "the sessions were not copied")
 
 
 async def keys_like(redis: Redis, pattern: str, kind: str | None = None) -> AsyncIterator[list[bytes]]:

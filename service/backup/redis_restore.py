@@ -18,7 +18,7 @@ from service.backup.progress import Progress
 from service.backup.redis_backup import keys_like, session_keys
 from service.backup.state_files import KeptItem, KeptSession, StateFiles
 from service.storage.redis.catalogue import RedisKeys, read_head
-from service.storage.redis.connections import fail
+from service.storage.redis.connections import raise_storage_error
 from service.storage.redis.scripts import FORMAT, REFUSE_LATER
 from service.storage.redis.sessions import key_of_session
 from service.storage.redis.writer import Argument, RedisWriter, Script
@@ -140,7 +140,7 @@ async def restore_redis(
         prefix: of the keys.
         files: the backup's databases.
         replace: whether to replace what is there.
-        progress: is told.
+        progress: writes progress lines.
 
     Raises:
         BackupError: something is there and `replace` is false, another restore runs, or a line is damaged.
@@ -157,7 +157,7 @@ async def restore_redis(
             await _list_old_sessions(redis, prefix, staging)
             await _swap(redis, live, staging, key_of_session(prefix, ""), replace=replace)
     except (RedisError, OSError) as error:
-        fail(error, "nothing was restored")
+        raise_storage_error(error, "nothing was restored")
     return kept
 
 

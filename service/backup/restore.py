@@ -1,4 +1,4 @@
-"""Restores a backup into the storage that the settings name, whichever it was written from."""
+"""Restores a backup into the configured storage, SQLite or Redis, from whichever it was written."""
 
 import tempfile
 from collections.abc import Iterator
@@ -23,17 +23,17 @@ class Restored:
 
     manifest: Manifest
     sessions: int
-    """How many of the backup's sessions have not ended meanwhile."""
+    """Number of the backup's sessions that have not expired since."""
 
 
 async def restore_backup(settings: Settings, path: Path, *, replace: bool, progress: Progress) -> Restored:
-    """Restore a backup, whole or not at all; its hashes are verified first.
+    """Verify a backup's hashes, then restore it atomically.
 
     Args:
-        settings: of the service, which must not run where it keeps its state in a folder.
+        settings: of the service; a service with a state folder must not be running.
         path: of the backup.
-        replace: whether to replace what is there.
-        progress: is told.
+        replace: whether to replace existing state.
+        progress: writes progress lines.
 
     Raises:
         BackupError: the file is not a whole backup, or it may not be restored there.
@@ -55,7 +55,7 @@ async def restore_backup(settings: Settings, path: Path, *, replace: bool, progr
 
 @contextmanager
 def _open_unlinked(archive: Archive, progress: Progress) -> Iterator[StateFiles]:
-    """Open the databases from a temporary folder that is deleted already, so that a killed restore leaves nothing."""
+    """Open the databases in a temporary folder and delete the folder, so that a killed restore leaves no files."""
     with ExitStack() as stack:
         try:
             with tempfile.TemporaryDirectory(prefix="llmemb-restore-") as folder:

@@ -61,7 +61,7 @@ def restore_state_folder(state_dir: Path, archive: Archive, *, replace: bool, pr
         state_dir: of a service that does not run; made where it is missing.
         archive: the backup.
         replace: whether to replace what is there; it need not be readable.
-        progress: is told.
+        progress: writes progress lines.
 
     Raises:
         BackupError: a service uses the folder, something is there and `replace` is false, the backup is damaged, or

@@ -113,7 +113,7 @@ async def _recommender(engine: Engine) -> str:
 
 
 async def _starting() -> str:
-    return "starts"
+    return "starting"
 
 
 async def _fault(fault: Awaitable[str | None]) -> str:

@@ -1,1 +1,1 @@
-"""Texts to vectors: the LLM behind a bounded queue, and the cache before it."""
+"""Embedding of texts: the cache of raw embeddings, and the LLM behind a bounded queue."""

@@ -1,6 +1,6 @@
-"""The encoder's work in its own process: prompts of all jobs, in batches bounded by tokens, through one encoder.
+"""Batching in the worker process: the prompts of all jobs, in batches bounded by tokens, through one encoder.
 
-`h` the width of what the encoder gives for a prompt. Jobs come in from one thread, another one runs the batches.
+`h` is the encoder's width. One thread submits jobs, another one runs the batches.
 """
 
 import logging
@@ -23,42 +23,42 @@ logger = logging.getLogger(__name__)
 
 
 class LanguageModel(Protocol):
-    """What the batches go through; `llmemb.encoder.encoder.Encoder` is one."""
+    """The model that embeds batches; `llmemb.encoder.encoder.Encoder` implements it."""
 
     def tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each prompt."""
         ...
 
     def encode(self, prompts: Sequence[str], batch_tokens: int) -> Array:
-        """Return a vector for each prompt, `(N, h)`."""
+        """Return one vector per prompt, `(N, h)`."""
         ...
 
 
 @dataclass(eq=False, slots=True)
 class _Work:
-    """A job under way."""
+    """A job that is not finished."""
 
     job: Job
     arrived: float
     tokenise_seconds: float = 0.0
     started: float | None = None
-    """When its first batch began."""
+    """When the job's first batch began."""
     lengths: list[int] = field(default_factory=list)
     """Tokens of each prompt."""
     waiting: list[int] = field(default_factory=list)
-    """Places of the prompts that no batch has taken; the longest is the last."""
+    """Indices of the prompts that are in no batch yet; the longest prompt is last."""
     vectors: dict[int, Array] = field(default_factory=dict)
-    """Place of a prompt -> its vector."""
+    """Index of a prompt -> its vector."""
 
 
 class Batcher:
-    """Jobs in, messages out; the one with the fewest prompts left first, of equals the one that came first.
+    """Runs jobs in batches, the job with the fewest remaining prompts first; ties go to the earlier job.
 
-    So what a shopper waits for does not stand behind a whole catalogue that is embedded again.
+    So a shopper's request does not queue behind a whole catalogue that is being embedded again.
 
     Args:
-        batch_tokens: bound on the tokens of a batch, padding included; a single longer prompt goes alone.
-        send: told what became of jobs and batches, by the thread of `run`.
+        batch_tokens: maximum number of tokens in a batch, padding included; a single longer prompt gets its own batch.
+        send: called with the results of jobs and batches, in the thread of `run`.
     """
 
     def __init__(self, *, batch_tokens: int, send: Callable[[FromEncoder, bytes], object]) -> None:
@@ -68,35 +68,35 @@ class Batcher:
         self._incoming: deque[_Work] = deque()
         self._cancelled: set[int] = set()
         self._closed = False
-        self._works: list[_Work] = []  # of `run` alone: tokenised and in turn
+        self._works: list[_Work] = []  # used by `run` only: tokenised jobs in scheduling order
 
     def submit(self, job: Job) -> None:
-        """Take a job."""
+        """Queue a job."""
         with self._changed:
             self._incoming.append(_Work(job, time.monotonic()))
             self._changed.notify()
 
     def cancel(self, job_id: int) -> None:
-        """Drop what no batch has taken of a job; one that is finished, or was never here, is passed over."""
+        """Drop the prompts of a job that are in no batch yet; a finished or unknown job is ignored."""
         with self._changed:
             self._cancelled.add(job_id)
             self._changed.notify()
 
     def close(self) -> None:
-        """Let `run` return after its batch."""
+        """Make `run` return after the current batch."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
     def run(self, model: LanguageModel) -> None:
-        """Let jobs go through `model`, until closed."""
-        while self._take_in(model):
+        """Embed jobs with `model` until closed."""
+        while self._collect_jobs(model):
             batch, tokens = self._next_batch()
             if batch:
                 self._embed(model, batch, tokens)
 
-    def _take_in(self, model: LanguageModel) -> bool:
-        """Wait for work, take it over and drop what was cancelled; false when closed."""
+    def _collect_jobs(self, model: LanguageModel) -> bool:
+        """Wait for work, move new jobs to the schedule and drop cancelled ones; return false when closed."""
         with self._changed:
             while not (self._incoming or self._works or self._cancelled or self._closed):
                 self._changed.wait()
@@ -104,7 +104,7 @@ class Batcher:
                 return False
             incoming, cancelled = list(self._incoming), self._cancelled
             self._incoming.clear()
-            # A job comes before its cancelling, so whatever this names is here or gone.
+            # A job arrives before its cancellation, so every id in `cancelled` is known here or already finished.
             self._cancelled = set()
         self._works = [work for work in self._works if work.job.id not in cancelled]
         self._works += [work for work in incoming if work.job.id not in cancelled and self._tokenise(model, work)]
@@ -115,16 +115,16 @@ class Batcher:
         began = time.monotonic()
         try:
             work.lengths = [len(tokens) for tokens in model.tokenize(work.job.prompts)]
-        except Exception as error:  # noqa: BLE001  its own caller hears of it, the others go on
+        except Exception as error:  # noqa: BLE001  only this job fails
             self._failed(work, error)
             return False
         work.tokenise_seconds = time.monotonic() - began
-        # Like lengths together, so that a batch holds little padding.
+        # Prompts of similar length share a batch, so that it has little padding.
         work.waiting = sorted(range(len(work.lengths)), key=work.lengths.__getitem__)
         return True
 
     def _next_batch(self) -> tuple[list[tuple[_Work, int]], int]:
-        """Take the next prompts, each as its work and place, and count their tokens with padding."""
+        """Return the prompts of the next batch, as pairs of job and index, and their tokens with padding."""
         batch: list[tuple[_Work, int]] = []
         longest = 0
         for work in self._works:
@@ -141,8 +141,8 @@ class Batcher:
         for work, _ in batch:
             work.started = work.started or began
         try:
-            vectors = model.encode([work.job.prompts[place] for work, place in batch], self._batch_tokens)
-        except Exception as error:  # noqa: BLE001  those of this batch hear of it, the others go on
+            vectors = model.encode([work.job.prompts[index] for work, index in batch], self._batch_tokens)
+        except Exception as error:  # noqa: BLE001  only the jobs of this batch fail
             failed = list(dict.fromkeys(work for work, _ in batch))
             self._works = [work for work in self._works if work not in failed]
             for work in failed:
@@ -150,8 +150,8 @@ class Batcher:
             return
         ended = time.monotonic()
         self._send(BatchDone(items=len(batch), tokens=tokens, seconds=ended - began), b"")
-        for (work, place), vector in zip(batch, vectors, strict=True):
-            work.vectors[place] = vector
+        for (work, index), vector in zip(batch, vectors, strict=True):
+            work.vectors[index] = vector
         for work in [work for work in self._works if len(work.vectors) == len(work.lengths)]:
             self._works.remove(work)
             self._done(work, ended)
@@ -165,12 +165,12 @@ class Batcher:
             tokenise_seconds=work.tokenise_seconds,
             encode_seconds=ended - started,
         )
-        vectors = np.stack([work.vectors[place] for place in range(len(work.lengths))])
+        vectors = np.stack([work.vectors[index] for index in range(len(work.lengths))])
         self._send(message, vectors.astype("<f4").tobytes())
 
     def _failed(self, work: _Work, error: Exception) -> None:
-        # Where it failed, but not its text: that may hold the prompt.
-        steps = traceback.extract_tb(error.__traceback__)
-        places = " > ".join(f"{step.name}:{step.lineno}" for step in steps)
-        logger.error("a job failed: %s in %s", type(error).__name__, places)
+        # The location, but not the exception's text, which may contain the prompt.
+        frames = traceback.extract_tb(error.__traceback__)
+        location = " > ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
+        logger.error("a job failed: %s in %s", type(error).__name__, location)
         self._send(JobFailed(id=work.job.id, error=type(error).__name__), b"")

@@ -1,4 +1,4 @@
-"""The cache of raw embeddings, by bundle and text: in memory, or in Redis for several replicas to share."""
+"""The cache of raw embeddings, keyed by bundle and text: in memory, or in Redis, shared by several replicas."""
 
 import logging
 import struct
@@ -24,23 +24,23 @@ if surplus > 0 then
     for i = 1, #oldest, 2 do redis.call('UNLINK', oldest[i]) end
 end
 """
-"""Deletes the keys that were used longest ago, past the greatest number of them."""
+"""Deletes the least recently used keys beyond the maximum number."""
 
 logger = logging.getLogger(__name__)
 
 
 class RedisCache:
-    """Raw embeddings in Redis: the number of tokens and float32, for a time to live.
+    """Raw embeddings in Redis: the number of tokens and the vector as float32, with a time to live.
 
-    A sorted set has every key and when it was last used; writing trims the set, and the keys with it. After a failure
-    Redis is left alone for a while, so that only few requests pay its timeout.
+    A sorted set has every key with the time of its last use; each write trims the set and deletes the trimmed keys.
+    After a failure Redis is not used for a while, so that only few requests wait for its timeout.
 
     Args:
-        redis: answers bytes, and gives up by itself after a short time.
-        prefix: begins every key.
-        max_items: embeddings that are kept, of all bundles together.
-        ttl_seconds: how long one is kept after it was written.
-        retry_seconds: how long Redis is left alone after a failure.
+        redis: answers bytes, with a short timeout.
+        prefix: of every key.
+        max_items: maximum number of embeddings, of all bundles together.
+        ttl_seconds: time to live of an embedding after it was written.
+        retry_seconds: how long Redis is not used after a failure.
         metrics: counts the failures.
     """
 
@@ -83,7 +83,7 @@ class RedisCache:
                 for key, value in values.items():
                     pipeline.set(key, value, ex=self._ttl_seconds)
                 pipeline.zadd(self._used, dict.fromkeys(values, now))
-                # What was not used for its whole time to live has left Redis by itself.
+                # Keys that were not used for their whole time to live have already expired in Redis.
                 pipeline.zremrangebyscore(self._used, "-inf", now - self._ttl_seconds)
                 pipeline.eval(_TRIM, 1, self._used, str(self._max_items))
                 await pipeline.execute()
@@ -105,19 +105,19 @@ class RedisCache:
         await self._redis.aclose()
 
     async def _read(self, keys: list[str]) -> list[RawEmbedding | None]:
-        # The client is typed for decoded answers too; ours are bytes.
+        # The client's type also allows decoded answers; here they are bytes.
         raw = cast("list[bytes | None]", await self._redis.mget(keys))
         found = [key for key, value in zip(keys, raw, strict=True) if value is not None]
         if found:
-            # XX: a key that another replica trims now must not come back into the set.
+            # XX: a key that another replica is trimming now must not be added to the set again.
             await self._redis.zadd(self._used, dict.fromkeys(found, time.time()), xx=True)
         return [_from_bytes(value) for value in raw]
 
     def _failed(self, error: Exception) -> None:
         self._metrics.redis_errors.inc()
         self._retry_at = time.monotonic() + self._retry_seconds
-        # The kind alone: a message may hold the address.
-        logger.warning("Redis failed (%s); going on without it", type(error).__name__)
+        # Only the exception's type: its message may contain the address.
+        logger.warning("Redis failed (%s); continuing without the cache", type(error).__name__)
 
 
 def _to_bytes(embedding: RawEmbedding) -> bytes:
@@ -125,34 +125,34 @@ def _to_bytes(embedding: RawEmbedding) -> bytes:
 
 
 def _from_bytes(value: bytes | None) -> RawEmbedding | None:
-    # A value that does not divide into numbers is not ours, or half of one: embedding anew replaces it.
+    # A value of another length is not ours, or truncated: the text is embedded again and the value replaced.
     if value is None or len(value) <= _TOKENS.size or len(value) % 4:
         return None
     return RawEmbedding(np.frombuffer(value, dtype="<f4", offset=_TOKENS.size), _TOKENS.unpack_from(value)[0])
 
 
 class VectorCache(Protocol):
-    """What is known of a key may be gone at any time; a cache that fails knows nothing."""
+    """A cache of raw embeddings. An entry may disappear at any time; a failing cache behaves like an empty one."""
 
     async def read(self, keys: Sequence[str]) -> list[RawEmbedding | None]:
-        """Return the embedding of each key, None where it is not known."""
+        """Return the embedding of each key, None for a miss."""
         ...
 
     async def write(self, embeddings: Mapping[str, RawEmbedding]) -> None:
-        """Keep embeddings."""
+        """Store embeddings."""
         ...
 
     async def fault(self) -> str | None:
-        """Say why the cache does not work now, None where it does."""
+        """Return why the cache does not work, None if it works."""
         ...
 
     async def close(self) -> None:
-        """Give back what it holds."""
+        """Release the cache's resources."""
         ...
 
 
 class MemoryCache:
-    """The most recently used embeddings; for the event loop's thread alone."""
+    """An LRU cache in memory; use it only in the event loop's thread."""
 
     def __init__(self, max_items: int) -> None:
         self._embeddings: LRUCache[str, RawEmbedding] = LRUCache(max_items)
@@ -164,7 +164,7 @@ class MemoryCache:
     async def write(self, embeddings: Mapping[str, RawEmbedding]) -> None:
         """See `VectorCache`."""
         for key, embedding in embeddings.items():
-            # A copy: the vector is a part of a whole answer, which it would keep in memory.
+            # A copy: the vector is a view into a whole answer, which it would keep in memory.
             self._embeddings[key] = RawEmbedding(embedding.vector.copy(), embedding.tokens)
 
     async def fault(self) -> str | None:
@@ -177,10 +177,10 @@ class MemoryCache:
 
 
 def open_cache(settings: Settings, metrics: Metrics) -> VectorCache:
-    """Make the cache that the settings ask for.
+    """Create the cache that is configured in the settings.
 
     Raises:
-        ConfigError: LLMEMB_REDIS_URL is no Redis URL.
+        ConfigError: LLMEMB_REDIS_URL is not a Redis URL.
     """
     if settings.redis_url is None:
         return MemoryCache(settings.cache_max_items)

@@ -1,4 +1,4 @@
-"""What embeds items and texts: by cache, by prompts that are under way already, and by the encoder."""
+"""Embedding of items and texts: from the cache, from computations in flight, and with the encoder."""
 
 import asyncio
 import hashlib
@@ -18,22 +18,22 @@ from service.observability.metrics import Metrics
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """One call of the encoder; it ends early when nobody waits for any of its prompts."""
+    """One call of the encoder; it is cancelled when no caller waits for any of its prompts."""
 
     prompts: list[str]
     task: asyncio.Task[list[RawEmbedding]] = field(init=False)
     waiting: int = 0
-    """Callers that wait for it."""
+    """Number of callers that wait for it."""
 
 
 class InFlight:
-    """Lets concurrent callers share the computation of a prompt. For one event loop.
+    """Lets concurrent callers share the computation of a prompt. Use it on one event loop.
 
-    A caller's own prompts are one call of the encoder, which refuses or takes them together. Where somebody waits for
-    one of a call's prompts, the whole call goes on.
+    The new prompts of a caller are one call of the encoder, which accepts or refuses them together. As long as a caller
+    waits for one of a call's prompts, the whole call continues.
 
     Args:
-        encoder: what embeds.
+        encoder: embeds the prompts.
     """
 
     def __init__(self, encoder: PromptEncoder) -> None:
@@ -41,19 +41,19 @@ class InFlight:
         self._calls: dict[str, _Call] = {}
 
     async def encode(self, prompts: Sequence[str]) -> list[RawEmbedding]:
-        """Embed prompts, in their order; raises what the encoder raises, and is cancelled alone."""
+        """Embed prompts, in order; raises what the encoder raises. Cancelling one caller does not affect the others."""
         calls = {prompt: self._calls[prompt] for prompt in prompts if prompt in self._calls}
         if new := [prompt for prompt in dict.fromkeys(prompts) if prompt not in calls]:
-            calls |= dict.fromkeys(new, self._begin(new))
+            calls |= dict.fromkeys(new, self._start_call(new))
         awaited = set(calls.values())
         for call in awaited:
             call.waiting += 1
         try:
-            # Each is awaited, whichever fails first; the tasks are the callers' common ones and must not be cancelled.
+            # `wait` cancels nothing when a task fails: the tasks are shared with other callers.
             await asyncio.wait([call.task for call in awaited])
         finally:
             for call in awaited:
-                self._leave(call)
+                self._release(call)
         found = {
             prompt: embedding
             for call in awaited
@@ -61,7 +61,7 @@ class InFlight:
         }
         return [found[prompt] for prompt in prompts]
 
-    def _begin(self, prompts: list[str]) -> _Call:
+    def _start_call(self, prompts: list[str]) -> _Call:
         call = _Call(prompts)
         call.task = asyncio.ensure_future(self._encoder.encode(prompts))
         self._calls |= dict.fromkeys(prompts, call)
@@ -69,19 +69,19 @@ class InFlight:
         return call
 
     def _done(self, call: _Call, task: asyncio.Task[list[RawEmbedding]]) -> None:
-        self._end(call)
-        # Looked at here, since a caller of several calls meets only the first that failed.
+        self._forget(call)
+        # Retrieved here, since a caller that waits for several calls sees only the first failure.
         if not task.cancelled():
             task.exception()
 
-    def _leave(self, call: _Call) -> None:
+    def _release(self, call: _Call) -> None:
         call.waiting -= 1
         if call.waiting == 0 and not call.task.done():
-            # Nobody may join what is being cancelled.
-            self._end(call)
+            # First, so that no new caller joins a call that is being cancelled.
+            self._forget(call)
             call.task.cancel()
 
-    def _end(self, call: _Call) -> None:
+    def _forget(self, call: _Call) -> None:
         for prompt in call.prompts:
             if self._calls.get(prompt) is call:
                 del self._calls[prompt]
@@ -92,7 +92,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class SemanticVector:
-    """A semantic vector `(D,)`, and whether the cache had what it is made of."""
+    """A semantic vector `(D,)`, and whether its raw embedding came from the cache."""
 
     vector: Array
     cached: bool
@@ -100,7 +100,7 @@ class SemanticVector:
 
 @dataclass(frozen=True, slots=True)
 class TextEmbedding:
-    """What the LLM gives for a text, `(h,)`, the tokens it read, and whether the cache had it."""
+    """The LLM's vector for a text, `(h,)`, the number of tokens it read, and whether it came from the cache."""
 
     raw: Array
     tokens: int
@@ -108,14 +108,14 @@ class TextEmbedding:
 
 
 class ItemEmbedder:
-    """Embeds items by their attributes, and texts as they are; each text once.
+    """Embeds items by their attributes, and texts without a prompt; each text once.
 
     Args:
-        bundle: its id is part of a cached embedding's key, so that none outlives its bundle.
-        cache: of raw embeddings; asked first.
-        encoder: embeds what the cache does not know.
-        timeout_seconds: how long the encoder may take.
-        metrics: told of items and cache.
+        bundle: its id is part of each cache key, so that no cached embedding is used with another bundle.
+        cache: of raw embeddings; read first.
+        encoder: embeds the texts that are not in the cache.
+        timeout_seconds: of the encoder.
+        metrics: counts embedded items and cache hits.
     """
 
     def __init__(
@@ -137,51 +137,51 @@ class ItemEmbedder:
         self._metrics = metrics
 
     async def embed(self, items: Sequence[Attributes]) -> list[SemanticVector]:
-        """Embed items, given by checked attributes that the bundle knows, in their order.
+        """Embed items, given by validated attributes of the bundle's schema, in order.
 
         Raises:
-            OverloadedError: the encoder has no room.
-            EncoderUnavailableError: the encoder does not run now.
+            OverloadedError: the encoder's queue is full.
+            EncoderUnavailableError: the encoder is not running.
             DeadlineError: the encoder took too long.
         """
         if not items:
             return []
         texts = await self.embed_texts([self._prompt.render(attributes) for attributes in items])
-        # In a thread: numpy's threads wait for each other, and on a busy machine such a wait takes up to a tenth of a
-        # second, for which the event loop must not stand still.
+        # In a thread: numpy's threads wait for each other, on a busy machine for up to 0.1 s, and the event loop must
+        # not be blocked for that time.
         raw = np.stack([text.raw for text in texts])
         vectors = await asyncio.to_thread(self._space.semantic_vectors, raw)
         return [SemanticVector(vector, text.cached) for vector, text in zip(vectors, texts, strict=True)]
 
     async def embed_texts(self, texts: Sequence[str]) -> list[TextEmbedding]:
-        """Embed texts as they are, in their order.
+        """Embed texts without a prompt, in order.
 
         Raises:
-            OverloadedError: the encoder has no room.
-            EncoderUnavailableError: the encoder does not run now.
+            OverloadedError: the encoder's queue is full.
+            EncoderUnavailableError: the encoder is not running.
             DeadlineError: the encoder took too long.
         """
-        wanted = {text: self._key(text) for text in texts}
-        known = await self._known(wanted)
-        fresh = await self._fresh([text for text in wanted if text not in known])
-        await self._cache.write({wanted[text]: embedding for text, embedding in fresh.items()})
+        keys = {text: self._key(text) for text in texts}
+        cached = await self._read_cache(keys)
+        computed = await self._compute([text for text in keys if text not in cached])
+        await self._cache.write({keys[text]: embedding for text, embedding in computed.items()})
         self._metrics.embedded_items.inc(len(texts))
-        self._metrics.cache_lookups.labels("hit").inc(len(known))
-        self._metrics.cache_lookups.labels("miss").inc(len(fresh))
-        found = {**known, **fresh}
-        return [TextEmbedding(found[text].vector, found[text].tokens, text in known) for text in texts]
+        self._metrics.cache_lookups.labels("hit").inc(len(cached))
+        self._metrics.cache_lookups.labels("miss").inc(len(computed))
+        found = {**cached, **computed}
+        return [TextEmbedding(found[text].vector, found[text].tokens, text in cached) for text in texts]
 
-    async def _known(self, wanted: Mapping[str, str]) -> dict[str, RawEmbedding]:
-        """Return those that the cache has, by text."""
-        entries = await self._cache.read(list(wanted.values()))
+    async def _read_cache(self, keys: Mapping[str, str]) -> dict[str, RawEmbedding]:
+        """Return the cached embeddings, by text; `keys` maps each text to its cache key."""
+        entries = await self._cache.read(list(keys.values()))
         return {
             text: entry
-            for text, entry in zip(wanted, entries, strict=True)
-            # One of another width is not ours: embedding anew replaces it.
+            for text, entry in zip(keys, entries, strict=True)
+            # An entry of another width is not ours: the text is embedded again and the entry replaced.
             if entry is not None and len(entry.vector) == self._width
         }
 
-    async def _fresh(self, texts: list[str]) -> dict[str, RawEmbedding]:
+    async def _compute(self, texts: list[str]) -> dict[str, RawEmbedding]:
         if not texts:
             return {}
         try:

@@ -1,6 +1,6 @@
-"""The LLM in a process of its own, which stands back when the cores are busy and is replaced when it dies.
+"""The LLM in a separate process, which runs at low priority and is restarted when it dies.
 
-`h` the LLM's width.
+`h` is the LLM's width.
 """
 
 import asyncio
@@ -27,25 +27,25 @@ from service.observability.logs import record_part
 from service.observability.metrics import Metrics
 
 START_SECONDS = 300.0
-"""How long a worker may take until it is ready; past it another process is to start it."""
+"""How long a worker may take to become ready; after that its fork server is replaced."""
 QUICK_DEATH_SECONDS = 10.0
-"""A worker that lived shorter than this lets the next one wait."""
-LONGEST_PAUSE_SECONDS = 5.0
+"""If a worker died sooner than this, the next one starts after a pause."""
+MAX_PAUSE_SECONDS = 5.0
 REFUSED_PAUSE_SECONDS = 30.0
-"""Before an LLM that could not be loaded, or was not the bundle's, is loaded again: it seldom helps."""
+"""Pause before an LLM that could not be loaded, or is not the bundle's, is loaded again: a retry seldom helps."""
 RETRY_SECONDS = 2
-"""When a caller who met no encoder should come again."""
+"""The Retry-After of a request that found no running encoder."""
 _PROBE = "ready?"
-_STARTING = "the encoder starts; try again in a few seconds"
+_STARTING = "the encoder is starting; try again in a few seconds"
 _UNAVAILABLE = (EOFError, OSError, ValueError, TimeoutError)
-"""How a connection ends: closed, broken, no frame, or nothing in time."""
+"""How a connection fails: closed, broken, an invalid frame, or a timeout."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A finished job and its vectors `(N, h)`, as bytes."""
+    """A finished job and the bytes of its vectors `(N, h)`."""
 
     done: JobDone
     payload: bytes
@@ -67,13 +67,13 @@ class EncoderProcess:
     """A `PromptEncoder`; use it on one event loop.
 
     Args:
-        options: of the process.
-        verify: called in a thread after each loading of the LLM; raises BundleError where the files that it was loaded
-            from are not the bundle's. A trainer may have replaced the bundle in its folder.
-        max_items: prompts that may wait for the LLM or be in it.
-        timeout_seconds: how long a caller waits. Who would wait longer is refused at once, and a worker that has work
-            and says nothing for twice as long is killed, unless it waits for a core.
-        metrics: told of depth, batches and restarts.
+        options: of the worker process.
+        verify: called in a thread each time the LLM was loaded; raises BundleError if the files it was loaded from are
+            not the bundle's. A trainer may have replaced the bundle in its folder.
+        max_items: maximum number of prompts that wait for the LLM or are in a batch.
+        timeout_seconds: how long a caller waits. A request that would wait longer is refused immediately. A worker that
+            has work and sends nothing for twice this time is killed, unless other processes keep it from running.
+        metrics: gets queue depth, batches and restarts.
     """
 
     def __init__(
@@ -100,14 +100,15 @@ class EncoderProcess:
         self._tasks: list[asyncio.Task[None]] = []
         self._first_start: asyncio.Task[None] | None = None
         self._other_files: str | None = None
-        """Why nothing is embedded, while the LLM in the folder is not the bundle's."""
+        """The reason why nothing is embedded, while the LLM in the folder is not the bundle's; otherwise None."""
         self.pid: int | None = None
-        """Of the worker that embeds, None while there is none."""
+        """The worker's process id, None while no worker is ready."""
 
     def begin(self) -> None:
-        """Start in the background; who asks meanwhile waits for it, within the bound on what may wait."""
+        """Start in the background; requests wait until the start has finished, within the bounds of the queue."""
         self._first_start = asyncio.create_task(self.start())
-        self._first_start.add_done_callback(lambda start: start.cancelled() or start.exception())  # `started` tells it
+        # `started` raises the exception; this only keeps asyncio from logging it as never retrieved.
+        self._first_start.add_done_callback(lambda start: start.cancelled() or start.exception())
 
     async def started(self) -> None:
         """See `PromptEncoder`."""
@@ -118,7 +119,7 @@ class EncoderProcess:
         """Start the process and wait until the LLM is loaded.
 
         Raises:
-            EncoderError: the LLM cannot be loaded, or not on this device.
+            EncoderError: the LLM cannot be loaded, or the device cannot be used.
         """
         try:
             connection = await self._new_connection()
@@ -133,17 +134,17 @@ class EncoderProcess:
         """See `PromptEncoder`.
 
         Raises:
-            OverloadedError: there is no room for all of them, or they would wait for too long.
-            EncoderUnavailableError: the encoder starts again, ended during the work, or failed at it.
+            OverloadedError: the queue has no room for all of them, or they would wait too long.
+            EncoderUnavailableError: the encoder is restarting, died during the work, or failed.
         """
         if not prompts:
             return []
-        self._make_sure_of_room(len(prompts))
-        self._count(len(prompts))
+        self._check_capacity(len(prompts))
+        self._change_depth(len(prompts))
         try:
             answer = await self._answer(prompts)
         finally:
-            self._count(-len(prompts))
+            self._change_depth(-len(prompts))
         record_part("queue", answer.done.queue_seconds)
         record_part("tokenise", answer.done.tokenise_seconds)
         record_part("encode", answer.done.encode_seconds)
@@ -161,7 +162,7 @@ class EncoderProcess:
         answered: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._jobs[job.id] = _Waiting(len(prompts), answered)
         try:
-            # What the socket does not take yet is kept here; `max_items` bounds it.
+            # What the socket does not accept yet is buffered in this process; `max_items` bounds the buffer.
             self._connection.send(pack(job))
             return await answered
         finally:
@@ -169,9 +170,9 @@ class EncoderProcess:
                 self._connection.send(pack(Cancel(id=job.id)))
 
     async def fault(self) -> str | None:
-        """See `PromptEncoder`; embeds something, unless other work is the proof already."""
+        """See `PromptEncoder`; embeds a probe text, unless recent work already proves that the encoder works."""
         if self._connection is None:
-            return self._other_files or ("starts again" if self._tasks else "starts")
+            return self._other_files or ("restarting" if self._tasks else "starting")
         if self._jobs and time.monotonic() - self._progress_at < self._timeout_seconds:
             return None
         try:
@@ -183,7 +184,7 @@ class EncoderProcess:
     async def close(self) -> None:
         """See `PromptEncoder`."""
         if self._first_start is not None:
-            # Alone, since it makes the others.
+            # First of all, because it creates the other tasks.
             self._first_start.cancel()
             await asyncio.wait([self._first_start])
         for task in self._tasks:
@@ -192,8 +193,8 @@ class EncoderProcess:
         self._disconnect("the encoder has stopped")
         await self._host.close()
 
-    def _make_sure_of_room(self, num_prompts: int) -> None:
-        # Smaller jobs go first, see `Batcher`. Where nothing goes before a job it is taken, be it ever so large.
+    def _check_capacity(self, num_prompts: int) -> None:
+        # Smaller jobs run first, see `Batcher`. The time limit does not apply to a job with nothing before it.
         before = sum(job.num_prompts for job in self._jobs.values() if job.num_prompts <= num_prompts)
         if self._num_items + num_prompts > self._max_items:
             waiting = self._num_items
@@ -204,17 +205,17 @@ class EncoderProcess:
         wait = min(60, max(1, math.ceil(waiting * self._seconds_per_item)))
         raise OverloadedError(f"too many texts wait for the encoder; try again in {wait} s", wait)
 
-    def _count(self, change: int) -> None:
+    def _change_depth(self, change: int) -> None:
         self._num_items += change
         self._metrics.queue_items.inc(change)
 
     async def _new_connection(self) -> Connection:
-        """Have a worker started and wait until it is ready; from then on callers reach it.
+        """Start a worker, wait until it is ready, and use it for requests from then on.
 
         Raises:
             EncoderError: the LLM cannot be loaded, or is not the bundle's.
-            EOFError: the worker has ended; so have OSError and ValueError.
-            TimeoutError: it takes too long.
+            EOFError, OSError, ValueError: the worker has ended.
+            TimeoutError: it is not ready within `START_SECONDS`.
         """
         connection = await self._host.new_worker()
         try:
@@ -227,27 +228,27 @@ class EncoderProcess:
         return connection
 
     async def _verify_loaded(self) -> None:
-        # After the loading, not before it: files that are the bundle's now were so when they were read.
+        # After loading, not before: files that are the bundle's now were also the bundle's when they were read.
         try:
             await asyncio.to_thread(self._verify)
         except BundleError as error:
             self._other_files = (
-                f"nothing is embedded: the encoder's folder is not that of the loaded bundle any more ({error}); load "
+                f"nothing is embedded: the encoder's folder no longer belongs to the loaded bundle ({error}); load "
                 "the bundle again with POST /admin/bundles, or restart the service"
             )
             raise EncoderError(self._other_files) from error
         self._other_files = None
 
     async def _keep_running(self, connection: Connection) -> None:
-        """Take the worker's messages; when it is gone tell who waits, and have another one started, without end."""
+        """Handle the worker's messages; when it dies fail the waiting requests and start another one; never returns."""
         quick_deaths = 0
         while True:
             began = time.monotonic()
             try:
                 while True:
-                    self._take(*await read_from_encoder(connection.reader))
+                    self._handle(*await read_from_encoder(connection.reader))
             except _UNAVAILABLE as error:
-                logger.warning("the encoder's process has ended (%s); it is started again", type(error).__name__)
+                logger.warning("the encoder's process has ended (%s); it is restarted", type(error).__name__)
             self._disconnect(_STARTING)
             quick_deaths = quick_deaths + 1 if time.monotonic() - began < QUICK_DEATH_SECONDS else 0
             connection = await self._restart(quick_deaths)
@@ -256,21 +257,21 @@ class EncoderProcess:
         while True:
             self._metrics.encoder_restarts.inc()
             if quick_deaths > 1:
-                await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, 0.1 * 2**quick_deaths))
+                await asyncio.sleep(min(MAX_PAUSE_SECONDS, 0.1 * 2**quick_deaths))
             try:
                 return await self._new_connection()
             except EncoderError as error:
-                logger.error("the encoder is not started again: %s", error)  # noqa: TRY400
+                logger.error("the encoder is not restarted: %s", error)  # noqa: TRY400
                 await asyncio.sleep(REFUSED_PAUSE_SECONDS)
             except _UNAVAILABLE as error:
                 logger.warning("the encoder's process does not start: %s %s", type(error).__name__, error)
                 quick_deaths += 1
                 await self._host.kill()
 
-    def _take(self, message: object, payload: bytes) -> None:
+    def _handle(self, message: object, payload: bytes) -> None:
         self._progress_at = time.monotonic()
         if isinstance(message, BatchDone):
-            # A running mean: how long a job would wait is guessed from it.
+            # A running mean, used to estimate how long a job would wait.
             self._seconds_per_item += 0.2 * (message.seconds / message.items - self._seconds_per_item)
             self._metrics.batch_items.observe(message.items)
             self._metrics.batch_tokens.observe(message.tokens)
@@ -278,23 +279,23 @@ class EncoderProcess:
         elif isinstance(message, JobDone | JobFailed):
             job = self._jobs.pop(message.id, None)
             if job is None or job.answered.done():
-                return  # its caller has left
+                return  # its caller was cancelled
             if isinstance(message, JobDone):
                 job.answered.set_result(_Answer(message, payload))
             else:
-                job.answered.set_exception(EncoderUnavailableError(f"the encoder failed at this ({message.error})"))
+                job.answered.set_exception(EncoderUnavailableError(f"the encoder failed ({message.error})"))
 
     async def _watch(self) -> None:
-        """Kill a worker that has work and makes no progress, but not one that other processes keep from the cores."""
+        """Kill a worker that has work and makes no progress, unless other processes keep it from running."""
         interval = self._stall_seconds / 4
         before = 0.0
         while True:
             await asyncio.sleep(interval)
             used = 0.0 if self.pid is None else processor_seconds(self.pid)
-            # It uses no core where it hangs, and a whole one where it runs in circles.
-            held_back, before = 0 < used - before < interval / 2, used
+            # A hanging worker uses no core, one in an endless loop a whole core; a starved one something between.
+            starved, before = 0 < used - before < interval / 2, used
             stalled = self._jobs and time.monotonic() - self._progress_at > self._stall_seconds
-            if stalled and not held_back and self.pid is not None:
+            if stalled and not starved and self.pid is not None:
                 logger.error("the encoder has made no progress for %g s; it is killed", self._stall_seconds)
                 with suppress(ProcessLookupError):
                     os.kill(self.pid, signal.SIGKILL)
@@ -310,7 +311,7 @@ class EncoderProcess:
 
 
 def processor_seconds(pid: int) -> float:
-    """Return the processor time that a process has used, in seconds; 0 where the system does not tell."""
+    """Return the processor time that a process has used, in seconds; 0 if the system has no `/proc`."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -323,4 +324,4 @@ async def _pid_when_ready(connection: Connection) -> int:
         message, _ = await read_from_encoder(connection.reader)
     if isinstance(message, Ready):
         return message.pid
-    raise EncoderError(message.reason if isinstance(message, Refused) else "the encoder spoke out of turn")
+    raise EncoderError(message.reason if isinstance(message, Refused) else "the encoder sent an unexpected message")

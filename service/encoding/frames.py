@@ -1,6 +1,6 @@
-"""What the service and the encoder's process say to each other over a socket, and how it is framed.
+"""The protocol between the service and the encoder's worker process: messages and their frames.
 
-A frame is two lengths, a header in JSON and raw bytes: the vectors `(N, h)` of a finished job, as float32, else none.
+A frame is two lengths, a JSON header and raw bytes: the vectors `(N, h)` of a finished job as float32, otherwise none.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ class _Message(BaseModel):
 
 
 class Job(_Message):
-    """The service asks: embed these prompts."""
+    """From the service: embed these prompts."""
 
     kind: Literal["job"] = "job"
     id: int
@@ -26,57 +26,57 @@ class Job(_Message):
 
 
 class Cancel(_Message):
-    """The service says: nobody waits for this job any more."""
+    """From the service: nothing waits for this job any more."""
 
     kind: Literal["cancel"] = "cancel"
     id: int
 
 
 class Ready(_Message):
-    """The encoder says: the LLM is loaded."""
+    """From the encoder: the LLM is loaded."""
 
     kind: Literal["ready"] = "ready"
     pid: int
 
 
 class Refused(_Message):
-    """The encoder says: the LLM cannot be loaded; the process ends."""
+    """From the encoder: the LLM cannot be loaded; the process ends."""
 
     kind: Literal["refused"] = "refused"
     reason: str
 
 
 class BatchDone(_Message):
-    """The encoder says: a batch went through."""
+    """From the encoder: a batch is finished."""
 
     kind: Literal["batch"] = "batch"
     items: int
     tokens: int
-    """With padding."""
+    """Padding included."""
     seconds: float
 
 
 class JobDone(_Message):
-    """The encoder says: a job is finished. The frame carries its vectors."""
+    """From the encoder: a job is finished. The frame contains its vectors."""
 
     kind: Literal["done"] = "done"
     id: int
     tokens: list[int]
     """Of each prompt."""
     queue_seconds: float
-    """From its arrival to its first batch, less the next."""
+    """From arrival to the start of the first batch, without `tokenise_seconds`."""
     tokenise_seconds: float
     encode_seconds: float
-    """From its first batch to the end of its last."""
+    """From the start of the first batch to the end of the last."""
 
 
 class JobFailed(_Message):
-    """The encoder says: a job could not be done; its log says more."""
+    """From the encoder: a job failed; the encoder's log has the details."""
 
     kind: Literal["failed"] = "failed"
     id: int
     error: str
-    """Name of the exception, never its text, which may hold the prompt."""
+    """Name of the exception, never its text, which may contain the prompt."""
 
 
 ToEncoder = Job | Cancel
@@ -95,9 +95,9 @@ async def read_from_encoder(reader: asyncio.StreamReader) -> tuple[FromEncoder, 
     """Read the next frame in the service.
 
     Raises:
-        EOFError: the encoder has gone.
-        OSError: the same.
-        ValueError: it is no frame.
+        EOFError: the encoder has closed the connection.
+        OSError: the connection is broken.
+        ValueError: the data is not a valid frame.
     """
     header_bytes, payload_bytes = _LENGTHS.unpack(await reader.readexactly(_LENGTHS.size))
     header = await reader.readexactly(header_bytes)
@@ -108,9 +108,9 @@ def read_to_encoder(connection: socket.socket) -> ToEncoder:
     """Read the next frame in the encoder's process.
 
     Raises:
-        EOFError: the service has gone.
-        OSError: the same.
-        ValueError: it is no frame.
+        EOFError: the service has closed the connection.
+        OSError: the connection is broken.
+        ValueError: the data is not a valid frame.
     """
     header_bytes, payload_bytes = _LENGTHS.unpack(_receive(connection, _LENGTHS.size))
     message = _TO_ENCODER.validate_json(_receive(connection, header_bytes))

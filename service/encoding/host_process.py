@@ -1,4 +1,4 @@
-"""One process of `service.encoding.worker`: it has imported the libraries, and forks workers and its own like."""
+"""A fork server, as the service sees it: a process with the libraries imported, which forks workers and a standby."""
 
 import asyncio
 import os
@@ -9,32 +9,32 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from service.encoding.worker import SPARE, WORKER, WorkerOptions
+from service.encoding.worker import STANDBY, WORKER, WorkerOptions
 from service.settings import PREFIX
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The two ends of what a worker says and hears."""
+    """The socket to a worker, as a pair of streams."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     def send(self, data: bytes) -> None:
-        """Write, but nothing where the worker is gone: its reader is about to tell.
+        """Write `data`; do nothing if the connection is closing, which the reader reports.
 
-        Of a connection that is lost uvloop raises RuntimeError, where asyncio writes nothing.
+        On a lost connection uvloop raises RuntimeError, while asyncio writes nothing.
         """
         if not self.writer.is_closing():
             self.writer.write(data)
 
 
 class HostProcess:
-    """A process, started or forked from another.
+    """A fork server, started by the service or forked from another fork server.
 
     Args:
-        control: our end of the socket on which it is asked; its death ends the socket.
-        process: None where it was forked, and is no child of ours.
+        control: our end of the control socket; it is closed when the process dies.
+        process: None if the process was forked, and so is not a child of the service.
     """
 
     def __init__(self, control: socket.socket, process: asyncio.subprocess.Process | None = None) -> None:
@@ -42,18 +42,18 @@ class HostProcess:
         self._control = control
         self.process = process
         self.pid: int | None = None
-        """Known when the libraries are imported."""
+        """None until the libraries are imported."""
         self.ended = asyncio.create_task(self._listen())
-        """Done when it has ended."""
-        # Not sooner: a loop must not lose a socket that it reads.
+        """Done when the process has ended."""
+        # Not earlier: a socket that the event loop still reads must not be closed.
         self.ended.add_done_callback(lambda _: control.close())
 
     @classmethod
     async def start(cls, options: WorkerOptions) -> "HostProcess":
-        """Start one, which imports the libraries first.
+        """Start a process, which first imports the libraries.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the process cannot be started.
         """
         ours, theirs = socket.socketpair()
         with theirs:
@@ -71,20 +71,20 @@ class HostProcess:
         return cls(ours, process)
 
     def fork(self) -> "HostProcess":
-        """Have it fork its like, in place of the one before, which is killed.
+        """Fork a standby, which replaces the previous one; that one is killed.
 
         Raises:
-            OSError: it has died.
+            OSError: this process has died.
         """
-        return HostProcess(self._ask(SPARE))
+        return HostProcess(self._request_fork(STANDBY))
 
     async def new_worker(self) -> Connection:
-        """Have it fork a worker, in place of the one before, which is killed.
+        """Fork a worker, which replaces the previous one; that one is killed.
 
         Raises:
-            OSError: it has died.
+            OSError: this process has died.
         """
-        ours = self._ask(WORKER)
+        ours = self._request_fork(WORKER)
         try:
             ours.setblocking(False)
             return Connection(*await asyncio.open_connection(sock=ours))
@@ -92,8 +92,8 @@ class HostProcess:
             ours.close()
             raise
 
-    def _ask(self, kind: bytes) -> socket.socket:
-        """Return our end of the socket that it hands to what it forks."""
+    def _request_fork(self, kind: bytes) -> socket.socket:
+        """Return our end of the socket that the forked process gets."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -104,7 +104,7 @@ class HostProcess:
         return ours
 
     def end(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         with suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         with suppress(ProcessLookupError):
@@ -114,10 +114,10 @@ class HostProcess:
                 os.kill(self.pid, signal.SIGKILL)
 
     async def _listen(self) -> None:
-        # Not `process.wait`, which may also wait for the worker, since that has the same standard error.
+        # Not `process.wait`: it may also wait for the worker, which has the same standard error.
         with suppress(OSError):
-            while said := await asyncio.get_running_loop().sock_recv(self._control, 16):
-                self.pid = int(said)
+            while data := await asyncio.get_running_loop().sock_recv(self._control, 16):
+                self.pid = int(data)
 
 
 def _command(options: WorkerOptions) -> list[str]:
@@ -130,9 +130,9 @@ def _command(options: WorkerOptions) -> list[str]:
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what the process gets: none of our settings, which hold secrets, and no look at the network."""
-    kept = {name: value for name, value in environment.items() if not name.upper().startswith(PREFIX)}
-    # Threads that wait must sleep: a service that keeps its cores busy shares them. numpy needs none before a fork, and
-    # the tokenizers' would be started before the worker lowers its priority.
-    own = {"HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {"OMP_WAIT_POLICY": "passive"} | kept | own
+    """Return the environment of the process: without our settings, which contain secrets, and offline."""
+    inherited = {name: value for name, value in environment.items() if not name.upper().startswith(PREFIX)}
+    # Waiting threads sleep instead of spinning, since they share the cores with the service. No thread may exist before
+    # a fork, so numpy gets one; the tokenizers' threads would start before the worker lowers its priority.
+    fixed = {"HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {"OMP_WAIT_POLICY": "passive"} | inherited | fixed

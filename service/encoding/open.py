@@ -1,4 +1,4 @@
-"""The encoder that the settings ask for."""
+"""Opens the encoder that is configured in the settings."""
 
 from collections.abc import Awaitable
 from functools import partial
@@ -17,13 +17,13 @@ from service.settings import Settings
 
 
 async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metrics) -> PromptEncoder:
-    """Begin to start the bundle's LLM in a process of its own, or hold the server that has it against the bundle.
+    """Start the bundle's LLM in a worker process in the background, or check that the remote server runs that LLM.
 
     Raises:
-        ConfigError: the server has another model, or the engine's vectors are too far from the bundle's.
+        ConfigError: the server runs another model, or the engine's vectors differ too much from the bundle's.
         EncoderError: the engine is not exact, and the LLM cannot be loaded.
         EncoderUnavailableError: the server does not answer.
-        OverloadedError: the server has no room.
+        OverloadedError: the server is busy.
     """
     metrics.queue_max_items.set(settings.queue_max_items)
     if settings.encoder_url is None:
@@ -44,7 +44,7 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
         )
         process.begin()
         if settings.encoder_engine not in EXACT_ENGINES:
-            await _close_if_it_fails(process, _admit(process, bundle, settings))
+            await _close_on_failure(process, _admit(process, bundle, settings))
         return process
     remote = RemoteEncoder(
         settings.encoder_url,
@@ -55,7 +55,7 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
         timeout_seconds=settings.embed_timeout_seconds,
         metrics=metrics,
     )
-    await _close_if_it_fails(remote, remote.check(bundle))
+    await _close_on_failure(remote, remote.check(bundle))
     return remote
 
 
@@ -64,7 +64,7 @@ async def _admit(process: EncoderProcess, bundle: Bundle, settings: Settings) ->
     await require_admission(process, bundle, settings.encoder_engine, settings.queue_max_items)
 
 
-async def _close_if_it_fails(encoder: PromptEncoder, check: Awaitable[None]) -> None:
+async def _close_on_failure(encoder: PromptEncoder, check: Awaitable[None]) -> None:
     try:
         await check
     except BaseException:

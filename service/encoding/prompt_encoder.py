@@ -1,4 +1,4 @@
-"""What embeds prompts: an LLM in a process of our own, or a server that somebody else runs. `h` the LLM's width."""
+"""The interface of encoders: an LLM in a worker process, or a remote server. `h` is the LLM's width."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,36 +12,36 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class RawEmbedding:
-    """What the LLM gives for a prompt, `(h,)`, and the tokens it read."""
+    """The LLM's vector for a prompt, `(h,)`, and the number of tokens it read."""
 
     vector: Array
     tokens: int
 
 
 class PromptEncoder(Protocol):
-    """See the module. Its methods run on the event loop."""
+    """Embeds prompts. Its methods run on the event loop."""
 
     async def started(self) -> None:
-        """Wait until it embeds for the first time.
+        """Wait until the encoder has started.
 
         Raises:
-            EncoderError: it never will.
+            EncoderError: the LLM cannot be loaded.
         """
         ...
 
     async def encode(self, prompts: Sequence[str]) -> list[RawEmbedding]:
-        """Embed prompts, in their order; when the caller is cancelled, what has not begun is dropped.
+        """Embed prompts, in order; if the caller is cancelled, prompts that are in no batch yet are dropped.
 
         Raises:
-            OverloadedError: there is no room for all of them.
-            EncoderUnavailableError: the encoder does not run now.
+            OverloadedError: the queue has no room for all of them.
+            EncoderUnavailableError: the encoder is not running.
         """
         ...
 
     async def fault(self) -> str | None:
-        """Say why it does not work now, None where it does."""
+        """Return why the encoder does not work, None if it works."""
         ...
 
     async def close(self) -> None:
-        """Fail what waits and give back what it holds."""
+        """Fail waiting requests and release the encoder's resources."""
         ...

@@ -1,4 +1,4 @@
-"""The encoder's work sent to a server that speaks OpenAI's `/v1/embeddings`: vLLM, TEI, Infinity, another of ours."""
+"""A remote encoder: a server with OpenAI's `/v1/embeddings`, such as vLLM, TEI, Infinity or another LLMEmb service."""
 
 import asyncio
 import base64
@@ -43,17 +43,17 @@ class _Answer(BaseModel):
 
 
 def read_answer(content: bytes, number: int) -> list[RawEmbedding]:
-    """Return the embeddings of `number` prompts, in their order.
+    """Return the embeddings of `number` prompts, in order.
 
-    The server counts the tokens of all prompts together; each is given an even share of them.
+    The server counts the tokens of all prompts together; they are divided evenly among the prompts.
 
     Raises:
-        ValueError: it is no such answer, or to another number of prompts; the message holds nothing of it.
+        ValueError: the answer is not valid, or has another number of embeddings; the message quotes nothing from it.
     """
     try:
         answer = _Answer.model_validate_json(content)
     except ValidationError:
-        raise ValueError("what is no answer with embeddings") from None
+        raise ValueError("no valid list of embeddings") from None
     entries = sorted(answer.data, key=lambda entry: entry.index)
     if [entry.index for entry in entries] != list(range(number)):
         raise ValueError(f"{len(entries)} embeddings for {number} texts, or wrongly numbered")
@@ -68,17 +68,17 @@ def read_answer(content: bytes, number: int) -> list[RawEmbedding]:
 
 
 TEXTS_PER_REQUEST = 32
-"""What every one of these servers takes at once by its defaults."""
+"""All of these servers accept this many in one request by default."""
 CONCURRENT_REQUESTS = 4
-LEAST_COSINE = 0.999
-"""Of the server's vector with the bundle's, for the same item: room for half precision, not for another model."""
+MIN_COSINE = 0.999
+"""Of the server's vector with the bundle's, for the same item: it allows half precision, but no other model."""
 PROOF_SECONDS = 5.0
-"""For so long an answer proves that the server works."""
+"""How long an answer counts as proof that the server works."""
 _PROBE = "ready?"
-_MOST_RETRY_SECONDS = 60
+_MAX_RETRY_SECONDS = 60
 
 logger = logging.getLogger(__name__)
-# It logs the whole address of every request, and an address may hold a password.
+# It logs the URL of every request, which may contain a password.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
@@ -86,13 +86,13 @@ class RemoteEncoder:
     """A `PromptEncoder` over HTTP.
 
     Args:
-        url: up to `/v1`.
-        model: what the server calls the bundle's encoder.
-        api_key: sent as a bearer token; None where the server asks for none.
-        width: h, which every answer is held against.
-        max_items: prompts that may be under way.
-        timeout_seconds: how long one request to the server may take.
-        metrics: told of depth and batches.
+        url: ends with `/v1`.
+        model: the server's name for the bundle's encoder.
+        api_key: sent as a bearer token; None if the server needs none.
+        width: h; every answer must have it.
+        max_items: maximum number of prompts in progress.
+        timeout_seconds: timeout of one request to the server.
+        metrics: gets queue depth and batches.
     """
 
     def __init__(
@@ -119,48 +119,48 @@ class RemoteEncoder:
         self._worked_at = -PROOF_SECONDS
 
     async def check(self, bundle: Bundle) -> None:
-        """Hold the server against the bundle: an item of its catalogue must get its stored semantic vector.
+        """Check that the server runs the bundle's encoder: an item must get its stored semantic vector.
 
         Raises:
-            ConfigError: it gets another one, so the server runs another model; says what differs.
-            EncoderUnavailableError: the server does not answer as it should.
-            OverloadedError: the server has no room.
+            ConfigError: the vector differs, so the server runs another model; the message says what differs.
+            EncoderUnavailableError: the server does not answer, or its answer is not valid.
+            OverloadedError: the server is busy.
         """
         raw = (await self._request([bundle.prompt.render(bundle.items.attributes(0))]))[0].vector
         if len(raw) != self._width:
             raise ConfigError(f"LLMEMB_ENCODER_URL: {self._other_width(len(raw))}")
         cosine = _cosine(bundle.space.semantic_vectors(raw[None])[0], join(bundle.semantic[:1], _first(bundle))[0])
-        if not cosine >= LEAST_COSINE:
+        if not cosine >= MIN_COSINE:
             raise ConfigError(
                 f"LLMEMB_ENCODER_URL: the server's {self._model!r} is not this bundle's encoder: item "
-                f"{bundle.items.ids[0]!r} gets a vector of cosine {cosine:.4f} to the stored one, below {LEAST_COSINE}"
+                f"{bundle.items.ids[0]!r} gets a vector of cosine {cosine:.4f} to the stored one, below {MIN_COSINE}"
             )
 
     async def started(self) -> None:
-        """See `PromptEncoder`; `check` has waited for it."""
+        """See `PromptEncoder`; `check` has already waited for the server."""
 
     async def encode(self, prompts: Sequence[str]) -> list[RawEmbedding]:
         """See `PromptEncoder`.
 
-        Where a request to the server has several prompts, each is given an even share of the tokens that it counts.
+        The server counts the tokens of a request; they are divided evenly among the request's prompts.
 
         Raises:
-            OverloadedError: there is no room here or there.
-            EncoderUnavailableError: the server does not answer, or not as it should.
+            OverloadedError: the queue is full, or the server is busy.
+            EncoderUnavailableError: the server does not answer, or its answer is not valid.
         """
         if self._num_items + len(prompts) > self._max_items:
-            wait = min(_MOST_RETRY_SECONDS, max(1, math.ceil(self._num_items * self._seconds_per_item)))
+            wait = min(_MAX_RETRY_SECONDS, max(1, math.ceil(self._num_items * self._seconds_per_item)))
             raise OverloadedError(f"too many texts wait for the encoder's server; try again in {wait} s", wait)
-        self._count(len(prompts))
+        self._change_depth(len(prompts))
         try:
             parts = [prompts[i : i + TEXTS_PER_REQUEST] for i in range(0, len(prompts), TEXTS_PER_REQUEST)]
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._request(part)) for part in parts]
         except ExceptionGroup as failures:
-            # One stands for all: the group has cancelled the others.
+            # The first failure is reported; the group has cancelled the other requests.
             raise failures.exceptions[0] from None
         finally:
-            self._count(-len(prompts))
+            self._change_depth(-len(prompts))
         embeddings = [embedding for task in tasks for embedding in task.result()]
         for embedding in embeddings:
             if len(embedding.vector) != self._width:
@@ -168,7 +168,7 @@ class RemoteEncoder:
         return embeddings
 
     async def fault(self) -> str | None:
-        """See `PromptEncoder`; asks the server, unless it has just answered."""
+        """See `PromptEncoder`; sends a probe, unless the server has answered in the last `PROOF_SECONDS`."""
         if time.monotonic() - self._worked_at < PROOF_SECONDS:
             return None
         try:
@@ -181,7 +181,7 @@ class RemoteEncoder:
         """See `PromptEncoder`."""
         await self._client.aclose()
 
-    def _count(self, change: int) -> None:
+    def _change_depth(self, change: int) -> None:
         self._num_items += change
         self._metrics.queue_items.inc(change)
 
@@ -212,7 +212,7 @@ class RemoteEncoder:
         try:
             response = await self._client.post(self._url, json=body)
         except httpx2.HTTPError as error:
-            # The kind alone: a message may hold the address, and with it a password.
+            # Only the exception's type: its message may contain the URL, and with it a password.
             logger.warning("the encoder's server failed (%s)", type(error).__name__)
             raise EncoderUnavailableError(f"the encoder's server does not answer ({type(error).__name__})") from None
         if response.status_code != httpx2.codes.OK:
@@ -222,9 +222,9 @@ class RemoteEncoder:
 
 
 def _refusal(response: httpx2.Response) -> RetryLaterError:
-    """Return the error of an answer that is none, with the server's own Retry-After where it names seconds."""
+    """Return the error for an unsuccessful answer, with the server's own Retry-After if it gives seconds."""
     stated = response.headers.get("Retry-After", "")
-    seconds = min(_MOST_RETRY_SECONDS, max(1, int(stated))) if stated.isdecimal() and len(stated) < 10 else 1
+    seconds = min(_MAX_RETRY_SECONDS, max(1, int(stated))) if stated.isdecimal() and len(stated) < 10 else 1
     if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
         return OverloadedError(f"the encoder's server is busy; try again in {seconds} s", seconds)
     return EncoderUnavailableError(f"the encoder's server answered {response.status_code}", seconds)

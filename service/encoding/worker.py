@@ -1,14 +1,15 @@
-"""The encoder's process: `python -m service.encoding.worker`, started by `WorkerHost`.
+"""The encoder's fork server and its workers: `python -m service.encoding.worker`, started by `WorkerHost`.
 
-To import the libraries takes many times longer than to load the LLM. So the process that the service starts only
-imports them, and forks a worker for each connection that the service hands to it: a worker that died is replaced in the
-time of the loading. It loads nothing itself, since no thread and no device may be in use where a process forks.
+Importing the libraries takes many times longer than loading the LLM. So the process that the service starts is a fork
+server: it imports the libraries and forks a worker for each connection that the service sends. A worker that died is
+replaced in the time that loading takes. The fork server loads no model, because no thread and no device may be in use
+when a process forks.
 
-It also forks a spare, which has the libraries from it and goes on in its place when it dies: a fork takes a few
-milliseconds and shares the memory, where an import takes seconds and hundreds of megabytes.
+It also forks a standby with the same libraries, which takes over when the fork server dies: a fork takes a few
+milliseconds and shares the memory, an import takes seconds and hundreds of megabytes.
 
-A worker lives as long as its connection and a spare as long as its socket, whatever becomes of what forked them.
-Standard input is the socket on which orders come; what anybody prints goes to standard error.
+A worker lives as long as its connection and a standby as long as its control socket, even if the process that forked
+them dies. Standard input is the control socket; everything printed goes to standard error.
 """
 
 import argparse
@@ -30,11 +31,11 @@ from service.encoding.batching import Batcher, LanguageModel
 from service.encoding.frames import FromEncoder, Job, Ready, Refused, pack, read_to_encoder
 
 FALLBACK_NICE = 10
-"""The nice level where none is set and there is no idle class."""
+"""The nice level if none is set and the system has no idle scheduling class."""
 WORKER = b"w"
-"""An order: fork a worker for the connection that comes with it."""
-SPARE = b"s"
-"""An order: fork a process that takes its orders from the socket that comes with it."""
+"""Command: fork a worker for the connection sent with it."""
+STANDBY = b"s"
+"""Command: fork a standby that reads commands from the socket sent with it."""
 
 logger = logging.getLogger("encoder")
 
@@ -43,7 +44,7 @@ logger = logging.getLogger("encoder")
 class WorkerOptions:
     """How a worker runs.
 
-    `threads` None: one for each core; `beginning`: the text that most prompts begin with; `nice` None: the idle class.
+    `threads` None: one per core; `beginning`: the common prefix of most prompts; `nice` None: the idle class.
     """
 
     folder: Path
@@ -56,26 +57,29 @@ class WorkerOptions:
 
 
 def main(arguments: list[str]) -> None:
-    """Import the libraries, then fork what is asked for."""
+    """Import the libraries, then fork on command."""
     options = _parse(arguments)
-    # A Ctrl-C at the terminal is for the service, which finishes its requests first. No session of its own: Linux may
-    # share the processor out among sessions first (autogroup), and priorities count within one.
+    # Ctrl-C in the terminal is for the service, which finishes its requests first. A new session would be wrong: Linux
+    # may divide processor time between sessions (autogroup), and then priorities only count within one.
     os.setpgid(0, 0)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    control = _take_standard_input()
+    control = _claim_standard_input()
     _import_libraries(options.folder)
-    # What exists by now is left out of collections, so that what is forked shares its pages.
+    # The collector skips existing objects from now on, so that forked processes keep sharing their pages.
     gc.freeze()
-    _take_orders(control, options)
+    _run_commands(control, options)
 
 
-def _take_orders(control: socket.socket, options: WorkerOptions) -> None:
-    """Keep one worker and one spare, each for the newest socket, until the service has gone; a spare goes on here."""
-    _say_pid(control)
+def _run_commands(control: socket.socket, options: WorkerOptions) -> None:
+    """Keep one worker and one standby, each for its newest socket, until the service ends.
+
+    A forked standby continues this loop with its own control socket.
+    """
+    _send_pid(control)
     forked: dict[bytes, int] = {}
-    while (order := _next_order(control)) is not None:
-        kind, connection = order
-        _end(forked.pop(kind, None))
+    while (command := _next_command(control)) is not None:
+        kind, connection = command
+        _kill(forked.pop(kind, None))
         process = os.fork()
         if process:
             connection.close()
@@ -85,9 +89,9 @@ def _take_orders(control: socket.socket, options: WorkerOptions) -> None:
         if kind == WORKER:
             _work(connection, options)
         control, forked = connection, {}
-        _say_pid(control)
+        _send_pid(control)
     for process in forked.values():
-        _end(process)
+        _kill(process)
 
 
 def _parse(arguments: list[str]) -> WorkerOptions:
@@ -102,9 +106,9 @@ def _parse(arguments: list[str]) -> WorkerOptions:
     return WorkerOptions(**vars(parser.parse_args(arguments)))
 
 
-def _take_standard_input() -> socket.socket:
-    """Return the socket behind descriptor 0, and leave nothing behind 0 and 1 that a library could disturb."""
-    # uvloop leaves a second descriptor of it open. What is forked would keep that, and the socket would outlive us.
+def _claim_standard_input() -> socket.socket:
+    """Return the socket behind descriptor 0; redirect descriptors 0 and 1, so that no library can use the socket."""
+    # uvloop leaves a second descriptor of the socket open. Forked processes would inherit it and keep the socket open.
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     control = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -115,7 +119,7 @@ def _take_standard_input() -> socket.socket:
 
 
 def _import_libraries(folder: Path) -> None:
-    """Import all that a worker will need, the LLM's own module included."""
+    """Import everything a worker needs, including the module of the LLM's architecture."""
     from transformers import MODEL_MAPPING, AutoConfig
 
     import llmemb.encoder.encoder  # noqa: F401
@@ -123,27 +127,27 @@ def _import_libraries(folder: Path) -> None:
     try:
         MODEL_MAPPING[type(AutoConfig.from_pretrained(folder))]
     except (OSError, ValueError, LookupError):
-        logger.debug("the worker will say what is wrong with %s", folder)
+        logger.debug("the LLM's module is not imported in advance: cannot read %s", folder)
 
 
-def _say_pid(control: socket.socket) -> None:
-    with suppress(OSError):  # the service has gone
+def _send_pid(control: socket.socket) -> None:
+    with suppress(OSError):  # the service has ended
         control.send(b"%d" % os.getpid())
 
 
-def _next_order(control: socket.socket) -> tuple[bytes, socket.socket] | None:
-    """Wait for an order and its socket; None when the service has gone."""
+def _next_command(control: socket.socket) -> tuple[bytes, socket.socket] | None:
+    """Wait for a command and its socket; return None when the service has ended."""
     try:
         kind, descriptors, _, _ = socket.recv_fds(control, 1, 1)
-    except ConnectionResetError:  # it had not read the pid
+    except ConnectionResetError:  # the service ended without reading the pid
         return None
     return (kind, socket.socket(fileno=descriptors[0])) if descriptors else None
 
 
-def _end(process: int | None) -> None:
-    """Kill what was forked and the service has given up, and wait for its end."""
+def _kill(process: int | None) -> None:
+    """Kill a forked process that is being replaced, and wait until it has ended."""
     if process is not None:
-        os.kill(process, signal.SIGKILL)  # still ours, if only as a zombie
+        os.kill(process, signal.SIGKILL)  # the pid is still our child's: nothing has waited for it
         os.waitpid(process, 0)
 
 
@@ -161,23 +165,23 @@ def _work(connection: socket.socket, options: WorkerOptions) -> None:
             send(Ready(pid=os.getpid()), b"")
             batcher.run(model)
     except OSError:
-        logger.debug("the service has gone")
+        logger.debug("the service has closed the connection")
     except BaseException:
         logger.exception("the encoder has failed")
     finally:
-        # Not the interpreter's own end: it would wait for threads, and run what was registered before the fork.
+        # A normal exit of the interpreter would wait for threads and run exit handlers registered before the fork.
         sys.stderr.flush()
         os._exit(0)
 
 
 def _load(options: WorkerOptions, send: Callable[[FromEncoder, bytes], None]) -> LanguageModel | None:
-    """Load the LLM and step back behind other processes; None, said to the service, where it cannot be loaded."""
+    """Load the LLM and lower the priority; if it cannot be loaded, report that to the service and return None."""
     import torch
 
     from llmemb.encoder.encoder import Encoder
 
-    # A priority is one thread's, inherited by those it starts: torch's must start after it is lowered, and it is
-    # lowered after loading, so that a new worker is there quickly.
+    # Priority belongs to a thread and is inherited by the threads it starts. It is lowered after loading, so that a
+    # new worker is ready quickly; torch's threads must start after that.
     torch.set_num_threads(1)
     try:
         encoder = Encoder.load(options.folder, options.device, options.engine)
@@ -185,7 +189,7 @@ def _load(options: WorkerOptions, send: Callable[[FromEncoder, bytes], None]) ->
     except EncoderError as error:
         send(Refused(reason=str(error)), b"")
         return None
-    except (RuntimeError, AssertionError) as error:  # how torch says that a device is missing
+    except (RuntimeError, AssertionError) as error:  # torch raises these for a missing device
         send(Refused(reason=f"LLMEMB_DEVICE: the encoder cannot run on {options.device}: {error}"), b"")
         return None
     _lower_priority(options.nice)
@@ -194,10 +198,10 @@ def _load(options: WorkerOptions, send: Callable[[FromEncoder, bytes], None]) ->
 
 
 def _lower_priority(nice: int | None) -> None:
-    """Lower this thread's priority, and so that of the threads that it starts from now on.
+    """Lower the priority of this thread and of the threads that it starts from now on.
 
-    In the idle class it gives a core up at once when another process wakes up; at a nice level it finishes its slice of
-    some milliseconds first, which a recommendation would wait for several times.
+    In the idle scheduling class a thread yields its core as soon as another process wakes up. At a nice level it first
+    finishes its time slice of some milliseconds, and a recommendation would wait for several of those.
     """
     if nice is None and hasattr(os, "SCHED_IDLE"):
         with suppress(OSError):  # a sandbox may forbid it
@@ -207,7 +211,7 @@ def _lower_priority(nice: int | None) -> None:
 
 
 def _read(connection: socket.socket, batcher: Batcher) -> None:
-    """Take the service's messages until it has gone, and end the process then, whatever it is doing."""
+    """Read the service's messages; when the connection closes, end the process immediately, even during a batch."""
     try:
         while True:
             message = read_to_encoder(connection)

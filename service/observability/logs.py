@@ -1,4 +1,4 @@
-"""Logs, one line a record on standard error, and what they say of a request: its id and the parts of its time."""
+"""Logs, one line per record on standard error; the id of the current request and the timing of its parts."""
 
 import logging
 import sys
@@ -30,7 +30,7 @@ def request_id_of(request_id: str) -> Iterator[None]:
 
 
 def current_request_id() -> str | None:
-    """Return the request's id; None outside of a request."""
+    """Return the id of the current request; None outside of a request."""
     return _request_id.get()
 
 
@@ -39,7 +39,7 @@ _parts: ContextVar[dict[str, float] | None] = ContextVar("server_timing", defaul
 
 @contextmanager
 def collecting_parts() -> Iterator[dict[str, float]]:
-    """Collect what is recorded in this block: part -> seconds."""
+    """Collect the times that are recorded in this block: part -> seconds."""
     parts: dict[str, float] = {}
     token = _parts.set(parts)
     try:
@@ -49,7 +49,7 @@ def collecting_parts() -> Iterator[dict[str, float]]:
 
 
 def record_part(part: str, seconds: float) -> None:
-    """Add to a part of the request that is being answered; outside of one nothing happens."""
+    """Add seconds to a part of the current request; does nothing outside of a request."""
     parts = _parts.get()
     if parts is not None:
         parts[part] = parts.get(part, 0.0) + seconds
@@ -67,16 +67,16 @@ class ServedRequest:
     Attributes:
         request_id: a UUID.
         method: one of HTTP's, or "other".
-        route: the template of its path, such as `/items/{item_id}`; "unmatched" where no route was reached.
-        status: of the answer; 499 where the client did not wait, 0 where the service stopped before it answered.
-        started_ns: when it came, nanoseconds since 1970.
-        seconds: from then to the answer's end.
+        route: the template of its path, such as `/items/{item_id}`; "unmatched" if no route matched.
+        status: of the answer; 499 if the client disconnected, 0 if the service stopped before it answered.
+        started_ns: time of arrival, nanoseconds since 1970.
+        seconds: from arrival to the end of the answer.
         parts: seconds by the names of `Server-Timing`.
         num_bytes: of the answer's body.
-        key_name: what its API key is called; None without one.
-        bundle_id: the bundle that answered; None where none did.
-        problem: the code of the problem that was the answer; None where it was none.
-        trace_headers: the W3C trace context that it brought.
+        key_name: name of its API key; None without one.
+        bundle_id: the bundle that answered; None if no bundle was used.
+        problem: the code of the problem in the answer; None for a successful request.
+        trace_headers: the W3C trace context of the request.
     """
 
     request_id: str
@@ -103,7 +103,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 
 
 def configure_logging(log_format: Literal["json", "text"], log_level: str) -> None:
-    """Let this process log; libraries only from warnings on. Called once, before anything else."""
+    """Configure logging; libraries log warnings and errors only. Call it once, before anything else."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if log_format == "json" else _TextLines())
     handler.addFilter(_add_request_id)
@@ -119,10 +119,10 @@ def _add_request_id(record: logging.LogRecord) -> bool:
 
 
 class _Discreet(logging.Formatter):
-    """Times in UTC, and stacks without what the exceptions say."""
+    """Formats times in UTC, and stack traces without the messages of exceptions."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002
-        """Return the time in UTC, as ISO 8601 has it."""
+        """Return the time in UTC, in ISO 8601."""
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802
@@ -146,7 +146,7 @@ class _JsonLines(_Discreet, JsonFormatter):
 
 
 def _stack(error: BaseException | None) -> Iterator[str]:
-    """Write an exception and what led to it, the first one first, as Python does, but for the messages."""
+    """Format an exception and its causes, the first cause first, as Python does, but without the messages."""
     chain: list[BaseException] = []
     while error is not None and error not in chain and len(chain) < _MAX_CHAIN:
         chain.append(error)
@@ -158,13 +158,13 @@ def _stack(error: BaseException | None) -> Iterator[str]:
 
 
 PROBED_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked every few seconds by machines: logged at the level debug."""
+"""Polled every few seconds by machines: logged at level debug."""
 
 logger = logging.getLogger(__name__)
 
 
 def log_request(served: ServedRequest) -> None:
-    """Log a request that is over."""
+    """Log a finished request."""
     level = logging.DEBUG if served.route in PROBED_ROUTES else logging.INFO
     if not logger.isEnabledFor(level):
         return

@@ -24,10 +24,10 @@ _SERVER_FAULT = 500
 
 
 class Tracing:
-    """Makes a span of each request that is over; does nothing where no endpoint is set."""
+    """Creates a span for each finished request; does nothing if no endpoint is set."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        """Find out whether there is somebody to send spans to.
+        """Find out whether a collector is configured.
 
         Raises:
             ConfigError: an endpoint is set, but OpenTelemetry is not installed.
@@ -41,7 +41,7 @@ class Tracing:
 
     @asynccontextmanager
     async def exporting(self) -> AsyncIterator[None]:
-        """Send spans in this block, from a thread of its own; those that wait are sent at its end.
+        """Export spans in this block, from a background thread; waiting spans are sent at the end of the block.
 
         At most 2048 spans wait, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise; past it they are dropped.
         """
@@ -57,7 +57,7 @@ class Tracing:
             await asyncio.to_thread(provider.shutdown)
 
     def observe(self, served: ServedRequest) -> None:
-        """Make the span of a request that is over; it continues the trace that the client began."""
+        """Create the span of a finished request; it continues the client's trace."""
         if self._tracer is None:
             return
         from opentelemetry.trace import SpanKind, StatusCode

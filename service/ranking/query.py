@@ -1,4 +1,4 @@
-"""What a recommendation is asked with, what comes of it, and the query's history looked up in a snapshot."""
+"""Queries and recommendations, and the lookup of a query's history in a snapshot."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ ANY_AVAILABLE = Filters()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A history, and what may come after it. Checked: ids and attributes can be used, `k` is at least 1."""
+    """A history, and the options of a recommendation. Validated: ids and attributes are usable, `k` is at least 1."""
 
     history: Sequence[HistoryEntry] = ()
-    """The oldest entry first; empty: the most popular items come."""
+    """Oldest entry first; empty: the most popular items are recommended."""
     k: int = 10
     filters: Filters = ANY_AVAILABLE
     exclude_history: bool = True
@@ -29,11 +29,11 @@ class Query:
     explain: bool = False
     strategy: Strategy = "all"
     stored: bool = False
-    """The history was kept for a while: ids that the catalogue no longer holds are passed over."""
+    """The history is a stored session: ids that are no longer in the catalogue are ignored."""
 
     @property
     def has_attributes(self) -> bool:
-        """Whether an item is given inline, which must be embedded first."""
+        """Whether an item is given inline, so that it must be embedded first."""
         return not {*map(type, self.history)} <= {str}
 
 
@@ -42,7 +42,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """An entry of the history, and by how much an item's score falls without it; see `llmemb.scoring.attribution`."""
+    """An entry of the history, and how much an item's score decreases without it; see `llmemb.scoring.attribution`."""
 
     position: int
     id: str | None
@@ -51,7 +51,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """What each entry that was read did for each item."""
+    """The contribution of each entry of the history to each item's score."""
 
     positions: Sequence[int]
     """Of the entries, `(m,)`."""
@@ -61,7 +61,7 @@ class Explanation:
     """`(k, m)`."""
 
     def reasons(self, place: int) -> list[Reason]:
-        """Return an item's reasons, the entry that drew it most first; the older of two equal ones first."""
+        """Return an item's reasons, the greatest contribution first; the older of two equal ones first."""
         falls = self.contributions[place]
         return [
             Reason(self.positions[entry], self.ids[entry], float(falls[entry]))
@@ -71,18 +71,18 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recommendation:
-    """Items, the best first."""
+    """The recommended items, best first."""
 
     snapshot: Snapshot
-    """What `rows` are rows of."""
+    """The snapshot of which `rows` are rows."""
     rows: NDArray[np.int64]
     """`(k,)`."""
     scores: Array
     """`(k,)`."""
     by_popularity: bool
-    """There was no history to go by."""
+    """Whether the items are the most popular ones, for lack of a history."""
     explanation: Explanation | None
-    """None where nobody asked for it."""
+    """None if the query did not ask for it."""
 
     @property
     def item_ids(self) -> list[str]:
@@ -92,7 +92,7 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HistoryRead:
-    """The entries of a history that are read, and the rows that must not come."""
+    """The entries of a history that are read, and the rows that must not be recommended."""
 
     positions: Sequence[int]
     """Of the entries that are read, in the history as it was sent."""
@@ -106,13 +106,13 @@ class HistoryRead:
         return [entry for entry in self.entries if not isinstance(entry, int)]
 
 
-def read_history(query: Query, snapshot: Snapshot, reach: int) -> tuple[HistoryRead, list[str]]:
-    """Look a history up.
+def read_history(query: Query, snapshot: Snapshot, max_items: int) -> tuple[HistoryRead, list[str]]:
+    """Look up a history in a snapshot.
 
     Args:
-        query: its history may hold ids that are not known.
+        query: its history may contain unknown ids.
         snapshot: the catalogue.
-        reach: the most recent entries that are read; by popularity none is.
+        max_items: how many of the most recent entries are read; strategy `popular` reads none.
 
     Returns:
         What is read of it, and the ids that the catalogue does not hold, unless it may pass them over.
@@ -129,7 +129,7 @@ def read_history(query: Query, snapshot: Snapshot, reach: int) -> tuple[HistoryR
         unknown = [_id_of(query.history[position]) for position, entry in enumerate(looked_up) if entry is None]
     found = [entry for entry in looked_up if entry is not None]
     excluded = {entry for entry in found if isinstance(entry, int)} if query.exclude_history else frozenset()
-    read = slice(len(found), None) if query.strategy == "popular" else slice(-reach, None)
+    read = slice(len(found), None) if query.strategy == "popular" else slice(-max_items, None)
     history = HistoryRead(positions[read], found[read], excluded)
     return history, [] if query.stored else unknown
 

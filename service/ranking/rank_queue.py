@@ -31,22 +31,22 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RankRequest:
-    """A history, and which items may come after it."""
+    """A history, and which items may be recommended after it."""
 
     bundle: Bundle
     snapshot: Snapshot
     """Of the bundle's catalogue."""
     history: Sequence[int | Array]
-    """Each entry the row of an item or an item vector `(D,)`, the oldest first; empty: the most popular items come."""
+    """Each entry the row of an item or an item vector `(D,)`, oldest first; empty: rank by popularity."""
     k: int
     filters: Filters
     excluded: Collection[int]
-    """Rows that must not come."""
+    """Rows that must not be recommended."""
     explain: bool = False
     strategy: Strategy = "all"
 
     def scored_part(self, vectors: Array) -> Array:
-        """Return vectors `(..., D)` with 0 where the strategy does not look, so that it takes no part in a score."""
+        """Return vectors `(..., D)` with 0 in the part that the strategy ignores, so that it does not affect scores."""
         if self.strategy in ("all", "popular"):
             return vectors
         dim = self.bundle.space.dim
@@ -56,7 +56,7 @@ class RankRequest:
         return part
 
     def history_part(self, history: Array) -> Array:
-        """Return history vectors `(n, D + q)` with 0 in that part of the semantic term that the strategy leaves out."""
+        """Return history vectors `(n, D + q)` with 0 in the part of the semantic term that the strategy ignores."""
         dim, width = self.bundle.space.dim, self.bundle.space.width
         if self.strategy == "semantic":
             return history[:, :width]
@@ -68,14 +68,14 @@ class RankRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """The items, the best first, and with `explain` what each entry did for each: `(k, m)`, see `contributions`."""
+    """The items, best first, and with `explain` the contribution of each entry, `(k, m)`; see `contributions`."""
 
     hits: Hits
     contributions: Array | None = None
 
 
 def rank_together(requests: Sequence[RankRequest]) -> list[Ranking]:
-    """Answer requests: one pass of the sequence model for each bundle, one search for each snapshot."""
+    """Answer requests: one forward pass of the sequence model per bundle, one search per snapshot."""
     hits: dict[int, Hits] = {}
     histories = _histories(requests)
     queries = _queries(requests, histories)
@@ -96,7 +96,7 @@ def rank_together(requests: Sequence[RankRequest]) -> list[Ranking]:
 
 
 def _histories(requests: Sequence[RankRequest]) -> dict[int, Array]:
-    """Place of a request with a history -> its history vectors, read together for each snapshot."""
+    """Return index of a request with a history -> its history vectors, read together for each snapshot."""
     histories: dict[int, Array] = {}
     asked = [place for place, request in enumerate(requests) if request.history]
     for places in _groups(asked, [id(request.snapshot) for request in requests]):
@@ -122,7 +122,7 @@ def _vectors(snapshot: Snapshot, entries: Sequence[int | Array]) -> Array:
 
 
 def _queries(requests: Sequence[RankRequest], histories: Mapping[int, Array]) -> dict[int, Array]:
-    """Place of a request with a history -> its session vector `(D,)`."""
+    """Return index of a request with a history -> its session vector `(D,)`."""
     queries: dict[int, Array] = {}
     for places in _groups(histories, [id(request.bundle) for request in requests]):
         bundle = requests[places[0]].bundle
@@ -133,7 +133,7 @@ def _queries(requests: Sequence[RankRequest], histories: Mapping[int, Array]) ->
 
 
 def _groups(places: Collection[int], keys: Sequence[int]) -> list[list[int]]:
-    """Places with the same key, together."""
+    """Group indices that have the same key."""
     groups: defaultdict[int, list[int]] = defaultdict(list)
     for place in places:
         groups[keys[place]].append(place)
@@ -167,11 +167,11 @@ class _Job:
 
 
 class RankQueue:
-    """Requests in, rankings out; made on the event loop whose requests it takes.
+    """Ranks requests of one event loop in a thread; create it on that event loop.
 
     Args:
-        settings: bound the batch, what may wait, and for how long.
-        metrics: told of batches and depth.
+        settings: bound the batch size, the queue and the waiting time.
+        metrics: get batches and queue depth.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -183,7 +183,7 @@ class RankQueue:
         self._waiting = 0  # in the queue or the thread; changed on the event loop only
         self._seconds_each = 0.001
         self._closed = False
-        self._come: list[_Job] = []  # in this turn of the event loop
+        self._arrived: list[_Job] = []  # in this iteration of the event loop
         self._incoming: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._plain: deque[_Job] = deque()  # the thread's own, as the next one
         self._explained: deque[_Job] = deque()
@@ -198,29 +198,29 @@ class RankQueue:
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Fail what still waits and end the thread after its batch; may be called from any thread."""
+        """Fail waiting requests and end the thread after its current batch; may be called from any thread."""
         self._closed = True
         self._incoming.put(None)
         self._thread.join()
 
     async def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        """Answer requests, in their order; those of a caller that is cancelled are dropped.
+        """Answer requests, in order; if the caller is cancelled, its requests are dropped.
 
         Raises:
             OverloadedError: there is no room for all of them.
             DeadlineError: it took too long.
             NotReadyError: the thread has ended.
         """
-        jobs = self._put_in(requests)
-        # Lighter than `asyncio.timeout`, which would be a part of a request's time that can be seen.
+        jobs = self._enqueue(requests)
+        # Cheaper than `asyncio.timeout`, whose overhead is measurable in a request's latency.
         expiry = self._loop.call_later(self._timeout_seconds, self._expire, jobs)
         try:
-            # What one request awaits is cancelled with it; so is a future, and so are those gathered.
+            # Cancelling the caller cancels the future it awaits, and the futures in a `gather`.
             rankings = [await jobs[0].future] if len(jobs) == 1 else await asyncio.gather(*_futures(jobs))
         finally:
             expiry.cancel()
             for job in jobs:
-                job.future.cancel()  # where one has failed the others are of no use
+                job.future.cancel()  # if one has failed, the others are not needed
         record_part("queue", max(job.begun - job.put_in for job in jobs))
         record_part("rank", max(job.ended - job.begun for job in jobs))
         return rankings
@@ -230,7 +230,7 @@ class RankQueue:
             if not job.future.done():
                 job.future.set_exception(DeadlineError(f"not recommended within {self._timeout_seconds:g} s"))
 
-    def _put_in(self, requests: Sequence[RankRequest]) -> list[_Job]:
+    def _enqueue(self, requests: Sequence[RankRequest]) -> list[_Job]:
         if self._closed or not self.alive:
             raise NotReadyError("recommending has stopped")
         if self._waiting + len(requests) > self._max_waiting:
@@ -239,27 +239,27 @@ class RankQueue:
         self._waiting += len(requests)
         now = time.perf_counter()
         jobs = [_Job(request, self._loop.create_future(), now) for request in requests]
-        if not self._come:
-            self._loop.call_soon(self._hand_over)
-        self._come += jobs
+        if not self._arrived:
+            self._loop.call_soon(self._pass_to_thread)
+        self._arrived += jobs
         return jobs
 
-    def _hand_over(self) -> None:
-        jobs, self._come = self._come, []
+    def _pass_to_thread(self) -> None:
+        jobs, self._arrived = self._arrived, []
         if self._closed:
             self._deliver(jobs, [NotReadyError("recommending has stopped")] * len(jobs))
         else:
             self._incoming.put(jobs)
 
     def _run(self) -> None:
-        # What batches hold is too small for several threads, which would only take the event loop's core.
+        # A batch is too small for several threads; they would only compete with the event loop for its core.
         torch.set_num_threads(1)
         faiss.omp_set_num_threads(1)
         try:
-            while self._take_in(wait=not (self._plain or self._explained)):
+            while self._collect(wait=not (self._plain or self._explained)):
                 if self._plain:
                     self._answer([self._plain.popleft() for _ in range(min(self._batch, len(self._plain)))])
-                # An explanation takes as long as a batch: one between two batches holds nobody up for long.
+                # An explanation takes as long as a batch, so only one runs between two batches.
                 if self._explained:
                     self._answer([self._explained.popleft()])
         except BaseException:
@@ -272,8 +272,8 @@ class RankQueue:
                 self._deliver, left, [NotReadyError("recommending has stopped")] * len(left)
             )
 
-    def _take_in(self, *, wait: bool) -> bool:
-        """Take over all that has come; false when the queue is closed."""
+    def _collect(self, *, wait: bool) -> bool:
+        """Move all new requests to the thread's own queues; return false when the queue is closed."""
         try:
             while (jobs := self._incoming.get(block=wait)) is not None:
                 for job in jobs:
@@ -292,14 +292,14 @@ class RankQueue:
         for job in wanted:
             job.begun, job.ended = begun, ended
         if wanted:
-            # A running mean: what `Retry-After` is guessed from.
+            # A running mean, used to estimate `Retry-After`.
             self._seconds_each += 0.2 * ((ended - begun) / len(wanted) - self._seconds_each)
             self._metrics.rank_batch.observe(len(wanted))
             self._metrics.rank_seconds.observe(ended - begun)
         self._loop.call_soon_threadsafe(self._deliver, [*wanted, *dropped], [*outcomes, *[None] * len(dropped)])
 
     def _deliver(self, jobs: Sequence[_Job], outcomes: Sequence[Ranking | Exception | None]) -> None:
-        """On the event loop: give each job its outcome, None to one that nobody waits for."""
+        """Set each job's outcome, on the event loop; None for a job whose caller was cancelled."""
         self._waiting -= len(jobs)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future.done() or outcome is None:
@@ -311,10 +311,10 @@ class RankQueue:
 
 
 def _outcomes(requests: Sequence[RankRequest]) -> list[Ranking | Exception]:
-    """Answer requests together; where that fails one by one, so that only those at fault hear of it."""
+    """Answer requests together; if that fails, one by one, so that only the faulty requests fail."""
     try:
         return list(rank_together(requests))
-    except Exception as error:  # noqa: BLE001 - given to whom it concerns
+    except Exception as error:  # noqa: BLE001 - returned as this request's outcome
         if len(requests) == 1:
             return [error]
         return [outcome for request in requests for outcome in _outcomes([request])]

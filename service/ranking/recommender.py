@@ -1,4 +1,4 @@
-"""The use case behind `/recommend`: a history -> the next items, and which items recommendations reach."""
+"""The use case behind `/recommend`: a history -> the next items; and the metrics of catalogue coverage."""
 
 import asyncio
 import math
@@ -24,15 +24,15 @@ from service.settings import Settings
 Kind = Literal["head", "tail", "cold", "added", "fallback"]
 KINDS: tuple[Kind, ...] = ("head", "tail", "cold", "added", "fallback")
 MAX_REMEMBERED = 100_000
-"""Rows whose kinds are remembered."""
+"""Maximum number of rows whose kinds are cached."""
 
 
-class Reach:
-    """Counts what one bundle recommends.
+class CatalogueCoverage:
+    """Counts the recommended items of one bundle by kind, and estimates the share of the catalogue that they cover.
 
     Args:
-        bundle_id: named in the metrics.
-        metrics: told.
+        bundle_id: a label of the metrics.
+        metrics: get the counts.
     """
 
     def __init__(self, bundle_id: str, metrics: Metrics) -> None:
@@ -42,15 +42,15 @@ class Reach:
         self._coverage = metrics.coverage.labels(bundle_id)
         self._snapshot: weakref.ref[Snapshot] | None = None
         """Weak: after a compaction the old table and index would stay in memory until the next recommendation."""
-        self._kinds: dict[int, Kind] = {}  # of rows of that snapshot: nearly all items come again and again
+        self._kinds: dict[int, Kind] = {}  # by row of that snapshot; nearly all items are recommended repeatedly
 
     def count(self, recommendation: Recommendation) -> None:
-        """Count an answer that a shopper gets."""
+        """Count a recommendation that was given to a shopper."""
         snapshot = recommendation.snapshot
         if self._snapshot is None or self._snapshot() is not snapshot or len(self._kinds) > MAX_REMEMBERED:
             self._snapshot, self._kinds = weakref.ref(snapshot), {}
         rows = recommendation.rows.tolist()
-        kinds = [self._kinds.get(row) or self._remember(snapshot, row) for row in rows]
+        kinds = [self._kinds.get(row) or self._cache_kind(snapshot, row) for row in rows]
         if recommendation.by_popularity:
             self._fallbacks.inc()
             self._items["fallback"].inc(len(rows))
@@ -58,8 +58,8 @@ class Reach:
         for kind in set(kinds):
             self._items[kind].inc(kinds.count(kind))
 
-    def _remember(self, snapshot: Snapshot, row: int) -> Kind:
-        """Return the kind of an item whose row is not remembered, and count it into the coverage."""
+    def _cache_kind(self, snapshot: Snapshot, row: int) -> Kind:
+        """Return the kind of an item whose row is not cached, cache it, and add the item to the coverage."""
         kind = self._kinds[row] = kind_of(snapshot, row)
         if self._distinct.add(snapshot.item_id(row)):
             self._coverage.set(min(1.0, self._distinct.estimate() / len(snapshot)))
@@ -67,7 +67,7 @@ class Reach:
 
 
 def kind_of(snapshot: Snapshot, row: int) -> Kind:
-    """Return an item's kind: added since training or changed, without interactions, among the 80 % with few, or not."""
+    """Return an item's kind: `added` or changed since training, `cold` without interactions, `tail`, or `head`."""
     if snapshot.source(row) == "added":
         return "added"
     if snapshot.is_cold(row):
@@ -76,10 +76,12 @@ def kind_of(snapshot: Snapshot, row: int) -> Kind:
 
 
 class DistinctIds:
-    """Says roughly how many different ids it was given, in a megabyte however many there were.
+    """Estimates the number of distinct ids, in a constant megabyte of memory.
 
-    Each id sets one of M bits; of the share that is still unset follows the number (linear counting, Whang et al.
-    1990): exact to a few ids up to some ten thousand, within 1 % up to ten million.
+    Each id sets one of M bits; the number is estimated from the share of unset bits. The error is a few ids up to some
+    ten thousand ids, and below 1 % up to ten million.
+
+    Source: linear counting, Whang et al. 1990.
     """
 
     def __init__(self, bits: int = 2**23) -> None:
@@ -88,7 +90,7 @@ class DistinctIds:
         self._set = 0
 
     def add(self, item_id: str) -> bool:
-        """Take an id in; false where it certainly, or by a rare coincidence, was there before."""
+        """Add an id; return false if it was added before, or if another id has set the same bit."""
         place, bit = divmod(hash(item_id) % self._number, 8)
         if self._bits[place] >> bit & 1:
             return False
@@ -97,7 +99,7 @@ class DistinctIds:
         return True
 
     def estimate(self) -> float:
-        """Return the number of different ids."""
+        """Return the estimated number of distinct ids."""
         unset = max(1, self._number - self._set)
         return -self._number * math.log(unset / self._number)
 
@@ -106,15 +108,15 @@ Array = NDArray[np.float32]
 
 
 class Recommender:
-    """Recommends from the catalogue's snapshot of the moment.
+    """Recommends from the catalogue's current snapshot.
 
     Args:
         bundle: gives the sequence model and the semantic term.
         catalogue: the items.
-        embedder: for the history's items that are given by attributes; ids alone never wait for it.
-        queue: computes, for all bundles.
-        settings: how many queries are remembered.
-        metrics: told what is recommended.
+        embedder: embeds items of a history that are given by attributes; a history of ids never waits for it.
+        queue: ranks items, for all bundles.
+        settings: bound the number of stored queries.
+        metrics: get the recommended items.
     """
 
     def __init__(
@@ -130,39 +132,39 @@ class Recommender:
         self._catalogue = catalogue
         self._embedder = embedder
         self._queue = queue
-        self._reach = Reach(bundle.manifest.id, metrics)
+        self._catalogue_coverage = CatalogueCoverage(bundle.manifest.id, metrics)
         self._items_read = items_read(bundle.sequence_model, bundle.semantic_term)
         self.recent: deque[Query] = deque(maxlen=settings.replay_requests)
-        """The latest queries by ids alone and by the whole score, the oldest first: what a new bundle is tried with."""
+        """The latest queries by ids only and with strategy `all`, oldest first; a new bundle is checked with them."""
 
     async def recommend(self, query: Query) -> Recommendation:
         """Recommend items to a shopper.
 
         Raises:
-            UnknownItemError: lists every id of the history that the catalogue does not hold.
-            OverloadedError: too much waits, for the model or for the encoder.
+            UnknownItemError: lists every id of the history that is not in the catalogue.
+            OverloadedError: the rank queue or the encoder's queue is full.
             DeadlineError: it took too long.
-            EncoderUnavailableError: the encoder cannot embed the history's new items now.
+            EncoderUnavailableError: the encoder cannot embed the history's inline items.
             NotReadyError: recommending has stopped.
         """
         return (await self.recommend_many([query]))[0]
 
     async def recommend_many(self, queries: Sequence[Query]) -> list[Recommendation]:
-        """Answer several queries from one snapshot of the catalogue, all of them or none.
+        """Answer several queries from one snapshot of the catalogue; one failure fails all of them.
 
         Raises:
-            As `recommend`; the unknown ids of all histories come together.
+            As `recommend`; the error lists the unknown ids of all histories.
         """
         recommendations = await self.rank(queries)
         for query, recommendation in zip(queries, recommendations, strict=True):
-            self._reach.count(recommendation)
+            self._catalogue_coverage.count(recommendation)
             if not query.has_attributes and query.strategy == "all":
                 self.recent.append(query)
             await _let_others_run(queries)
         return recommendations
 
     async def recommend_after(self, item_ids: Sequence[str]) -> Recommendation:
-        """Recommend to nobody, as a check: neither counted nor remembered.
+        """Recommend as a health check: the result is not counted, and the query is not stored.
 
         Raises:
             As `recommend`.
@@ -170,7 +172,7 @@ class Recommender:
         return (await self.rank([Query(history=item_ids)]))[0]
 
     async def rank(self, queries: Sequence[Query]) -> list[Recommendation]:
-        """Do what `recommend_many` does, neither counted nor remembered.
+        """Answer queries as `recommend_many` does, without counting the results or storing the queries.
 
         Raises:
             As `recommend_many`.
@@ -178,10 +180,10 @@ class Recommender:
         snapshot = self._catalogue.snapshot
         histories, unknown = [], []
         for query in queries:
-            # An explanation asks what would be read without an entry: one entry more.
-            history, strange = read_history(query, snapshot, self._items_read + query.explain)
+            # An explanation leaves out one entry at a time, so it needs one more entry.
+            history, missing = read_history(query, snapshot, self._items_read + query.explain)
             histories.append(history)
-            unknown += strange
+            unknown += missing
             await _let_others_run(queries)
         if unknown:
             raise UnknownItemError(list(dict.fromkeys(unknown)))
@@ -206,7 +208,7 @@ class Recommender:
         ]
 
     async def _with_vectors(self, histories: Sequence[HistoryRead]) -> list[Sequence[int | Array]]:
-        """The entries of each history, item vectors `(D,)` in the place of attributes; these are embedded together."""
+        """Return the entries of each history, with item vectors `(D,)` in place of attributes; embeds them together."""
         inline = [attributes for history in histories for attributes in history.inline]
         if not inline:
             return [cast("Sequence[int]", history.entries) for history in histories]
@@ -228,18 +230,18 @@ class Recommender:
         )
 
     def _explanation(self, snapshot: Snapshot, history: HistoryRead, ranking: Ranking) -> Explanation:
-        falls = ranking.contributions
-        if falls is None:  # popularity chose, or nothing passed
-            falls = np.empty((len(ranking.hits.rows), 0), dtype=np.float32)
-        first = len(history.entries) - falls.shape[1]
+        contributions = ranking.contributions
+        if contributions is None:  # ranked by popularity, or no item passed the filters
+            contributions = np.empty((len(ranking.hits.rows), 0), dtype=np.float32)
+        first = len(history.entries) - contributions.shape[1]
         return Explanation(
             positions=history.positions[first:],
             ids=[snapshot.item_id(entry) if isinstance(entry, int) else None for entry in history.entries[first:]],
-            contributions=falls,
+            contributions=contributions,
         )
 
 
 async def _let_others_run(queries: Sequence[Query]) -> None:
-    """Give way between the queries of a large request, which together would hold the event loop too long."""
+    """Yield to the event loop between the queries of a large request, which together would block it too long."""
     if len(queries) > 1:
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Recent queries, asked of a new bundle before it takes over: does it answer, and how far does it agree?"""
+"""Replay of recent queries with a new bundle before it becomes current: does it answer, and does it agree?"""
 
 import logging
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What came of it."""
+    """The result of a replay."""
 
     requests: int
     failed: int
-    """How many the new bundle could not answer."""
+    """Number of queries that the new bundle could not answer."""
     overlap_at_10: float | None
-    """Mean share of the ten items that both recommend; None where nothing was answered by both."""
+    """Mean share of the ten items that both bundles recommend; None if no query was answered by both."""
 
 
 async def replay(before: Recommender, after: Recommender) -> Replayed:
@@ -47,13 +47,13 @@ async def replay(before: Recommender, after: Recommender) -> Replayed:
 
 
 def overlap(one: Sequence[str], other: Sequence[str]) -> float:
-    """Return the share of two lists' items that both hold; 1 where both are empty."""
+    """Return the share of items that two lists have in common; 1 if both are empty."""
     longest = max(len(one), len(other))
     return len(set(one) & set(other)) / longest if longest else 1.0
 
 
 async def _top(recommender: Recommender, query: Query) -> list[str] | None:
-    """The ids that it recommends, None where it fails."""
+    """Return the ids that a recommender recommends, None if it fails."""
     try:
         return (await recommender.rank([query]))[0].item_ids
     except (RetryLaterError, DeadlineError):

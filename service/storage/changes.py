@@ -1,6 +1,6 @@
-"""What can happen to an item of the catalogue, and what is kept of an item that something has happened to.
+"""The changes of catalogue items, and the stored state of a changed item.
 
-`D` the width of a semantic vector.
+`D` is the width of a semantic vector.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedBy:
-    """The semantic vector `(D,)` of an item's attributes, by the bundle that gave it."""
+    """The semantic vector `(D,)` of an item's attributes, and the bundle that computed it."""
 
     bundle_id: str
     vector: Array
@@ -23,11 +23,11 @@ class EmbeddedBy:
 
 @dataclass(frozen=True, slots=True)
 class PutItem:
-    """An item is added, or its attributes replaced; what is None stays as it was."""
+    """An item is added, or its attributes are replaced; a field that is None is not changed."""
 
     id: str
     attributes_json: str
-    """As `llmemb.item.attributes_to_json` writes them."""
+    """As written by `llmemb.item.attributes_to_json`."""
     categories: tuple[str, ...] | None
     available: bool | None
     embedded: EmbeddedBy
@@ -35,7 +35,7 @@ class PutItem:
 
 @dataclass(frozen=True, slots=True)
 class PatchItem:
-    """An item's categories or availability change; what is None stays as it was."""
+    """An item's categories or availability change; a field that is None is not changed."""
 
     id: str
     categories: tuple[str, ...] | None
@@ -44,7 +44,7 @@ class PatchItem:
 
 @dataclass(frozen=True, slots=True)
 class RemoveItem:
-    """An item leaves the catalogue, with all that was kept of it; one of the bundle stays away."""
+    """An item is removed from the catalogue, with its stored state; an item of the bundle stays removed."""
 
     id: str
 
@@ -54,7 +54,7 @@ Change = PutItem | PatchItem | RemoveItem
 
 @dataclass(frozen=True, slots=True)
 class ItemState:
-    """All that is kept of an item that was changed. What is None is as the bundle has it."""
+    """The stored state of a changed item. A field that is None is as in the bundle."""
 
     id: str
     attributes_json: str | None
@@ -62,19 +62,19 @@ class ItemState:
     available: bool | None
     removed: bool
     vector: Array | None
-    """The semantic vector of these attributes by the bundle that was asked for; None where it has not embedded them."""
+    """The semantic vector of these attributes by the requested bundle; None if that bundle has not embedded them."""
 
 
 class Follower(Protocol):
-    """What follows an item log: called on the event loop's thread, in the order of the log."""
+    """Follows an item log: its methods are called in the event loop's thread, in the order of the log."""
 
     bundle_id: str
-    """Whose vectors it wants."""
+    """The bundle whose vectors it uses."""
 
     def restore(self, states: Sequence[ItemState]) -> None:
-        """Take these as all that has ever changed, in the order of the items' first change."""
+        """Replace the follower's state with these states of all changed items, in the order of their first change."""
         ...
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Take changes in. One that was taken in before changes nothing."""
+        """Apply changes. Applying a change twice has no effect."""
         ...

@@ -1,4 +1,4 @@
-"""The item log: every change of the catalogue, durable before it is acknowledged, and told to who follows it."""
+"""The item log: every change of the catalogue, durable before it is acknowledged, and applied by its followers."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
@@ -7,18 +7,18 @@ from service.storage.changes import Array, Change, Follower, ItemState
 
 
 class ItemLog(Protocol):
-    """See the module."""
+    """The durable changes of the catalogue; see the module."""
 
     async def append(self, changes: Sequence[Change]) -> None:
-        """Write changes, all of them or none; when this returns they are durable, and every follower has them.
+        """Write changes atomically; when this returns they are durable, and every local follower has applied them.
 
         Raises:
-            StorageError: none of them was written, or it is not known whether they were.
+            StorageError: none of them was written, or it is unknown whether they were.
         """
         ...
 
     async def attach(self, follower: Follower) -> None:
-        """Restore a follower to the present state, and tell it of every change from then on.
+        """Restore a follower to the current state, and notify it of every later change.
 
         Raises:
             StorageError: the log cannot be read.
@@ -26,37 +26,37 @@ class ItemLog(Protocol):
         ...
 
     def detach(self, follower: Follower) -> None:
-        """Tell a follower no more."""
+        """Stop notifying a follower."""
         ...
 
     async def keep_vectors(self, bundle_id: str, vectors: Mapping[str, tuple[str, Array]]) -> None:
-        """Keep vectors of items that another bundle embedded: id -> the attributes' JSON and the vector `(D,)`.
+        """Store a bundle's vectors of items that another bundle embedded: id -> attributes' JSON and vector `(D,)`.
 
-        A vector whose attributes are no longer the item's is not kept.
+        A vector is skipped if the item's attributes have changed.
 
         Raises:
-            StorageError: they were not written.
+            StorageError: the vectors were not written.
         """
         ...
 
     async def fault(self) -> str | None:
-        """Say why changes cannot be written or followed now, None where they can."""
+        """Return why changes cannot be written or followed, None if they can."""
         ...
 
     async def close(self) -> None:
-        """Finish what was begun and give back what it holds."""
+        """Finish queued writes and release the log's resources."""
         ...
 
 
 class Followers:
-    """Tells followers of changes; for the event loop's thread alone."""
+    """Notifies followers of changes; use it only in the event loop's thread."""
 
     def __init__(self) -> None:
         self._attached: list[Follower] = []
         self._joining: list[list[Change]] = []
 
-    def tell(self, changes: Sequence[Change]) -> None:
-        """Tell all who have joined, and keep the changes for those who are about to."""
+    def notify(self, changes: Sequence[Change]) -> None:
+        """Pass changes to all attached followers, and buffer them for those that are being attached."""
         if not changes:
             return
         for missed in self._joining:
@@ -65,9 +65,9 @@ class Followers:
             follower.apply(changes)
 
     async def attach(self, follower: Follower, read: Callable[[], Awaitable[Sequence[ItemState]]]) -> None:
-        """Restore a follower to what `read` gives, and let it catch up with what was told meanwhile.
+        """Restore a follower to the states that `read` returns, and apply the changes that arrived meanwhile.
 
-        Some of that may be in what was read already: taking it in again changes nothing.
+        Some of these may already be part of the states: applying a change twice has no effect.
         """
         missed: list[Change] = []
         self._joining.append(missed)
@@ -82,15 +82,18 @@ class Followers:
         self._attached.append(follower)
 
     def detach(self, follower: Follower) -> None:
-        """Tell a follower no more."""
+        """Stop notifying a follower."""
         self._attached = [other for other in self._attached if other is not follower]
 
     def bundle_ids(self) -> set[str]:
-        """The bundles whose vectors the followers want."""
+        """Return the bundles whose vectors the followers use."""
         return {follower.bundle_id for follower in self._attached}
 
     def restore(self, states: dict[str, Sequence[ItemState]]) -> None:
-        """Restore all to the states for their bundles; what those who join have missed is of the past now."""
+        """Restore all followers to the states for their bundles.
+
+        The states include the changes buffered for followers that are being attached, so the buffers are cleared.
+        """
         for missed in self._joining:
             missed.clear()
         for follower in tuple(self._attached):

@@ -1,4 +1,4 @@
-"""Sessions: histories of item ids, kept for a while. SQLite keeps them for one process, Redis for replicas."""
+"""Sessions: histories of item ids with a time to live, in SQLite for one process or in Redis for several replicas."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,43 +7,43 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What is kept of a session: ids, the oldest first, and the seconds until it is forgotten."""
+    """The stored ids of a session, oldest first, and the seconds until it expires."""
 
     history: tuple[str, ...]
     expires_in_seconds: int
 
 
 class SessionStore(Protocol):
-    """Session ids -> histories, each kept to the most recent `max_items` for `ttl_seconds` after its last event."""
+    """Session ids -> histories: the most recent `max_items` of each, for `ttl_seconds` after its last event."""
 
     async def append(self, session_id: str, item_ids: Sequence[str]) -> Session:
-        """Append events, durable when this returns, and return the session with them.
+        """Append events, durable when this returns, and return the updated session.
 
         Raises:
-            StorageError: they were not written, or it is not known whether they were.
+            StorageError: the events were not written, or it is unknown whether they were.
         """
         ...
 
     async def read(self, session_id: str) -> Session | None:
-        """Return a session, None where there is none.
+        """Return a session, or None if there is none.
 
         Raises:
-            StorageError: it cannot be read.
+            StorageError: the session cannot be read.
         """
         ...
 
     async def remove(self, session_id: str) -> bool:
-        """Forget a session; false where there was none.
+        """Delete a session; return false if there was none.
 
         Raises:
-            StorageError: it cannot be removed.
+            StorageError: the session cannot be deleted.
         """
         ...
 
     async def fault(self) -> str | None:
-        """Say why it does not work now, None where it does."""
+        """Return why the store does not work, None if it works."""
         ...
 
     async def close(self) -> None:
-        """Give back what it holds."""
+        """Release the store's resources."""
         ...

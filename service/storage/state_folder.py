@@ -1,4 +1,4 @@
-"""The state folder: one process at a time has it, and a restored one takes the place of the old one whole."""
+"""The state folder: locked by one process at a time. A restore replaces its files as a whole."""
 
 import fcntl
 import os
@@ -15,10 +15,10 @@ CATALOGUE_FILE, SESSIONS_FILE = "catalogue.sqlite3", "sessions.sqlite3"
 
 @contextmanager
 def own_state_folder(folder: Path) -> Iterator[Path]:
-    """Make the folder where it is missing, and hold it until the block ends or the process does.
+    """Create the folder if it does not exist, and lock it until the block or the process ends.
 
     Raises:
-        ConfigError: another process holds it, or it cannot be written.
+        ConfigError: another process has locked it, or it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def own_state_folder(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise ConfigError(f"LLMEMB_STATE_DIR: cannot write to {folder}: {error.strerror}") from error
     try:
-        # The lock goes with the process, so a killed one leaves none behind.
+        # The lock ends with the process, so a killed process leaves no stale lock.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield folder
     except BlockingIOError as error:
@@ -39,9 +39,9 @@ BUILDING, RESTORED = "restore.tmp", "restored"
 
 
 def finish_restore(folder: Path) -> None:
-    """Move restored files to their places, and drop those of a restore that did not come that far.
+    """Move restored files to their places, and delete those of an interrupted restore.
 
-    The caller holds the folder. Nothing happens where nothing was restored.
+    The caller has locked the folder. Does nothing if nothing was restored.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -52,7 +52,7 @@ def finish_restore(folder: Path) -> None:
         if not restored.is_dir():
             return
         waiting = [name for name in (CATALOGUE_FILE, SESSIONS_FILE) if (restored / name).exists()]
-        # SQLite would take what an old file left beside it for the new one's; so this is gone for good, first.
+        # SQLite would apply the side files of the old database to the new one, so they are durably deleted first.
         for name in waiting:
             for suffix in ("-wal", "-shm", "-journal"):
                 (folder / f"{name}{suffix}").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What outlives the process, opened: in the state folder, or in Redis for several replicas."""
+"""Opens the persistent state: in the state folder, or in Redis for several replicas."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,12 +17,12 @@ from service.storage.sqlite.sessions import SqliteSessions
 from service.storage.state_folder import CATALOGUE_FILE, SESSIONS_FILE, finish_restore, own_state_folder
 
 _MARGIN_SECONDS = 1.0
-"""A connection waits longer than Redis may take to answer, so that its answer is heard."""
+"""A connection's timeout exceeds the time that Redis may block, so that Redis's answer arrives first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """The changes of the catalogue, and the sessions."""
+    """The item log and the session store."""
 
     items: ItemLog
     sessions: SessionStore
@@ -30,16 +30,17 @@ class Storage:
 
 @asynccontextmanager
 async def open_storage(settings: Settings, max_session_items: int) -> AsyncIterator[Storage]:
-    """Open what the settings ask for, and close it when the block ends.
+    """Open the configured storage, and close it when the block ends.
 
-    A Redis that does not answer is no error here: the storage says so when it is used, and works when Redis does.
+    An unreachable Redis is no error here: operations fail until Redis answers.
 
     Args:
         settings: of the service.
-        max_session_items: events of a session that are kept, those that the model reads.
+        max_session_items: maximum number of events per session, as many as the model reads.
 
     Raises:
-        ConfigError: another process uses the state folder, its files are none of ours, or the URL is no Redis URL.
+        ConfigError: another process uses the state folder, its files are not the service's, or the URL is not a Redis
+            URL.
     """
     async with AsyncExitStack() as stack:
         if settings.redis_url is None:

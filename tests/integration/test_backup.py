@@ -289,7 +289,7 @@ def test_full_redis_keeps_what_it_had(tmp_path: Path) -> None:
         path = asyncio.run(write_backup(source, tmp_path / "backup.zip", Progress())).path
         asyncio.run(fill(setup, "old"))
         client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 200_000)
-        with pytest.raises(StorageError, match="Redis does not serve: it is out of memory; nothing was restored"):
+        with pytest.raises(StorageError, match="Redis refuses the command: it is out of memory; nothing was restored"):
             asyncio.run(restore_backup(setup, path, replace=True, progress=Progress()))
         client.config_set("maxmemory", 0)
         assert client.keys("*restore*") == []

@@ -217,7 +217,7 @@ def test_a_killed_encoder_tells_its_callers_and_comes_back(running: RunningEncod
             with pytest.raises(EncoderUnavailableError) as refused:
                 await process.encode(["comes meanwhile"])
             assert refused.value.retry_after_seconds >= 1
-            assert await process.fault() == "starts again"
+            assert await process.fault() == "restarting"
 
             assert len((await serving_again(process)).vector) == 32
             assert pid_of(process) != before
@@ -234,7 +234,7 @@ async def family_of(process: EncoderProcess) -> EncoderFamily:
 
 
 def test_the_encoder_outlives_the_process_that_started_it(running: RunningEncoder) -> None:
-    """When the process that forks workers dies, nobody notices; the next worker comes from its spare."""
+    """When the fork server dies, requests do not fail; its standby forks the next worker."""
     process = running.process
 
     async def check() -> None:
@@ -245,30 +245,30 @@ def test_the_encoder_outlives_the_process_that_started_it(running: RunningEncode
         assert pid_of(process) == family.worker.pid
         family.worker.kill()
         await serving_again(process)
-        assert parent_of(pid_of(process)) == family.spare.pid
+        assert parent_of(pid_of(process)) == family.standby.pid
 
     running.loop.run(check())
 
 
-def test_the_spare_takes_over_where_worker_and_host_die_together(running: RunningEncoder) -> None:
-    """Again and again, and also after a spare died by itself; the libraries are imported only where all died."""
+def test_the_standby_takes_over_when_worker_and_fork_server_die_together(running: RunningEncoder) -> None:
+    """Repeatedly, and also after a standby died alone; the libraries are imported again only if all died."""
     process = running.process
 
     async def check() -> None:
         first = await family_of(process)
-        first.spare.kill()
-        await asyncio.to_thread(wait_until, lambda: is_gone(first.spare.pid), "the spare ends")
+        first.standby.kill()
+        await asyncio.to_thread(wait_until, lambda: is_gone(first.standby.pid), "the standby ends")
         group = os.getpgid(first.host.pid)
         for _ in range(2):
             family = await family_of(process)
             family.host.kill()
             family.worker.kill()
             await serving_again(process)
-            assert parent_of(pid_of(process)) == family.spare.pid
+            assert parent_of(pid_of(process)) == family.standby.pid
             assert os.getpgid(pid_of(process)) == group
 
         family = await family_of(process)
-        for each in (family.spare, family.host, family.worker):
+        for each in (family.standby, family.host, family.worker):
             each.kill()
         await serving_again(process)
         assert os.getpgid(pid_of(process)) != group
@@ -293,7 +293,7 @@ def test_a_hung_encoder_is_killed_and_replaced(tiny_bundle: Path) -> None:
         last = running.loop.run(family_of(process))
 
     # The sockets of a process that is killed close before it has ended.
-    wait_until(lambda: all(is_gone(each.pid) for each in (last.worker, last.host, last.spare)), "all have ended")
+    wait_until(lambda: all(is_gone(each.pid) for each in (last.worker, last.host, last.standby)), "all have ended")
 
 
 def test_an_encoder_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_dead_encoder_leaves_the_rest_and_comes_back(tiny_bundle: Path, tmp_path
 
             assert ready.status_code == 200
             assert ready.json()["status"] == "degraded"
-            assert ready.json()["checks"] == dict.fromkeys(PARTS, "ok") | {"encoder": "starts again"}
+            assert ready.json()["checks"] == dict.fromkeys(PARTS, "ok") | {"encoder": "restarting"}
             assert checks(client) == dict.fromkeys(PARTS, 1) | {"encoder": 0}
             assert client.get("/healthz").status_code == 200
             assert client.post("/recommend", json={"history": ["1"]}).status_code == 200
@@ -130,7 +130,7 @@ def test_recommendations_do_not_wait_for_the_encoder_to_start(tiny_bundle: Path,
 
             assert recommended.status_code == 200
             assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
-            assert ready.json()["checks"] == dict.fromkeys(PARTS, "ok") | {"encoder": "starts"}
+            assert ready.json()["checks"] == dict.fromkeys(PARTS, "ok") | {"encoder": "starting"}
             assert not waiting.done()
         finally:
             host.resume()

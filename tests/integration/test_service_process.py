@@ -119,7 +119,7 @@ def test_encoder_restarted_on_a_replaced_bundle_embeds_nothing(tiny_llm: Path, t
         write_tiny_bundle(bundle, write_tiny_llm(tmp_path / "other", seed=1))
         encoder_family(lambda: psutil.Process(service.process.pid).children()).worker.kill()
         wait_until(lambda: "restarts_total 0.0" not in httpx2.get(f"{service.url}/metrics").text, "a restart")
-        wait_until(lambda: encoder_check(service) != "starts again", "the restarted encoder is checked")
+        wait_until(lambda: encoder_check(service) != "restarting", "the restarted encoder is checked")
 
         put = httpx2.put(f"{service.url}/items/new", json={"attributes": HEAT}, timeout=60)
         read = httpx2.get(f"{service.url}/items/new")

@@ -45,9 +45,7 @@ def test_runbook_names_panels_of_the_dashboard() -> None:
     named = set(re.findall(r"(?<!\*)\*([A-Z][^*\n]+)\*(?!\*)", read("runbook.md")))
 
     assert {name for name in named if name in panels}, "some are named"
-    assert named - panels <= {"Status, Targets", "It cannot write to its disk"} | {
-        "It does not know our user or password"
-    }
+    assert named - panels <= {"Status, Targets", "It cannot write to its disk"} | {"The user or the password is wrong"}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -29,7 +29,7 @@ PROMPTS = [
     " ".join(tiny_prompts()),
 ]
 """Some twice, some the beginning of others, some that begin otherwise; of 1 to 256 tokens, the last one truncated."""
-LEAST_COSINE: dict[EngineName, float] = {
+MIN_COSINE: dict[EngineName, float] = {
     "auto": 0.99999, "packed": 0.99999, "packed-bfloat16": 0.99, "transformers": 0.99999,
 }  # fmt: skip
 
@@ -63,7 +63,7 @@ def config(kind: type[LlamaConfig] | type[Qwen2Config], **options: Any) -> Any:
 
 def test_every_engine_has_its_bound() -> None:
     """An engine that is added is tested here by itself."""
-    assert set(LEAST_COSINE) == set(ENGINES)
+    assert set(MIN_COSINE) == set(ENGINES)
 
 
 @pytest.mark.parametrize("beginning", ["", TINY_PROMPT.beginning])
@@ -81,7 +81,7 @@ def test_engine_equals_plain_transformers(
     raw = encoder.encode(PROMPTS, batch_tokens)
 
     assert raw.dtype == np.float32
-    assert cosine(raw, plain(loaded, PROMPTS)).min() >= LEAST_COSINE[engine]
+    assert cosine(raw, plain(loaded, PROMPTS)).min() >= MIN_COSINE[engine]
     np.testing.assert_array_equal(encoder.encode(PROMPTS[:4], batch_tokens), encoder.encode(PROMPTS[:4], batch_tokens))
 
 
@@ -173,7 +173,7 @@ def test_bfloat16_is_near_in_directions_and_neighbours(tiny_llm: Path) -> None:
     found = agreement(encoder.encode(prompts), loaded.encode(prompts))
 
     assert found.admitted, found.describe()
-    assert found.least_cosine >= 0.9999
+    assert found.min_cosine >= 0.9999
 
 
 @pytest.mark.parametrize("has", [True, False])

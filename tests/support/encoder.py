@@ -41,28 +41,28 @@ def encoder_options(bundle: Path, nice: int | None = 5) -> WorkerOptions:
 
 @dataclass(frozen=True)
 class EncoderFamily:
-    """The worker, the process that forked it, and the spare of that one; all of one session."""
+    """The worker, its fork server, and the standby of the fork server; all of one session."""
 
     host: psutil.Process
-    spare: psutil.Process
+    standby: psutil.Process
     worker: psutil.Process
 
 
 def encoder_family(hosts: Callable[[], Iterable[psutil.Process]]) -> EncoderFamily:
-    """Wait until one of `hosts`, asked for again and again, has a worker and a spare."""
+    """Poll `hosts` until one of them has a worker and a standby."""
     found: list[EncoderFamily] = []
 
     def find() -> bool:
         with suppress(psutil.NoSuchProcess):
             for host in hosts():
                 forked = [each for each in host.children() if each.status() != psutil.STATUS_ZOMBIE]
-                # A worker hears its connection by a thread; what forks has no thread but its own.
+                # A worker reads its connection in a second thread; a fork server has only one thread.
                 forked.sort(key=psutil.Process.num_threads)
                 if [process.num_threads() > 1 for process in forked] == [False, True]:
                     found.append(EncoderFamily(host, *forked))
         return bool(found)
 
-    wait_until(find, "the encoder has a worker and a spare")
+    wait_until(find, "the encoder has a worker and a standby")
     return found[0]
 
 

@@ -1,4 +1,4 @@
-"""Whether vectors that are not exact are near enough: their cosines to the exact ones, and who their neighbours are."""
+"""Admission of inexact vectors: their cosines to the exact vectors, and the overlap of their nearest neighbours."""
 
 from dataclasses import dataclass
 
@@ -6,40 +6,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-LEAST_COSINE = 0.99
-LEAST_OVERLAP = 0.95
+MIN_COSINE = 0.99
+MIN_OVERLAP = 0.95
 NEIGHBOURS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How vectors agree with the exact ones of the same items.
+    """Agreement of vectors with the exact vectors of the same items.
 
     Args:
-        least_cosine: of a vector to its exact one.
+        min_cosine: minimum cosine of a vector with its exact one.
         mean_cosine: over the vectors.
-        overlap: share of the exact ten nearest that are among the ten nearest, mean over the vectors.
+        overlap: share of the exact ten nearest neighbours that are among the ten nearest, mean over the vectors.
     """
 
-    least_cosine: float
+    min_cosine: float
     mean_cosine: float
     overlap: float
 
     @property
     def admitted(self) -> bool:
-        """Whether the vectors can stand for the exact ones."""
-        return self.least_cosine >= LEAST_COSINE and self.overlap >= LEAST_OVERLAP
+        """Whether the vectors may be used in place of the exact ones."""
+        return self.min_cosine >= MIN_COSINE and self.overlap >= MIN_OVERLAP
 
     def describe(self) -> str:
-        """Say it in a few words."""
+        """Return the figures as text."""
         return (
-            f"cosine {self.least_cosine:.6f} at least, {self.mean_cosine:.6f} in the mean, "
+            f"cosine {self.min_cosine:.6f} at least, {self.mean_cosine:.6f} in the mean, "
             f"top-{NEIGHBOURS} overlap {self.overlap:.3f}"
         )
 
 
 def agreement(given: Array, exact: Array) -> Agreement:
-    """Compare vectors `(N, h)` with the exact ones; neighbours are by cosine, among these N."""
+    """Compare vectors `(N, h)` with the exact ones; neighbours are found by cosine among these N vectors."""
     given, exact = _unit(given), _unit(exact)
     cosines = (given * exact).sum(axis=1)
     pairs = zip(_nearest(given), _nearest(exact), strict=True)

@@ -1,4 +1,4 @@
-"""What an engine is: the encoder's LLM and its pooling, made ready to run."""
+"""The interface of engines, which run the encoder's LLM and its pooling."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 
 Pooling = Literal["mean", "last", "cls"]
 EngineName = Literal["auto", "packed", "packed-bfloat16", "transformers"]
-"""`auto`: packed where it knows the architecture, else transformers. Both are exact; bfloat16 is not."""
+"""`auto`: packed if it supports the architecture, otherwise transformers. Both are exact; bfloat16 is not."""
 EXACT_ENGINES: frozenset[EngineName] = frozenset({"auto", "packed", "transformers"})
 TokenIds = Sequence[int]
 """The tokens of one prompt, end token included."""
 
 
 class Engine(Protocol):
-    """Token ids -> raw embeddings; every engine gives what `transformers` gives, each within its stated bound."""
+    """Token ids -> raw embeddings. The result equals that of `transformers` within the engine's stated bound."""
 
     def batches(self, token_ids: Sequence[TokenIds], batch_tokens: int) -> Iterator[list[int]]:
-        """Yield the places of the prompts in batches of at most `batch_tokens` tokens, as this engine counts them.
+        """Yield the indices of the prompts in batches of at most `batch_tokens` tokens, as this engine counts them.
 
-        A single longer prompt goes alone. The same prompts make the same batches.
+        A longer prompt gets its own batch. The same prompts give the same batches.
         """
         ...
 
@@ -29,5 +29,5 @@ class Engine(Protocol):
         ...
 
     def expect(self, beginning: TokenIds) -> None:
-        """Say with which tokens most prompts begin, from now on; what depends on these alone may be kept."""
+        """Prepare for prompts that begin with these tokens; results that depend only on these may be cached."""
         ...

@@ -1,7 +1,7 @@
-"""The engine for Llamas: a lean forward pass over the token tree of a batch, without padding and without repetition.
+"""The engine for Llamas: a forward pass over the token tree of a batch, which computes shared prefixes once.
 
-Exact by causality: what is left out is computed elsewhere. `U` nodes of the tree, `h` the width, `K` heads of width `e`
-for keys and values, `P` tokens of the beginning that most prompts share.
+It is exact, because a token of a causal LLM depends only on its prefix. `U` nodes of the tree, `h` the width, `K` heads
+of width `e` for keys and values, `P` tokens of the beginning that most prompts share.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,10 @@ from llmemb.encoder.engines.token_tree import TokenTree, build_tree, tree_batche
 
 @dataclass(frozen=True, slots=True)
 class _Beginning:
-    """What does not depend on how a prompt goes on.
+    """The cached states of the common beginning of prompts.
 
     Args:
-        ids: its tokens, P of them.
+        ids: its P tokens.
         keys_values: of each layer, `(P, 2 * K * e)`.
         total: sum of the last hidden states, float32 `(h,)`.
     """
@@ -39,9 +39,9 @@ class PackedEngine:
     """See the module.
 
     Args:
-        model: a Llama that `is_plain_llama`; its matrices are copied into another layout.
+        model: a model for which `is_plain_llama` is true; its matrices are copied into another layout.
         pooling: see `Encoder`.
-        dtype: of what is multiplied; what is summed, the states, the norms and the pooling, is float32.
+        dtype: of matrix products; states, norms and pooling are float32.
     """
 
     def __init__(self, model: PreTrainedModel, pooling: Pooling, dtype: torch.dtype = torch.float32) -> None:
@@ -53,7 +53,7 @@ class PackedEngine:
         self._beginning = self._none
 
     def batches(self, token_ids: Sequence[TokenIds], batch_tokens: int) -> Iterator[list[int]]:
-        """See `Engine`; a token counts once for all prompts of the batch that have the same before it."""
+        """See `Engine`; a prefix that several prompts of the batch share is counted once."""
         usual = [i for i, ids in enumerate(token_ids) if self._begins(ids)]
         others = sorted(set(range(len(token_ids))) - set(usual))
         skip = len(self._beginning.ids)
@@ -71,7 +71,7 @@ class PackedEngine:
 
     @torch.inference_mode()
     def expect(self, beginning: TokenIds) -> None:
-        """See `Engine`; the states of these tokens are kept."""
+        """See `Engine`; caches the states of these tokens."""
         self._beginning = self._none
         if beginning:
             hidden, keys_values = self._forward(build_tree([beginning]), self._none)
@@ -101,7 +101,7 @@ class PackedEngine:
         return self._normed(states) * weights.norm, tuple(every_keys_values)
 
     def _normed(self, states: Tensor) -> Tensor:
-        """Scale each state to a mean square of one; the norm's weights stand in the matrix that comes next."""
+        """Scale each state to a mean square of one; the norm's weights are part of the next matrix."""
         square = torch.linalg.vector_norm(states, dim=1, keepdim=True).square_()
         normed: Tensor = states * square.div_(states.shape[1]).add_(self._weights.epsilon).rsqrt_()
         return normed

@@ -15,10 +15,10 @@ from llmemb.encoder.engines.engine import Pooling, TokenIds
 
 
 class PaddedEngine:
-    """The reference of all engines. Padding stands on the right, so that no token of a causal LLM sees it.
+    """The reference of all engines. Padding is on the right, so that no token of a causal LLM sees it.
 
     Args:
-        model: the LLM without its head, in evaluation mode; used as it is.
+        model: the LLM without its head, in evaluation mode; not changed.
         pooling: see `Encoder`.
     """
 
@@ -45,7 +45,7 @@ class PaddedEngine:
         return pool(hidden, present, self._pooling).float().cpu().numpy()
 
     def expect(self, beginning: TokenIds) -> None:
-        """See `Engine`; nothing is kept."""
+        """See `Engine`; does nothing."""
 
 
 def pool(hidden: Tensor, present: Tensor, pooling: Pooling) -> Tensor:
@@ -60,7 +60,7 @@ def pool(hidden: Tensor, present: Tensor, pooling: Pooling) -> Tensor:
 
 
 def batches_by_tokens(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield indices in batches, the longest first, of at most `batch_tokens` tokens, padding included."""
+    """Yield indices in batches, longest prompts first, of at most `batch_tokens` tokens, padding included."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     start = 0
     while start < len(order):

@@ -1,10 +1,10 @@
-"""The tokens of a batch as a tree: what several prompts begin with stands in it once.
+"""The tokens of a batch as a prefix tree: a prefix that several prompts share is stored once.
 
-A token of a causal LLM sees only what is before it. So two prompts have the same states as long as they have the same
-tokens, and a layer's matrices need each such state once. Prompts of a sorted catalogue share much: the instruction, the
-first attribute's name, the beginnings of titles.
+In a causal LLM a token depends only on the tokens before it. So prompts with a common prefix have the same states for
+it, and each layer computes them once. Prompts of a sorted catalogue share long prefixes: the instruction, the first
+attribute's name, the beginnings of titles.
 
-`U` nodes of the tree, each one a token after all that is before it.
+`U` nodes of the tree, each a token with its prefix.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,17 +18,17 @@ from llmemb.encoder.engines.padded import batches_by_tokens
 
 Rows = NDArray[np.int64]
 ATTENTION_TOKENS = 4096
-"""Tokens, padding included, whose attention is computed at once: what is gathered for it should stay in the cache."""
+"""Tokens, padding included, whose attention is computed together; small enough for the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionGroup:
-    """Prompts of like length, whose attention is computed together, `G` of at most `T` tokens.
+    """`G` prompts of similar length, of at most `T` tokens, whose attention is computed together.
 
     Args:
-        nodes: the node of each token, `(G, T)`; node 0 where there is none, which no token before it sees.
-        sources: places in `nodes`, flattened, from which results are taken: a node's first.
-        targets: the nodes that these are.
+        nodes: the node of each token, `(G, T)`; node 0 for padding, which the causal mask hides.
+        sources: indices into `nodes`, flattened, of each node's first occurrence, where its result is read.
+        targets: the nodes at `sources`.
     """
 
     nodes: Rows
@@ -38,14 +38,14 @@ class AttentionGroup:
 
 @dataclass(frozen=True, slots=True)
 class TokenTree:
-    """A batch of prompts, in its own order.
+    """The tree of a batch of prompts, in the order of the batch.
 
     Args:
         tokens: of each node, `(U,)`.
         positions: of each node in its prompts, `(U,)`.
-        prompts: prompt by prompt, the nodes of its tokens, concatenated.
-        lengths: the tokens of each prompt.
-        groups: all prompts, for the attention.
+        prompts: the nodes of all prompts, concatenated.
+        lengths: number of tokens of each prompt.
+        groups: all prompts, grouped for the attention.
     """
 
     tokens: Rows
@@ -76,11 +76,11 @@ def tree_batches(token_ids: Sequence[TokenIds], batch_tokens: int) -> Iterator[l
 
 
 def build_tree(token_ids: Sequence[TokenIds], skip: int = 0) -> TokenTree:
-    """Make the tree of a batch.
+    """Build the tree of a batch.
 
     Args:
         token_ids: of each prompt.
-        skip: tokens that are left out of the tree at the beginning of every prompt; each has more than that.
+        skip: number of tokens at the beginning of every prompt that are not in the tree; each prompt is longer.
     """
     nodes: list[Rows] = [np.empty(0, np.int64)] * len(token_ids)
     starts = [0] * len(token_ids)
@@ -88,7 +88,7 @@ def build_tree(token_ids: Sequence[TokenIds], skip: int = 0) -> TokenTree:
     positions: list[int] = []
     before: TokenIds = ()
     before_nodes: Rows = np.empty(0, np.int64)
-    # Sorted, a prompt shares with the one before it whatever it shares with any before.
+    # In sorted order, the longest prefix that a prompt shares with any earlier prompt is shared with the previous one.
     for i in sorted(range(len(token_ids)), key=lambda row: list(token_ids[row])):
         ids = token_ids[i]
         start = max(skip, shared_length(before, ids))
@@ -111,7 +111,7 @@ def build_tree(token_ids: Sequence[TokenIds], skip: int = 0) -> TokenTree:
 
 
 def shared_length(first: TokenIds, second: TokenIds) -> int:
-    """Return how many tokens two prompts have in common at their beginnings."""
+    """Return the length of the common prefix of two prompts."""
     length = 0
     for one, other in zip(first, second, strict=False):
         if one != other:
@@ -121,7 +121,7 @@ def shared_length(first: TokenIds, second: TokenIds) -> int:
 
 
 def _group(nodes: Sequence[Rows], starts: Sequence[int]) -> AttentionGroup:
-    """Group prompts, the longest first; each one's nodes from its start on are its own, those before another's."""
+    """Group prompts, longest first; nodes before a prompt's start belong to an earlier prompt."""
     width = len(nodes[0])
     padded = np.zeros((len(nodes), width), np.int64)
     for row, own in zip(padded, nodes, strict=True):

@@ -1,6 +1,6 @@
-"""The changed items in Redis: their keys, what a change looks like in the log, and how states are read.
+"""The format of the catalogue in Redis: keys, entries of the log and stored states of items.
 
-`D` the width of a semantic vector.
+`D` is the width of a semantic vector.
 """
 
 import asyncio
@@ -18,22 +18,22 @@ from service.storage.redis.scripts import FORMAT
 from service.storage.redis.writer import Argument, read_at_once
 
 HEAD_FIELDS = ("epoch", "sequence", "entry", "format")
-"""Of the hash `RedisKeys.meta`: what `parse_head` reads."""
+"""Fields of the hash `RedisKeys.meta` that `parse_head` reads."""
 _ITEMS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the log. The epoch is the log's own; a log that was lost and begun again has another one."""
+    """A position in the log. The epoch identifies the log: a log that was lost and started again has another one."""
 
     epoch: bytes
     sequence: int
-    """Of the last change before this place, counted from 1."""
+    """Number of the last change before this position, counted from 1."""
     entry: bytes
-    """Its id in the stream."""
+    """Id of that change in the stream."""
 
     def may_precede(self, head: "Position") -> bool:
-        """Whether a log that ends at `head` may go on from here."""
+        """Whether a log that ends at `head` can continue this position."""
         if self.sequence == 0:
             return True
         if self.epoch != head.epoch or self.sequence > head.sequence:
@@ -41,12 +41,12 @@ class Position:
         return self.sequence < head.sequence or self.entry == head.entry
 
     def follows(self, before: "Position") -> bool:
-        """Whether this is the place after `before`; a log gets its epoch with its first change."""
+        """Whether this is the position after `before`; a log gets its epoch with its first change."""
         return self.sequence == before.sequence + 1 and (self.epoch == before.epoch or before.sequence == 0)
 
 
 class RedisKeys:
-    """The names of the keys; `{prefix}` is their hash tag, and `part` says which of the prefix's parts they are of."""
+    """The names of the keys; `{prefix}` is their hash tag, and `part` the section of the prefix they belong to."""
 
     def __init__(self, prefix: str, part: str = "catalogue") -> None:
         base = f"{{{prefix}}}:{part}"
@@ -62,7 +62,7 @@ class RedisKeys:
         self.probe = f"{base}:probe"
 
     def of_changes(self) -> list[str]:
-        """All keys that a change may touch, in the order in which the script takes them."""
+        """Return all keys that a change may write, in the order of the script's KEYS."""
         return [
             self.meta, self.log, self.order, self.attributes, self.categories, self.available, self.removed,
             self.bundles, self.vectors,
@@ -70,7 +70,7 @@ class RedisKeys:
 
 
 def to_arguments(change: Change) -> list[Argument]:
-    """Write a change as the script takes it: kind, id, attributes, categories, available, bundle and vector."""
+    """Convert a change to the script's arguments: kind, id, attributes, categories, available, bundle and vector."""
     if isinstance(change, RemoveItem):
         return ["remove", change.id, "", "", "", "", b""]
     categories = "" if change.categories is None else json.dumps(change.categories, ensure_ascii=False)
@@ -95,20 +95,20 @@ def from_entry(fields: Mapping[bytes, bytes]) -> Change:
 
 
 async def read_head(redis: Redis, keys: RedisKeys) -> Position:
-    """Return the place at the end of the log.
+    """Return the position at the end of the log.
 
     Raises:
-        StorageError: a later program wrote the catalogue.
+        StorageError: a later version of the program wrote the catalogue.
     """
-    # The client is typed for decoded answers too; ours are bytes.
+    # The client's type also allows decoded answers; here they are bytes.
     return parse_head(cast("list[bytes | None]", await redis.hmget(keys.meta, list(HEAD_FIELDS))))
 
 
 def parse_head(fields: Sequence[bytes | None]) -> Position:
-    """Read the place at the end of the log from the values of `HEAD_FIELDS`.
+    """Read the position at the end of the log from the values of `HEAD_FIELDS`.
 
     Raises:
-        StorageError: a later program wrote the catalogue.
+        StorageError: a later version of the program wrote the catalogue.
     """
     epoch, sequence, entry, version = fields
     if version is not None and int(version) > FORMAT:
@@ -119,7 +119,10 @@ def parse_head(fields: Sequence[bytes | None]) -> Position:
 async def read_entries(
     redis: Redis, keys: RedisKeys, after: Position, *, count: int, block_milliseconds: int | None
 ) -> list[tuple[Position, Change]]:
-    """Return the next changes after a place, each with its own; waits for the first one where `block_milliseconds`."""
+    """Return the next changes after a position, each with its own position.
+
+    Waits up to `block_milliseconds` for the first change; None does not wait.
+    """
     streams = await redis.xread({keys.log: after.entry}, count=count, block=block_milliseconds)
     entries = [
         (Position(fields[b"epoch"], int(fields[b"sequence"]), entry), from_entry(fields))
@@ -131,15 +134,16 @@ async def read_entries(
 
 
 async def read_states(redis: Redis, keys: RedisKeys, bundle_id: str, until: int) -> list[ItemState]:
-    """Return what is kept of every item whose first change was at most the one with the number `until`.
+    """Return the stored state of every item whose first change has at most the number `until`.
 
-    An item's state is of one moment, two items' may be of two: the log from `until` on brings them together.
+    Each state is consistent, but different items may be read at different times; applying the log from `until` on makes
+    all of them current.
     """
     states: list[ItemState] = []
     last = 0.0
-    while some := await _first_changes(redis, keys, last, until):
-        states += await _read_some(redis, keys, bundle_id, [item_id for item_id, _ in some])
-        last = some[-1][1]
+    while page := await _first_changes(redis, keys, last, until):
+        states += await _read_page(redis, keys, bundle_id, [item_id for item_id, _ in page])
+        last = page[-1][1]
     return states
 
 
@@ -150,7 +154,7 @@ async def _first_changes(redis: Redis, keys: RedisKeys, after: float, until: int
     return cast("list[tuple[bytes, float]]", found)
 
 
-async def _read_some(redis: Redis, keys: RedisKeys, bundle_id: str, ids: Sequence[bytes]) -> list[ItemState]:
+async def _read_page(redis: Redis, keys: RedisKeys, bundle_id: str, ids: Sequence[bytes]) -> list[ItemState]:
     hashes = (keys.attributes, keys.categories, keys.available, keys.removed, f"{keys.vectors}{bundle_id}")
     answers = await read_at_once(redis, hashes, [("HMGET", name, *ids) for name in hashes])
     columns = cast("list[list[bytes | None]]", answers)

@@ -1,4 +1,4 @@
-"""The connections to Redis: made here alone, bounded, and quick to give up."""
+"""Connections to Redis: bounded in number, with short timeouts. All of the service's connections are made here."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,38 +22,38 @@ from service.errors import StorageError
 from service.settings import Settings
 
 MAX_CONNECTIONS = 16
-"""Of one pool; a request that finds none free waits for one as long as for Redis itself."""
+"""Of one pool; a request waits for a free connection up to the timeout of a connection."""
 
 _REFUSALS = {
     "LATERFORMAT": "a later version of this program wrote its catalogue",
     "LOADING": "it is still loading its data",
     "MISCONF": "it cannot write to its disk",
-    "NOAUTH": "it asks for a password",
-    "NOPERM": "our user may not do this",
+    "NOAUTH": "it requires a password",
+    "NOPERM": "the user has no permission for this command",
     "OOM": "it is out of memory",
     "READONLY": "it is a read-only replica",
-    "WRONGPASS": "it does not know our user or password",
+    "WRONGPASS": "the user or the password is wrong",
 }
-"""What Redis's error codes mean to us."""
+"""Meanings of Redis's error codes."""
 _CODES: dict[type[Exception], str] = {
     AuthenticationError: "WRONGPASS",
     BusyLoadingError: "LOADING",
     OutOfMemoryError: "OOM",
     ReadOnlyError: "READONLY",
 }
-"""The client has types of its own for these, and cuts the code from some of them."""
+"""redis-py has its own exception types for these, and removes the code from some messages."""
 
 
 def connect(settings: Settings, *, timeout_seconds: float | None = None, connections: int = MAX_CONNECTIONS) -> Redis:
-    """Make a client that answers bytes; it connects when it is first used, and never tries anything twice.
+    """Create a client that answers bytes; it connects at first use and retries nothing.
 
     Args:
-        settings: `redis_url` is set.
-        timeout_seconds: how long an answer may take; None takes that of the settings.
-        connections: how many there may be at once.
+        settings: with `redis_url`.
+        timeout_seconds: of an answer; None uses the settings' timeout.
+        connections: maximum number of connections.
 
     Raises:
-        ConfigError: LLMEMB_REDIS_URL is no Redis URL, or LLMEMB_REDIS_PASSWORD_FILE cannot be used.
+        ConfigError: LLMEMB_REDIS_URL is not a Redis URL, or LLMEMB_REDIS_PASSWORD_FILE cannot be used.
     """
     if settings.redis_url is None:
         raise ConfigError("LLMEMB_REDIS_URL is not set")
@@ -67,35 +67,35 @@ def connect(settings: Settings, *, timeout_seconds: float | None = None, connect
             timeout=timeout,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            # A retry here would hide how long Redis takes; whoever may try again does so in the open.
+            # A retry here would hide how long Redis takes; callers that can retry do so themselves.
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
     except ValueError:
-        # Neither the URL nor the cause, which may hold the password.
+        # Without the URL and the cause: both may contain the password.
         raise ConfigError("LLMEMB_REDIS_URL: not a Redis URL, such as redis://host:6379/0") from None
-    pool.connection_class = _telling_of_loss(pool.connection_class)
+    pool.connection_class = _raising_connection_error(pool.connection_class)
     return Redis.from_pool(pool)
 
 
-def _telling_of_loss(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
-    """Make a class whose connections say in redis-py's own terms that they are lost, whatever the event loop.
+def _raising_connection_error(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Return a subclass whose connections raise redis-py's ConnectionError when they are lost, on any event loop.
 
-    Of a write to a lost connection uvloop raises RuntimeError, where asyncio writes nothing and the answer fails.
+    When writing to a lost connection, uvloop raises RuntimeError, while asyncio writes nothing and the read fails.
     """
 
-    class TellingConnection(connection_class):  # type: ignore[misc, valid-type]  # a class that is a value
+    class CheckedConnection(connection_class):  # type: ignore[misc, valid-type]  # a class that is a value
         async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
             try:
                 await super().send_packed_command(command, check_health=check_health)
             except RuntimeError as error:
                 raise ConnectionError("the connection is lost") from error
 
-    return TellingConnection
+    return CheckedConnection
 
 
 def _read_password(path: Path) -> str:
-    """Read the password, without the line's end that editors leave behind it."""
+    """Read the password, without the newline that editors add at the end."""
     try:
         password = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -105,22 +105,22 @@ def _read_password(path: Path) -> str:
     return password
 
 
-def say(error: Exception) -> str:
-    """Say what is wrong with Redis, without an address or a password."""
-    # A script's error holds the code in the midst of a sentence; the rest of it may hold anything.
+def describe_error(error: Exception) -> str:
+    """Return what is wrong with Redis, without an address or a password."""
+    # A script's error contains the code inside a sentence, whose other words must not be quoted.
     words = {word.removeprefix("-") for word in str(error).split()} | {_CODES.get(type(error), "")}
     for code, meaning in _REFUSALS.items():
         if code in words:
-            return f"Redis does not serve: {meaning}"
+            return f"Redis refuses the command: {meaning}"
     if isinstance(error, ResponseError):
-        return "Redis refuses"
+        return "Redis refuses the command"
     return f"Redis does not answer ({type(error).__name__})"
 
 
-def fail(error: Exception, consequence: str) -> NoReturn:
-    """Raise what a failure of Redis means to a request.
+def raise_storage_error(error: Exception, consequence: str) -> NoReturn:
+    """Raise the StorageError of a request for which Redis failed.
 
     Raises:
         StorageError: always.
     """
-    raise StorageError(f"{say(error)}; {consequence}") from error
+    raise StorageError(f"{describe_error(error)}; {consequence}") from error

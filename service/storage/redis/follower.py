@@ -1,4 +1,4 @@
-"""The task that follows the log in Redis: it tells this process's followers of every replica's changes, in order."""
+"""The task that follows the log in Redis and passes the changes of all replicas, in order, to the local followers."""
 
 import asyncio
 import logging
@@ -11,12 +11,12 @@ from service.errors import StorageError
 from service.storage.changes import Change, ItemState
 from service.storage.item_log import Followers
 from service.storage.redis.catalogue import Position, RedisKeys, read_entries, read_head, read_states
-from service.storage.redis.connections import say
+from service.storage.redis.connections import describe_error
 
 BLOCK_SECONDS = 1.0
-"""How long one read waits for a change. Then it is checked that the log is still the one that was followed."""
+"""How long one read waits for a change. After it the task checks that the log is still the same log."""
 APPLY_SECONDS = 5.0
-"""How long a change that was written may take until it is told here."""
+"""How long it may take until a written change is applied in this process."""
 _FIRST_RETRY_SECONDS = 0.05
 _ENTRIES_AT_ONCE = 128
 
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 
 
 class RedisFollower:
-    """Follows the log from its end at the start, for as long as the process runs.
+    """Follows the log for as long as the process runs, beginning at the end that the log has at the start.
 
     Args:
-        redis: a client of its own, whose answers may take `BLOCK_SECONDS` and some more.
+        redis: used by this task only, with a timeout longer than `BLOCK_SECONDS`.
         keys: of the catalogue.
-        followers: are told.
-        retry_seconds: the longest pause between two attempts to reach Redis.
+        followers: get the changes.
+        retry_seconds: maximum pause between two attempts to connect to Redis.
     """
 
     def __init__(self, redis: Redis, keys: RedisKeys, followers: Followers, *, retry_seconds: float) -> None:
@@ -44,33 +44,33 @@ class RedisFollower:
         self._tried = asyncio.Event()
         self._waiting: set[_Waiting] = set()
         self.restorations = 0
-        """How often the followers were restored because the log did not go on where they were."""
+        """How often the followers were restored because the log did not continue at their position."""
         self._closing = False
         self._task = asyncio.create_task(self._run())
-        # A task that has died must keep nobody waiting.
+        # If the task dies, nothing may wait for it forever.
         self._task.add_done_callback(lambda _: self._tried.set())
 
     @property
     def fault(self) -> str | None:
-        """Why changes are not followed now, None where they are."""
+        """Why the log is not followed, None if it is followed."""
         return "the catalogue's log is no longer followed" if self._task.done() else self._fault
 
     async def position(self) -> Position:
-        """Return the place up to which followers were told, once Redis was tried for the first time.
+        """Return the position up to which changes are applied, after the first attempt to connect to Redis.
 
         Raises:
-            StorageError: the log is not followed now.
+            StorageError: the log is not followed.
         """
         await self._tried.wait()
         if self._position is None or self.fault is not None:
             raise StorageError(f"{self.fault}; nothing was done")
         return self._position
 
-    async def reach(self, epoch: bytes, sequence: int) -> None:
-        """Wait until followers were told of the change with this number.
+    async def wait_until_applied(self, epoch: bytes, sequence: int) -> None:
+        """Wait until the followers have applied the change with this number.
 
         Raises:
-            StorageError: it takes too long.
+            StorageError: it takes longer than `APPLY_SECONDS`.
         """
         waiting = _Waiting(epoch, sequence)
         if self._position is not None and waiting.is_over(self._position):
@@ -85,10 +85,10 @@ class RedisFollower:
             self._waiting.discard(waiting)
 
     async def close(self) -> None:
-        """Follow no more."""
+        """Stop following the log."""
         self._closing = True
         while not self._task.done():
-            # A connection that is just timing out can take the cancelling for its own.
+            # Repeatedly: a connection that is just timing out can swallow the cancellation.
             self._task.cancel()
             await asyncio.wait([self._task], timeout=0.1)
 
@@ -97,24 +97,24 @@ class RedisFollower:
             try:
                 await self._follow()
             except (RedisError, OSError, StorageError) as error:
-                fault = str(error) if isinstance(error, StorageError) else say(error)
+                fault = str(error) if isinstance(error, StorageError) else describe_error(error)
                 if self._fault is None:
-                    logger.warning("%s; the catalogue's changes wait", fault)
+                    logger.warning("%s; the catalogue's changes are not followed", fault)
                 self._fault = fault
                 self._tried.set()
             await asyncio.sleep(self._pause)
             self._pause = min(self._pause * 2, self._retry_seconds)
 
     async def _follow(self) -> None:
-        """Tell of what comes, until Redis fails."""
+        """Apply changes as they arrive, until Redis fails."""
         while True:
             await self._catch_up()
-            self._now_following()
+            self._clear_fault()
             while entries := await self._read(block_milliseconds=int(BLOCK_SECONDS * 1000)):
-                if not self._take(entries):
+                if not self._apply(entries):
                     break
 
-    def _now_following(self) -> None:
+    def _clear_fault(self) -> None:
         if self._fault is not None and self._tried.is_set():
             logger.info("Redis answers again; the catalogue's changes are followed")
         self._fault = None
@@ -122,14 +122,14 @@ class RedisFollower:
         self._tried.set()
 
     async def _catch_up(self) -> None:
-        """Tell of all that the log holds now; where it does not go on from here, restore the followers."""
+        """Apply all changes in the log; if the log does not continue at our position, restore the followers."""
         head = await read_head(self._redis, self._keys)
         if self._position is None or not self._position.may_precede(head):
             await self._restore()
             return
         while self._position.sequence < head.sequence:
             entries = await self._read(block_milliseconds=None)
-            if not entries or not self._take(entries):
+            if not entries or not self._apply(entries):
                 await self._restore()
                 return
 
@@ -139,23 +139,25 @@ class RedisFollower:
             self._redis, self._keys, self._position, count=_ENTRIES_AT_ONCE, block_milliseconds=block_milliseconds
         )
 
-    def _take(self, entries: Sequence[tuple[Position, Change]]) -> bool:
-        """Tell of changes; false where one between them and what was told before is missing."""
+    def _apply(self, entries: Sequence[tuple[Position, Change]]) -> bool:
+        """Apply changes up to the first gap in their numbers; return false if there is a gap."""
         assert self._position is not None
         position, changes = self._position, []
-        for after, change in entries:
-            if not after.follows(position):
+        for next_position, change in entries:
+            if not next_position.follows(position):
                 break
-            position = after
+            position = next_position
             changes.append(change)
-        self._followers.tell(changes)
+        self._followers.notify(changes)
         self._move(position)
         return len(changes) == len(entries)
 
     async def _restore(self) -> None:
-        """Read the whole state, from a place on from which the log will be told."""
+        """Restore the followers from the stored states, and continue with the log from its present end."""
         if self._position is not None:
-            logger.warning("Redis's log does not go on where this replica was; reading all of the catalogue's changes")
+            logger.warning(
+                "Redis's log does not continue at this replica's position; reading all of the catalogue's changes"
+            )
         position = await read_head(self._redis, self._keys)
         states: dict[str, Sequence[ItemState]] = {}
         # Another follower may join while the states are read.
@@ -174,7 +176,7 @@ class RedisFollower:
 
 
 class _Waiting:
-    """Somebody waits until a change was told."""
+    """A caller that waits until a change is applied."""
 
     def __init__(self, epoch: bytes, sequence: int) -> None:
         self._epoch = epoch
@@ -182,5 +184,5 @@ class _Waiting:
         self.over = asyncio.Event()
 
     def is_over(self, position: Position) -> bool:
-        """Whether the change was told at a place, or before it."""
+        """Whether the change is at or before a position."""
         return position.epoch == self._epoch and position.sequence >= self._sequence

@@ -1,4 +1,4 @@
-"""The item log of several replicas, in Redis: a stream that all follow, and beside it each changed item's state."""
+"""The item log of several replicas, in Redis: a stream that all replicas follow, and the state of each changed item."""
 
 import contextlib
 import secrets
@@ -13,7 +13,7 @@ from service.storage.changes import Array, Change, Follower, ItemState
 from service.storage.item_log import Followers
 from service.storage.redis import scripts
 from service.storage.redis.catalogue import RedisKeys, read_head, read_states, to_arguments
-from service.storage.redis.connections import fail, say
+from service.storage.redis.connections import describe_error, raise_storage_error
 from service.storage.redis.follower import RedisFollower
 from service.storage.redis.writer import Argument, RedisWriter
 
@@ -21,15 +21,15 @@ _VECTORS_AT_ONCE = 500
 
 
 class RedisItemLog:
-    """See `ItemLog`. The clients are the caller's, who closes them.
+    """See `ItemLog`. The caller owns the clients and closes them.
 
     Args:
         redis: reads and writes.
         following: reads the log; see `RedisFollower`.
         writer: writes with `redis`.
-        prefix: begins every key; replicas of one catalogue share it.
-        max_entries: about as many changes are kept in the log.
-        retry_seconds: the longest pause between two attempts to reach Redis.
+        prefix: of every key; replicas of one catalogue share it.
+        max_entries: approximate maximum length of the log.
+        retry_seconds: maximum pause between two attempts to connect to Redis.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RedisItemLog:
 
     async def append(self, changes: Sequence[Change]) -> None:
         """See `ItemLog`."""
-        # Where its own changes would not come back, nothing is written.
+        # First check that this replica follows the log; otherwise it would not see its own changes.
         await self._follower.position()
         arguments: list[Argument] = [secrets.token_hex(8), self._max_entries]
         for change in changes:
@@ -59,12 +59,12 @@ class RedisItemLog:
         answer = await self._writer.run(scripts.APPEND, self._keys.of_changes(), arguments)
         if answer is not None:
             epoch, sequence = cast("tuple[bytes, int]", answer)
-            await self._follower.reach(epoch, sequence)
+            await self._follower.wait_until_applied(epoch, sequence)
 
     async def attach(self, follower: Follower) -> None:
         """See `ItemLog`."""
         bundle_id = follower.bundle_id
-        # Where Redis refuses, old bundles' vectors stay a while longer.
+        # If Redis refuses, the vectors of unused bundles are only deleted later.
         with contextlib.suppress(StorageError):
             await self._writer.run(
                 scripts.USE_BUNDLE, [self._keys.meta, self._keys.bundles, self._keys.vectors], [bundle_id]
@@ -72,18 +72,21 @@ class RedisItemLog:
         await self._followers.attach(follower, lambda: self._read(bundle_id))
 
     async def _read(self, bundle_id: str) -> list[ItemState]:
-        """The states up to where the log was told before they were read; returns when all that was there is told."""
+        """Read the states of the items changed up to the applied position; wait until later changes are applied too.
+
+        Starts again if the followers were restored meanwhile.
+        """
         try:
             while True:
-                restorations, told = self._follower.restorations, await self._follower.position()
+                restorations, applied = self._follower.restorations, await self._follower.position()
                 head = await read_head(self._redis, self._keys)
-                states = await read_states(self._redis, self._keys, bundle_id, told.sequence)
-                if head.sequence > told.sequence:
-                    await self._follower.reach(head.epoch, head.sequence)
+                states = await read_states(self._redis, self._keys, bundle_id, applied.sequence)
+                if head.sequence > applied.sequence:
+                    await self._follower.wait_until_applied(head.epoch, head.sequence)
                 if restorations == self._follower.restorations:
                     return states
         except (RedisError, OSError) as error:
-            fail(error, "the catalogue's changes cannot be read")
+            raise_storage_error(error, "the catalogue's changes cannot be read")
 
     def detach(self, follower: Follower) -> None:
         """See `ItemLog`."""
@@ -104,10 +107,10 @@ class RedisItemLog:
         if self._follower.fault is not None:
             return self._follower.fault
         try:
-            # A write, since a Redis that is full or a replica still answers reads.
+            # A write, since a full Redis and a read-only replica still answer reads.
             await self._redis.set(self._keys.probe, 1, ex=60)
         except (RedisError, OSError) as error:
-            return say(error)
+            return describe_error(error)
         return await self._writer.fault()
 
     async def close(self) -> None:

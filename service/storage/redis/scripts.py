@@ -1,22 +1,22 @@
-"""What writes the catalogue's changes to Redis: scripts, each of which happens whole or not at all.
+"""The atomic Lua scripts that write the catalogue's changes to Redis.
 
-All keys have one hash tag, so that a cluster keeps them together. To the key of the vectors the scripts add a bundle's
-id: one hash for each.
+All keys have the same hash tag, so that a cluster keeps them on one node. The scripts append a bundle's id to the key
+of the vectors: each bundle has its own hash.
 """
 
 from service.storage.redis.writer import Script
 
 FORMAT = 1
-"""Of the keys, kept beside the log's epoch. A catalogue without a number is older than the number, and of format 1."""
+"""Format of the keys, stored beside the log's epoch. A catalogue without this number has format 1."""
 KEPT_BUNDLES = 4
-"""Bundles whose vectors are kept: the running one, the one before, an experiment's, and one being loaded."""
+"""Bundles whose vectors are kept: the current one, the previous one, an experiment's, and one that is being loaded."""
 
 REFUSE_LATER = f"""
 if tonumber(redis.call('HGET', KEYS[1], 'format') or {FORMAT}) > {FORMAT} then
     return redis.error_reply('LATERFORMAT a later program wrote this')
 end
 """
-"""Begins every script that writes to the catalogue; its first key is `RedisKeys.meta`."""
+"""Start of every script that writes to the catalogue; the script's first key is `RedisKeys.meta`."""
 
 APPEND = Script(
     REFUSE_LATER
@@ -75,8 +75,8 @@ end
 return nil
 """
 )
-"""KEYS as `RedisKeys.of_changes` lists them; ARGV an epoch for a log that has none, the most entries of the log, and
-seven for each change. Gives the log's epoch and the last change's number, nil where nothing came of any change."""
+"""KEYS: as listed by `RedisKeys.of_changes`. ARGV: an epoch for a new log, the maximum length of the log, and seven
+values for each change. Returns the log's epoch and the last change's number, nil if no change had an effect."""
 
 KEEP_VECTORS = Script(
     REFUSE_LATER
@@ -91,7 +91,7 @@ for i = 2, #ARGV, 3 do
 end
 """
 )
-"""ARGV a bundle's id, and for each vector the item's id, its attributes and the bytes."""
+"""ARGV: a bundle's id, and for each vector the item's id, its attributes and the vector's bytes."""
 
 USE_BUNDLE = Script(
     REFUSE_LATER
@@ -104,4 +104,4 @@ for _, bundle in ipairs(redis.call('ZREVRANGE', bundles, {KEPT_BUNDLES}, -1)) do
 end
 """
 )
-"""ARGV a bundle's id: it is the one that was used last, and the vectors of those not used for long go."""
+"""ARGV: the id of the bundle in use. Deletes the vectors of all but the `KEPT_BUNDLES` most recently used bundles."""

@@ -1,4 +1,4 @@
-"""Sessions of several replicas, in Redis: a list of ids each, which Redis itself forgets in time."""
+"""Sessions of several replicas, in Redis: one list of ids per session, with a TTL."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -6,7 +6,7 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from service.storage.redis.connections import fail, say
+from service.storage.redis.connections import describe_error, raise_storage_error
 from service.storage.redis.writer import RedisWriter, Script
 from service.storage.session_store import Session
 
@@ -20,13 +20,13 @@ _REMOVE = Script("return redis.call('DEL', KEYS[1])")
 
 
 class RedisSessions:
-    """See `SessionStore`. The client is the caller's, who closes it.
+    """See `SessionStore`. The caller owns the client and closes it.
 
     Args:
-        redis: reads sessions, and gives up after a short time.
-        writer: writes them.
-        prefix: begins every key.
-        max_items: events of a session that are kept.
+        redis: reads sessions, with a short timeout.
+        writer: writes sessions.
+        prefix: of every key.
+        max_items: maximum number of events per session.
         ttl_seconds: how long a session is kept after its last event.
     """
 
@@ -47,13 +47,13 @@ class RedisSessions:
         """See `SessionStore`."""
         key = self._key(session_id)
         try:
-            # No transaction: a Redis that is out of memory refuses those, also where they only read.
+            # Not a transaction: a Redis that is out of memory refuses transactions, even if they only read.
             async with self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.lrange(key, 0, -1)
                 pipeline.ttl(key)
                 history, seconds = await pipeline.execute()
         except (RedisError, OSError) as error:
-            fail(error, "the session cannot be read")
+            raise_storage_error(error, "the session cannot be read")
         return Session(_history(history), max(seconds, 0)) if history else None
 
     async def remove(self, session_id: str) -> bool:
@@ -65,7 +65,7 @@ class RedisSessions:
         try:
             await self._redis.set(f"{self._prefix}:session-probe", 1, ex=60)
         except (RedisError, OSError) as error:
-            return say(error)
+            return describe_error(error)
         return await self._writer.fault()
 
     async def close(self) -> None:
@@ -76,7 +76,7 @@ class RedisSessions:
 
 
 def key_of_session(prefix: str, session_id: str) -> str:
-    """Return the key of a session. It has no hash tag: sessions spread over a cluster."""
+    """Return the key of a session, without a hash tag: sessions are spread over the cluster."""
     return f"{prefix}:session:{session_id}"
 
 

@@ -1,4 +1,4 @@
-"""Durable writes to Redis, by scripts that run whole or not at all, and reads that belong together."""
+"""Durable writes to Redis, by atomic scripts, and atomic reads of several keys."""
 
 import logging
 import math
@@ -10,10 +10,10 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError, ResponseError
 
-from service.storage.redis.connections import fail, say
+from service.storage.redis.connections import describe_error, raise_storage_error
 
 WRITE_SECONDS = 3.0
-"""How long a write may take. Where Redis calls fsync each second only, a write waits for the next one."""
+"""Timeout of a write. With appendfsync everysec, a write waits for the next fsync."""
 
 _WAIT_FOR_DISK = ("WAITAOF", 1, 0, int(WRITE_SECONDS * 1000))
 _ASK_AGAIN_SECONDS = 60.0
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Script:
-    """A Lua script, known to Redis by its hash."""
+    """A Lua script, which Redis runs by its SHA-1."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -33,11 +33,11 @@ class Script:
 
 
 class RedisWriter:
-    """Runs scripts, and waits until what they wrote is on Redis's disk where Redis can say so (from 7.2 on).
+    """Runs scripts, and waits until their writes are on Redis's disk if Redis supports WAITAOF (7.2 or later).
 
     Args:
-        redis: its answers may take `WRITE_SECONDS`, and some more.
-        clock: in seconds; never goes back.
+        redis: with a timeout longer than `WRITE_SECONDS`.
+        clock: monotonic, in seconds.
     """
 
     def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,28 +46,28 @@ class RedisWriter:
         self._fault: str | None = None
         self._is_old = False
         self._ask_at = -math.inf
-        """Before that time an older Redis is not asked to wait for its disk."""
+        """Until then WAITAOF is not sent to a Redis that does not know it."""
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> object:
         """Run a script and return its answer.
 
         Raises:
-            StorageError: nothing was written, or it is not known whether it was.
+            StorageError: nothing was written, or it is unknown whether it was.
         """
         try:
             try:
                 return await self._run(script, keys, arguments)
             except NoScriptError:
-                # Redis was started again or is another one.
+                # Redis was restarted, or replaced by another server.
                 await self._redis.script_load(script.source)
                 return await self._run(script, keys, arguments)
         except (RedisError, OSError) as error:
-            fail(error, "nothing was written" if isinstance(error, ResponseError) else _UNCERTAIN)
+            raise_storage_error(error, "nothing was written" if isinstance(error, ResponseError) else _UNCERTAIN)
 
     async def fault(self) -> str | None:
-        """Say why writes are acknowledged that may not be on Redis's disk, None where all are or Redis is too old.
+        """Return why acknowledged writes may not be on Redis's disk; None if all are, or Redis does not know WAITAOF.
 
-        Where the last write was not confirmed, Redis is asked again.
+        If Redis did not confirm the last write, it is asked again.
         """
         if self._fault is not None:
             try:
@@ -75,11 +75,11 @@ class RedisWriter:
                 self._confirmed()
             except (RedisError, OSError) as error:
                 if not self._cannot_confirm(error):
-                    return say(error)
+                    return describe_error(error)
         return self._fault
 
     async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> object:
-        # One pipeline, since WAITAOF is about the writes of its own connection.
+        # One pipeline, since WAITAOF waits for the writes of its own connection.
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
             if self._clock() >= self._ask_at:
@@ -94,7 +94,7 @@ class RedisWriter:
     def _check_disk(self, answer: object) -> None:
         if isinstance(answer, ResponseError):
             if not self._cannot_confirm(answer):
-                fail(answer, _UNCERTAIN)  # it could have: after a failover, say, the write may be lost
+                raise_storage_error(answer, _UNCERTAIN)  # for example after a failover: the write may be lost
         elif isinstance(answer, Exception):
             raise answer
         elif isinstance(answer, list) and answer[0] == 0:
@@ -108,18 +108,18 @@ class RedisWriter:
         self._fault, self._is_old = None, False
 
     def _cannot_confirm(self, error: Exception) -> bool:
-        """Say whether Redis, as it is set up, answers no WAITAOF at all; log why, once."""
+        """Return whether the version or configuration of Redis rules out WAITAOF; log the reason once."""
         if "unknown command" in str(error):
             if not self._is_old:
-                logger.info(  # no warning: where the settings are not safe, warn_of_losses has given one
+                logger.info(  # not a warning: warn_of_losses warns of unsafe settings
                     "Redis is older than 7.2 and does not know WAITAOF: what it acknowledges is on its disk only with "
                     "appendonly yes and appendfsync always"
                 )
             self._fault, self._is_old = None, True
-            self._ask_at = self._clock() + _ASK_AGAIN_SECONDS  # it may be upgraded while we run
+            self._ask_at = self._clock() + _ASK_AGAIN_SECONDS  # Redis may be upgraded while the service runs
             return True
         if isinstance(error, NoPermissionError):
-            why = "our user may not run WAITAOF"
+            why = "the user has no permission for WAITAOF"
         elif "appendonly is disabled" in str(error):
             why = "it has no append-only file"
         else:
@@ -132,9 +132,9 @@ class RedisWriter:
 
 
 async def warn_of_losses(redis: Redis) -> None:
-    """Log one warning where Redis is set up so that it may lose what it has acknowledged.
+    """Log a warning if Redis is configured so that acknowledged writes can be lost.
 
-    Says nothing where Redis does not let us ask.
+    Logs nothing if the configuration cannot be read.
     """
     try:
         answers = [await redis.config_get(name) for name in ("append*", "maxmemory*")]
@@ -168,23 +168,23 @@ while at < #ARGV do
 end
 return answers
 """
-"""KEYS those of the commands; ARGV for each command the number of its words, then these. Gives their answers."""
+"""KEYS: those of the commands. ARGV: for each command the number of its words, then the words. Returns the answers."""
 
 
 async def read_at_once(redis: Redis, keys: Sequence[str | bytes], commands: Sequence[Command]) -> list[object]:
-    """Run commands that only read, with nothing between them, and return their answers.
+    """Run read-only commands atomically, and return their answers.
 
-    By a script and not a transaction: a Redis that is out of memory refuses transactions, also where they only read.
+    By a script, not a transaction: a Redis that is out of memory refuses transactions, even if they only read.
 
     Args:
         redis: answers bytes.
-        keys: those that the commands read.
-        commands: few thousand words each at most.
+        keys: that the commands read.
+        commands: each of at most a few thousand words.
 
     Raises:
         RedisError: Redis fails.
     """
     arguments = [word for command in commands for word in (len(command), *command)]
-    # redis-py runs it by its hash, and tells it to a Redis that does not know it.
+    # redis-py runs the script by its hash, and loads it first if Redis does not know it.
     answers = await redis.register_script(_READ)(keys=keys, args=arguments)
     return cast("list[object]", answers)

@@ -1,4 +1,4 @@
-"""One SQLite file: one thread writes it, and waiting writes share a commit; another reads it."""
+"""One SQLite file: a writer thread, which commits all waiting writes together, and a reader thread."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class SqliteReader:
-    """Reads see what was committed when they began; they wait for no write."""
+    """Reads see the state that was committed when they began; they do not wait for writes."""
 
     def __init__(self, path: Path) -> None:
         # One thread, so that one connection is enough.
@@ -27,7 +27,7 @@ class SqliteReader:
         self._connection.execute("PRAGMA query_only = ON")
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` in the reading thread and return what it gives.
+        """Run `work` in the reader thread and return its result.
 
         Raises:
             StorageError: the file cannot be read.
@@ -36,26 +36,26 @@ class SqliteReader:
         try:
             return await loop.run_in_executor(self._thread, work, self._connection)
         except sqlite3.Error as error:
-            raise StorageError("this cannot be read from disk now") from error
+            raise StorageError("the disk cannot be read now") from error
 
     async def close(self) -> None:
-        """Wait for the reads that run, and close the file."""
+        """Wait for running reads, and close the file."""
         await asyncio.to_thread(self._thread.shutdown)
         self._connection.close()
 
 
 Work = Callable[[sqlite3.Connection], T]
-Told = Callable[[T], None]
+OnCommit = Callable[[T], None]
 
 MAX_WAITING_ROWS = 16_384
-"""Rows that may wait to be written; past it a write is refused. One write may be larger, if it waits alone."""
+"""Maximum number of rows that wait to be written; further writes are refused. A single write may be larger."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Write:
-    """A write on its way: `run` gives what `finish` hands over on the event loop once it is on disk."""
+    """A queued write: once the transaction is on disk, `finish` gets the result of `run` on the event loop."""
 
     run: Work[object]
     rows: int
@@ -64,14 +64,14 @@ class _Write:
 
 
 class SqliteWriter:
-    """Writes to one file, in the order in which they were asked for.
+    """Writes to one file, in the order of the calls.
 
     Args:
-        path: the file; it is made where it is missing.
-        prepare: brings the open file to the present format, in a transaction of its own.
+        path: the file; created if it does not exist.
+        prepare: migrates the open file to the current format, in its own transaction.
 
     Raises:
-        ConfigError: the file cannot be opened or is no database of ours.
+        ConfigError: the file cannot be opened, or is not a database of the service.
     """
 
     def __init__(self, path: Path, prepare: Work[None]) -> None:
@@ -92,33 +92,33 @@ class SqliteWriter:
     def _open(self, prepare: Work[None]) -> None:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
-        # macOS gives a plain fsync back before the disk has it; elsewhere this does nothing.
+        # On macOS a plain fsync returns before the data is on disk; on other systems this has no effect.
         self._connection.execute("PRAGMA fullfsync = ON")
         self._connection.execute("BEGIN IMMEDIATE")
         prepare(self._connection)
         self._connection.execute("COMMIT")
 
-    async def write(self, work: Work[T], *, rows: int = 1, told: Told[T] | None = None) -> T:
-        """Run `work` in a transaction and return what it gives once that is on disk.
+    async def write(self, work: Work[T], *, rows: int = 1, on_commit: OnCommit[T] | None = None) -> T:
+        """Run `work` in a transaction, and return its result once the transaction is on disk.
 
         Args:
-            work: runs in the writer's thread; where it raises, it alone is rolled back.
-            rows: about how many rows it writes.
-            told: called with what `work` gave, on the event loop, in the order of the commits, even when the caller
-                of `write` has gone away meanwhile.
+            work: runs in the writer thread; if it raises, only its own changes are rolled back.
+            rows: approximate number of rows it writes.
+            on_commit: called with the result of `work`, on the event loop, in the order of the commits, even if the
+                caller of `write` was cancelled.
 
         Raises:
-            StorageError: nothing of it was acknowledged.
+            StorageError: the write was not acknowledged.
         """
         done: asyncio.Future[T] = self._loop.create_future()
 
         def finish(given: object) -> None:
             value: T = given  # type: ignore[assignment]  # the queue holds writes of every type
             try:
-                if told is not None:
-                    told(value)
+                if on_commit is not None:
+                    on_commit(value)
             finally:
-                # It is on disk, whatever those who were told made of it.
+                # The data is on disk, even if `on_commit` failed.
                 if not done.done():
                     done.set_result(value)
 
@@ -132,27 +132,27 @@ class SqliteWriter:
     def _queue(self, write: _Write) -> None:
         with self._wake:
             if self._closing:
-                raise StorageError("the service stops; nothing was written")
+                raise StorageError("the service is shutting down; nothing was written")
             if self._waiting and self._rows_waiting + write.rows > MAX_WAITING_ROWS:
-                raise StorageError("too much waits to be written; nothing was written")
+                raise StorageError("the write queue is full; nothing was written")
             self._waiting.append(write)
             self._rows_waiting += write.rows
             self._wake.notify()
 
     async def close(self) -> None:
-        """Write what waits, and close the file."""
+        """Finish the queued writes, and close the file."""
         with self._wake:
             self._closing = True
             self._wake.notify()
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        while group := self._take():
+        while group := self._next_group():
             self._write_group(group)
         self._connection.close()
 
-    def _take(self) -> list[_Write]:
-        """All that waits; nothing once the writer closes and nothing is left."""
+    def _next_group(self) -> list[_Write]:
+        """Wait for writes and return all that are queued; return an empty list when the writer is closed."""
         with self._wake:
             self._wake.wait_for(lambda: self._waiting or self._closing)
             group = list(self._waiting)
@@ -164,11 +164,11 @@ class SqliteWriter:
         try:
             outcomes = self._commit(group)
         except sqlite3.Error as error:
-            logger.error("%s cannot be written: %s", self._path.name, error)  # noqa: TRY400  # no traceback of ours helps
+            logger.error("%s cannot be written: %s", self._path.name, error)  # noqa: TRY400  # a traceback does not help
             self._roll_back()
-            outcomes = [StorageError("this cannot be put on disk now; nothing was acknowledged")] * len(group)
+            outcomes = [StorageError("the disk cannot be written now; nothing was acknowledged")] * len(group)
         for write, outcome in zip(group, outcomes, strict=True):
-            # One callback each, which the loop runs in this order: a failing one keeps nobody else waiting.
+            # One callback per write, which the loop runs in this order: a failing one does not affect the others.
             if isinstance(outcome, StorageError):
                 self._loop.call_soon_threadsafe(write.fail, outcome)
             else:
@@ -181,17 +181,17 @@ class SqliteWriter:
         return outcomes
 
     def _savepoint(self, write: _Write) -> object:
-        """What the write gave, or why it alone failed."""
+        """Run one write in a savepoint, and return its result or the error of this write."""
         self._connection.execute("SAVEPOINT one")
         try:
             given = write.run(self._connection)
         except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
             if not self._connection.in_transaction:
-                # A full disk takes the whole transaction back, and with it the writes before this one.
+                # On a full disk SQLite rolls the whole transaction back, with the writes before this one.
                 raise
             logger.error("a write to %s failed: %s", self._path.name, error)  # noqa: TRY400  # as above
             self._connection.execute("ROLLBACK TO one")
-            given = StorageError("this cannot be put on disk now; nothing was written")
+            given = StorageError("the disk cannot be written now; nothing was written")
         self._connection.execute("RELEASE one")
         return given
 

@@ -1,4 +1,4 @@
-"""The item log of one process, in SQLite: its tables, and appends that survive a crash of the machine."""
+"""The item log of one process, in SQLite: its tables, and durable writes."""
 
 import asyncio
 import contextlib
@@ -18,9 +18,9 @@ from service.storage.sqlite import log
 from service.storage.sqlite.file import SqliteReader, SqliteWriter
 
 FORMAT = 2
-"""SQLite keeps it as `user_version`. Format 1 had one vector for each item, and neither categories nor removals."""
+"""Stored in SQLite's `user_version`. Format 1 had one vector per item, and neither categories nor removals."""
 KEPT_BUNDLES = 4
-"""Bundles whose vectors are kept: the running one, the one before, an experiment's, and one being loaded."""
+"""Bundles whose vectors are kept: the current one, the previous one, an experiment's, and one that is being loaded."""
 _ROWS_AT_ONCE = 1000
 
 _CREATE = (
@@ -81,10 +81,10 @@ _UNUSED_BUNDLES = f"SELECT id FROM bundles ORDER BY used DESC LIMIT -1 OFFSET {K
 
 
 def prepare_catalogue(connection: sqlite3.Connection) -> None:
-    """Make the tables, or bring those of format 1 to the present one, in the transaction that is open.
+    """Create the tables, or migrate those of format 1, in the open transaction.
 
     Raises:
-        ConfigError: a later program wrote them.
+        ConfigError: a later version of the program wrote them.
     """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version not in {0, 1, FORMAT}:
@@ -95,36 +95,36 @@ def prepare_catalogue(connection: sqlite3.Connection) -> None:
 
 
 def mark_format(connection: sqlite3.Connection) -> None:
-    """Write the format's number; where it is there already, this says whether the file can be written at all."""
+    """Write the format's number. In an existing file this checks that the file can be written."""
     connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def write_changes(connection: sqlite3.Connection, changes: Sequence[Change]) -> list[Change]:
-    """Write changes and return them, without those that came to nothing: patches of items that are removed."""
+    """Write changes and return those that had an effect: patches of removed items have none."""
     return [change for change in changes if _write(connection, change)]
 
 
 def _write(connection: sqlite3.Connection, change: Change) -> bool:
     if isinstance(change, PutItem):
         connection.execute(_FORGET_STALE_VECTORS, (change.id, change.id, change.attributes_json))
-        connection.execute(_UPSERT, (change.id, change.attributes_json, *_what_filters_go_by(change)))
+        connection.execute(_UPSERT, (change.id, change.attributes_json, *_filter_columns(change)))
         embedded = change.embedded
         write_vectors(connection, embedded.bundle_id, {change.id: (change.attributes_json, embedded.vector)})
         return True
     if isinstance(change, PatchItem):
-        return connection.execute(_PATCH, (change.id, None, *_what_filters_go_by(change))).rowcount > 0
+        return connection.execute(_PATCH, (change.id, None, *_filter_columns(change))).rowcount > 0
     connection.execute(_REMOVE, (change.id,))
     connection.execute(_FORGET_VECTORS, (change.id,))
     return True
 
 
-def _what_filters_go_by(change: PutItem | PatchItem) -> tuple[str | None, bool | None]:
+def _filter_columns(change: PutItem | PatchItem) -> tuple[str | None, bool | None]:
     categories = None if change.categories is None else json.dumps(change.categories, ensure_ascii=False)
     return categories, change.available
 
 
 def write_vectors(connection: sqlite3.Connection, bundle_id: str, vectors: Mapping[str, tuple[str, Array]]) -> None:
-    """Keep vectors `(D,)` of a bundle, id -> the attributes' JSON and the vector, where those are the attributes."""
+    """Store a bundle's vectors `(D,)`, given as id -> attributes' JSON and vector; skip items with other attributes."""
     connection.execute("INSERT OR IGNORE INTO bundles (id) VALUES (?)", (bundle_id,))
     connection.executemany(
         _KEEP_VECTOR,
@@ -136,26 +136,26 @@ def write_vectors(connection: sqlite3.Connection, bundle_id: str, vectors: Mappi
 
 
 def use_bundle(connection: sqlite3.Connection, bundle_id: str) -> None:
-    """Make a bundle the one that was used last."""
+    """Mark a bundle as the most recently used one."""
     connection.execute(
         "INSERT OR REPLACE INTO bundles (id, used) SELECT ?, coalesce(max(used), 0) + 1 FROM bundles", (bundle_id,)
     )
 
 
 def forget_unused_bundle(connection: sqlite3.Connection) -> bool:
-    """Delete some of the vectors of a bundle that was not used for long; false where there is none left."""
+    """Delete some vectors of a bundle that is beyond the `KEPT_BUNDLES`; return false if there is no such bundle."""
     bundle_id = connection.execute(_UNUSED_BUNDLES).fetchone()
     if bundle_id is None:
         return False
-    some = "SELECT rowid FROM vectors WHERE bundle_id = ? LIMIT 500"
-    deleted = connection.execute(f"DELETE FROM vectors WHERE rowid IN ({some})", bundle_id)  # noqa: S608  # a constant
+    batch = "SELECT rowid FROM vectors WHERE bundle_id = ? LIMIT 500"
+    deleted = connection.execute(f"DELETE FROM vectors WHERE rowid IN ({batch})", bundle_id)  # noqa: S608  # a constant
     if deleted.rowcount == 0:
         connection.execute("DELETE FROM bundles WHERE id = ?", bundle_id)
     return True
 
 
 def read_states(connection: sqlite3.Connection, bundle_id: str) -> list[ItemState]:
-    """Return what is kept of every item, with a bundle's vectors, in the order of the first changes."""
+    """Return the stored state of every changed item, with a bundle's vectors, in the order of the first changes."""
     states: list[ItemState] = []
     rows = connection.execute(_READ, (bundle_id,))
     while some := rows.fetchmany(_ROWS_AT_ONCE):
@@ -177,13 +177,13 @@ _VECTORS_AT_ONCE = 500
 
 
 class SqliteItemLog:
-    """See `ItemLog`. What is kept is the state of each changed item; the changes themselves are told and forgotten.
+    """See `ItemLog`. The file has the state of each changed item; the changes themselves are not stored.
 
     Args:
-        path: the file; it is made where it is missing.
+        path: the file; created if it does not exist.
 
     Raises:
-        ConfigError: the file cannot be opened, is no database of ours or one of a later program.
+        ConfigError: the file cannot be opened, is not a database of the service, or a later version wrote it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -197,7 +197,7 @@ class SqliteItemLog:
         await self._writer.write(
             lambda connection: log.write_changes(connection, changes),
             rows=len(changes),
-            told=self._followers.tell,
+            on_commit=self._followers.notify,
         )
 
     async def attach(self, follower: Follower) -> None:
@@ -219,8 +219,8 @@ class SqliteItemLog:
         """See `ItemLog`."""
         entries = list(vectors.items())
         for start in range(0, len(entries), _VECTORS_AT_ONCE):
-            some = dict(entries[start : start + _VECTORS_AT_ONCE])
-            await self._writer.write(partial(log.write_vectors, bundle_id=bundle_id, vectors=some))
+            batch = dict(entries[start : start + _VECTORS_AT_ONCE])
+            await self._writer.write(partial(log.write_vectors, bundle_id=bundle_id, vectors=batch))
 
     async def fault(self) -> str | None:
         """See `ItemLog`."""
@@ -238,7 +238,7 @@ class SqliteItemLog:
         await self._reader.close()
 
     async def _forget_unused_bundles(self, used: str) -> None:
-        """A little at a time, so that no change waits long; what is left when it fails goes with the next bundle."""
+        """Delete vectors in small batches, so that other writes do not wait long; after a failure `attach` retries."""
         with contextlib.suppress(StorageError):
             await self._writer.write(partial(log.use_bundle, bundle_id=used))
             while await self._writer.write(log.forget_unused_bundle):

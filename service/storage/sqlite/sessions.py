@@ -1,4 +1,4 @@
-"""Sessions of one process, in SQLite, aged by a clock without jumps."""
+"""Sessions of one process, in SQLite; a monotonic clock decides when they expire."""
 
 import asyncio
 import contextlib
@@ -19,14 +19,14 @@ _BEGAN = time.time() - time.monotonic()
 
 
 def now() -> float:
-    """Return the seconds since 1970."""
+    """Return the seconds since 1970, by a clock that does not jump."""
     return _BEGAN + time.monotonic()
 
 
 FORMAT = 1
-"""Of the table; SQLite keeps it as `user_version`."""
+"""Format of the table, stored in SQLite's `user_version`."""
 SWEEP_SECONDS = 60.0
-"""How often expired sessions are deleted; one is gone to its readers from the moment that it expires."""
+"""How often expired sessions are deleted; reads ignore a session from the moment it expires."""
 
 _CREATE = (
     "CREATE TABLE sessions (id TEXT PRIMARY KEY, history TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID",
@@ -42,13 +42,13 @@ class SqliteSessions:
     """See `SessionStore`.
 
     Args:
-        path: the file; it is made where it is missing.
-        max_items: events of a session that are kept.
+        path: the file; created if it does not exist.
+        max_items: maximum number of events per session.
         ttl_seconds: how long a session is kept after its last event.
         sweep_seconds: how often expired sessions are deleted.
 
     Raises:
-        ConfigError: the file cannot be opened, is no database of ours or one of a later program.
+        ConfigError: the file cannot be opened, is not a database of the service, or a later version wrote it.
     """
 
     def __init__(self, path: Path, *, max_items: int, ttl_seconds: int, sweep_seconds: float = SWEEP_SECONDS) -> None:
@@ -96,9 +96,9 @@ class SqliteSessions:
         await self._reader.close()
 
     async def _sweep(self) -> None:
-        """Delete what has expired, a little at a time, so that no event waits long."""
+        """Delete expired sessions in small batches, so that other writes do not wait long."""
         while True:
-            # A disk that cannot be written now is tried again at the next turn.
+            # If the disk cannot be written, the next sweep tries again.
             with contextlib.suppress(StorageError):
                 while await self._writer.write(_delete_some_expired):
                     pass
@@ -106,10 +106,10 @@ class SqliteSessions:
 
 
 def prepare_sessions(connection: sqlite3.Connection) -> None:
-    """Make the table where it is missing, in the transaction that is open.
+    """Create the table if it does not exist, in the open transaction.
 
     Raises:
-        ConfigError: a later program wrote it.
+        ConfigError: a later version of the program wrote it.
     """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version not in {0, FORMAT}:
@@ -120,7 +120,7 @@ def prepare_sessions(connection: sqlite3.Connection) -> None:
 
 
 def _mark_format(connection: sqlite3.Connection) -> None:
-    """Write the format's number; where it is there already, this says whether the file can be written at all."""
+    """Write the format's number. In an existing file this checks that the file can be written."""
     connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 

@@ -37,5 +37,5 @@ def test_an_encoder_that_is_far_off_is_refused(full_bundle: Path) -> None:
     """The message names the setting, the engine, what was found and what to set."""
     bundle = read_bundle(full_bundle)
 
-    with pytest.raises(ConfigError, match=r"LLMEMB_ENCODER_ENGINE: 'blurred' is not near .*cosine .* 'auto'$"):
+    with pytest.raises(ConfigError, match=r"LLMEMB_ENCODER_ENGINE: 'blurred' is not close .*cosine .* 'auto'$"):
         asyncio.run(require_admission(Blurred(bundle), bundle, "blurred", max_items=64))

@@ -48,6 +48,6 @@ def test_answer_without_usage_counts_no_tokens() -> None:
 )
 def test_answer_that_is_none_is_refused_without_its_content(content: bytes) -> None:
     """A server may send anything, and its text has no place in our messages."""
-    with pytest.raises(ValueError, match=r"^(what is|\d embeddings|embeddings that)") as refused:
+    with pytest.raises(ValueError, match=r"^(no valid list|\d embeddings|embeddings that)") as refused:
         read_answer(content, 1)
     assert "secret" not in str(refused.value)

@@ -63,7 +63,7 @@ def run(test: Coroutine[object, object, None]) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "why"),
-    [(NO_FILE, "it has no append-only file"), (NO_PERMISSION, "our user may not run WAITAOF")],
+    [(NO_FILE, "it has no append-only file"), (NO_PERMISSION, "the user has no permission for WAITAOF")],
     ids=["no file", "no permission"],
 )
 def test_redis_that_does_not_promise_its_disk_is_used_and_reported(

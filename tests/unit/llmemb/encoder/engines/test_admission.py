@@ -14,7 +14,7 @@ def test_the_same_vectors_agree_wholly() -> None:
     found = agreement(3 * vectors(), vectors())
 
     assert found.admitted
-    assert found.least_cosine > 0.999999
+    assert found.min_cosine > 0.999999
     assert found.overlap == 1.0
 
 
@@ -25,7 +25,7 @@ def test_one_bad_vector_is_refused() -> None:
 
     found = agreement(given, vectors())
 
-    assert found.least_cosine < -0.99
+    assert found.min_cosine < -0.99
     assert found.mean_cosine > 0.9
     assert not found.admitted
 
@@ -36,7 +36,7 @@ def test_other_neighbours_are_refused() -> None:
 
     found = agreement(crowded + 0.1 * vectors(1), crowded)
 
-    assert found.least_cosine > 0.999
+    assert found.min_cosine > 0.999
     assert found.overlap < 0.9
     assert not found.admitted
 

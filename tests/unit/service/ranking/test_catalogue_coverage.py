@@ -1,4 +1,4 @@
-"""`service.ranking.recommender`: what recommendations reach, by kind and as a share of the catalogue."""
+"""`service.ranking.recommender`: what is recommended, by kind of item and as catalogue coverage."""
 
 import asyncio
 import gc
