@@ -72,8 +72,7 @@ def merge_lora(model: PreTrainedModel) -> PreTrainedModel:
             module.merge(safe_merge=True)
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, module.get_base_layer())
-    del model.peft_config
-    model._hf_peft_config_loaded = False
+    model.delete_adapter(list(model.peft_config))  # the layers are gone; this makes `save_pretrained` write the LLM
     return model
 
 

@@ -90,11 +90,13 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Tell whether products of bfloat16 are quicker than those of float32 there; GPUs are taken to have them.
 
     On x86, oneDNN takes any processor with AVX-512; without the instructions for bfloat16 it converts, which is slow.
+    A torch that cannot list the processor's instructions counts as one without them.
     """
     if device.type != "cpu":
         return True
     if platform.machine().lower() in ("x86_64", "amd64"):
-        return bool(torch.cpu._is_avx512_bf16_supported())
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)
+        return bool(capabilities().get("avx512_bf16", False))
     return _onednn_has_bfloat16()
 
 
@@ -145,14 +147,27 @@ def pack_llama(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:
 
 
 def _matrix(weight: Tensor) -> Matrix:
-    by_onednn = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    by_onednn = weight.device.type == "cpu" and _has_packed_products()
     if by_onednn and (weight.dtype == torch.float32 or _onednn_has_bfloat16()):
         return _OneDnnMatrix(weight)
     return _DenseMatrix(weight)
 
 
+def _has_packed_products() -> bool:
+    """Tell whether `_OneDnnMatrix` works: its operators are private, so a torch may drop or change them."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        _OneDnnMatrix(torch.ones(1, 1))(torch.ones(1, 1))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return True
+
+
 def _onednn_has_bfloat16() -> bool:
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Tell whether oneDNN multiplies bfloat16 here; no, where torch has dropped the private operator that tells."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is not None and torch.backends.mkldnn.is_available() and bool(supported())
 
 
 class _DenseMatrix:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.settings import Settings
 
@@ -58,45 +57,6 @@ class Deadline:
             self._look_later()
         else:
             self._passed(self._seconds)
-
-
-class WholeAnswer:
-    """Stands before a connection while one request is answered, and holds the head back until something follows it.
-
-    ASGI asks a server to, and uvicorn does not: it sends head and body by a call of the system each, and the first
-    wakes a client that finds no more than the head. Here is what uvicorn's `RequestResponseCycle` asks of a connection.
-
-    Args:
-        transport: the connection.
-    """
-
-    __slots__ = ("_begun", "_head", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._begun = False
-        self._head: bytes | None = None
-
-    def write(self, data: bytes) -> None:
-        """Send, or hold back what is the head."""
-        if self._head is not None:
-            head, self._head = self._head, None
-            self._transport.writelines((head, data))
-        elif self._begun or data.startswith(b"HTTP/1.1 100 "):
-            self._transport.write(data)
-        else:
-            self._begun = True
-            self._head = data
-
-    def is_closing(self) -> bool:
-        """Say whether the connection closes."""
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close the connection when all is sent."""
-        if self._head is not None:
-            self.write(b"")
-        self._transport.close()
 
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -201,11 +161,6 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
         else:
             self.loop.call_later(LAST_REQUEST_SECONDS, super().shutdown)
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if cycle.scope["method"] != "HEAD":  # whose answers have no body that the head could wait for
-            cycle.transport = cast("asyncio.Transport", WholeAnswer(self.transport))
-        super()._start_asgi_task(cycle, app)
 
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

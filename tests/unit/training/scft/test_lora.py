@@ -55,3 +55,20 @@ def test_every_linear_layer_is_tuned_and_merged(config: PretrainedConfig, target
     assert set(merged.state_dict()) == names
     assert not torch.allclose(unmerged, before, atol=0.05)
     torch.testing.assert_close(merged(tokens).last_hidden_state.detach(), unmerged, rtol=1e-4, atol=1e-4)
+
+
+def test_merged_model_is_saved_as_a_whole_one(tmp_path: Path) -> None:
+    """`save_pretrained` writes all weights and no adapter, and loading them gives the merged model."""
+    torch.manual_seed(0)
+    model = AutoModel.from_config(LlamaConfig(**SIZES))
+    add_lora(model, 4, 8, 0.0)
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            torch.nn.init.normal_(module.lora_B["default"].weight, std=0.3)
+    merged = merge_lora(model)
+    merged.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+
+    assert not (tmp_path / "adapter_config.json").exists()
+    for name, weight in merged.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], weight, rtol=0, atol=0)
