@@ -66,7 +66,7 @@ class ServedRequest:
 
     Attributes:
         request_id: a UUID.
-        method: one of HTTP's, or "other".
+        method: one of HTTP's, or "_OTHER", as OpenTelemetry has it.
         route: the template of its path, such as `/items/{item_id}`; "unmatched" where no route was reached.
         status: of the answer; 499 where the client did not wait, 0 where the service stopped before it answered.
         started_ns: when it came, nanoseconds since 1970.
