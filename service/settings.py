@@ -18,6 +18,19 @@ from llmemb.errors import ConfigError
 from service.client_address import TrustedProxies
 
 PREFIX = "LLMEMB_"
+RENAMED = {
+    "BATCH_TOKENS": "max_batch_tokens",
+    "QUEUE_MAX_ITEMS": "max_queued_items",
+    "RANK_BATCH": "max_rank_batch_size",
+    "RANK_MAX_WAITING": "max_queued_recommendations",
+    "RANK_MAX_RUNNING": "max_concurrent_recommendations",
+    "HEAD_TIMEOUT_SECONDS": "headers_timeout_seconds",
+    "MAX_ITEMS_PER_REQUEST": "max_client_batch_size",
+    "READY_SECONDS": "readiness_cache_seconds",
+    "READY_TIMEOUT_SECONDS": "readiness_timeout_seconds",
+    "SHUTDOWN_SECONDS": "shutdown_timeout_seconds",
+}
+"""Settings that had another name, without the prefix -> their field now."""
 
 
 class Settings(BaseSettings):
@@ -221,6 +234,9 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
     known = {variable(name) for name in Settings.model_fields}
     for name in sorted(environment):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
+            renamed = RENAMED.get(name.upper().removeprefix(PREFIX))
+            if renamed is not None:
+                raise ConfigError(f"{name} has been renamed: set {PREFIX}{renamed.upper()} instead")
             close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]}?" if close else "; docs/settings.md lists them all"
             raise ConfigError(f"{name} is no setting of the service{hint}")

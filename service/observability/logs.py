@@ -66,7 +66,7 @@ class ServedRequest:
 
     Attributes:
         request_id: a UUID.
-        method: one of HTTP's, or "other".
+        method: one of HTTP's, or "_OTHER", as OpenTelemetry has it.
         route: the template of its path, such as `/items/{item_id}`; "unmatched" if no route matched.
         status: of the answer; 499 if the client disconnected, 0 if the service stopped before it answered.
         started_ns: time of arrival, nanoseconds since 1970.

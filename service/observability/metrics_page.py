@@ -12,6 +12,10 @@ Made by `python -m service.observability.metrics_page` from `service/observabili
 `_seconds` are in seconds. A histogram has the series `_bucket`, `_sum` and `_count`. When a bundle is closed, the
 series with its id in the label `bundle` are removed.
 
+`http_server_*` have the names and labels of
+[OpenTelemetry's semantic conventions](https://opentelemetry.io/docs/specs/semconv/http/http-metrics/), as Prometheus
+writes them. The number of requests is `http_server_request_duration_seconds_count`.
+
 | metric | type | labels | meaning |
 |---|---|---|---|
 """

@@ -1,7 +1,7 @@
 /** Figures as tables and bars. */
 
 import { el, number, svg } from "./dom.js";
-import { quantile } from "./metrics_text.js";
+import { DURATION, quantile } from "./metrics_text.js";
 
 const KINDS = {
   head: ["head", "of the fifth of items with the most clicks in training", "var(--accent)"],
@@ -40,11 +40,11 @@ export function kindsBar(sample) {
 }
 
 export function routesTable(sample) {
-  const counts = [...sample.by("llmemb_requests_total", "route")].filter(([, count]) => count);
+  const counts = [...sample.by(`${DURATION}_count`, "http_route")].filter(([, count]) => count);
   const rows = counts
     .sort((one, other) => other[1] - one[1])
     .map(([route, count]) => {
-      const median = quantile(null, sample, "llmemb_request_seconds", 0.5, { route });
+      const median = quantile(null, sample, DURATION, 0.5, { http_route: route });
       return [route, number(count, 0), median === null ? "–" : `${number(1000 * median, 1)} ms`];
     });
   return table(["route", "requests", "median"], rows);

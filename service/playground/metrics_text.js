@@ -3,6 +3,9 @@
 const LINE = /^(\w+)(?:\{(.*)\})? (\S+)$/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 
+/** The histogram of all requests. */
+export const DURATION = "http_server_request_duration_seconds";
+
 export class Sample {
   constructor(text) {
     this.at = performance.now() / 1000;

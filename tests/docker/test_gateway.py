@@ -49,7 +49,7 @@ def test_path_of_operators_is_hidden_from_the_public(path: str, compose: Compose
     assert hidden.headers["content-type"] == PROBLEM
     assert hidden.json()["code"] == "not_found"
     if path == "/metrics":
-        assert "llmemb_requests_total" in httpx2.get(f"{compose.operators_url}{path}").text
+        assert "http_server_request_duration_seconds_count" in httpx2.get(f"{compose.operators_url}{path}").text
 
 
 def test_body_that_is_too_large_is_refused_before_it_is_sent(compose: Compose) -> None:

@@ -24,6 +24,8 @@ LOOK_BACK = {"TailShareFell", "FallbackShareRose"}
 CHECKS = ("recommender", "catalogue", "encoder", "cache", "item_log", "sessions")
 RECOMMENDED = {"head": 600, "tail": 300, "cold": 50, "added": 50, "fallback": 100}
 """Items a minute."""
+BOUNDS = ("0.1", "1", "+Inf")
+"""Of the buckets that the system has, in seconds."""
 
 Series = dict[str, str]
 """A series -> its values, as promtool writes them."""
@@ -54,18 +56,29 @@ def ends() -> str:
     return f"1x{BREAKS_AT - 1} stale _x{STEPS - BREAKS_AT}"
 
 
+def requests(at: str, route: str, status: int) -> str:
+    """The series that counts the requests of a route with a status."""
+    labels = f'{at}, http_route="{route}", http_response_status_code="{status}"'
+    return f"http_server_request_duration_seconds_count{{{labels}}}"
+
+
+def recommended_within(at: str, bound: str, status: int) -> str:
+    """The series that counts requests for recommendations with a status that took at most `bound` seconds."""
+    labels = f'{at}, http_route="/recommend", http_response_status_code="{status}", le="{bound}"'
+    return f"http_server_request_duration_seconds_bucket{{{labels}}}"
+
+
 def of_replica(instance: str) -> Series:
     """What a replica gives that is well and at work."""
     at = f'instance="{instance}"'
     return {
         f'up{{job="llmemb", {at}}}': constant(1),
         f"llmemb_start_time_seconds{{{at}}}": constant(1000),
-        f'llmemb_requests_total{{{at}, route="/readyz", status="200"}}': counter(12),
-        f'llmemb_requests_total{{{at}, route="/recommend", status="200"}}': counter(6000),
-        f'llmemb_requests_total{{{at}, route="/recommend", status="503"}}': counter(0),
-        f'llmemb_request_seconds_bucket{{{at}, route="/recommend", le="0.1"}}': counter(6000),
-        f'llmemb_request_seconds_bucket{{{at}, route="/recommend", le="1"}}': counter(6000),
-        f'llmemb_request_seconds_bucket{{{at}, route="/recommend", le="+Inf"}}': counter(6000),
+        requests(at, "/readyz", 200): counter(12),
+        requests(at, "/recommend", 200): counter(6000),
+        requests(at, "/recommend", 503): counter(0),
+        **{recommended_within(at, bound, 200): counter(6000) for bound in BOUNDS},
+        **{recommended_within(at, bound, 429): counter(0) for bound in BOUNDS},
         f'llmemb_loaded_bundles{{{at}, bundle="new", role="current"}}': constant(1),
         f'llmemb_loaded_bundles{{{at}, bundle="old", role="previous"}}': constant(1),
         f'llmemb_pending_items{{{at}, bundle="new"}}': constant(0),
@@ -112,7 +125,13 @@ def at(template: str, values: str, *instances: str) -> Series:
 
 def slower() -> Series:
     """Half of the recommendations take up to a second."""
-    return at('llmemb_request_seconds_bucket{@, route="/recommend", le="0.1"}', grows(6000, 3000), *REPLICAS)
+    return at(recommended_within("@", "0.1", 200), grows(6000, 3000), *REPLICAS)
+
+
+def refused_at_once() -> Series:
+    """Far more requests for recommendations are refused than answered."""
+    series = [at(recommended_within("@", bound, 429), grows(0, 600_000), *REPLICAS) for bound in BOUNDS]
+    return {name: values for each in series for name, values in each.items()}
 
 
 TROUBLES: dict[str, tuple[Series, int, set[str]]] = {
@@ -131,7 +150,7 @@ TROUBLES: dict[str, tuple[Series, int, set[str]]] = {
     ),
     "a replica not ready": (at('llmemb_check_ok{@, check="catalogue"}', turns(1, 0)), 7, {"ReplicaNotReady"}),
     "nobody asks for readiness": (
-        at('llmemb_requests_total{@, route="/readyz", status="200"}', grows(12, 0)), 15, {"ReadinessNotAsked"}
+        at(requests("@", "/readyz", 200), grows(12, 0)), 15, {"ReadinessNotAsked"}
     ),
     "a swap told to one replica": (
         at('llmemb_loaded_bundles{@, bundle="new", role="current"}', ends())
@@ -155,8 +174,9 @@ TROUBLES: dict[str, tuple[Series, int, set[str]]] = {
         at("llmemb_encoder_restarts_total{@}", f"0x{BREAKS_AT} 1 2 3 4x{STEPS}"), 10, {"EncoderRestarts"}
     ),
     "encoder died once": (at("llmemb_encoder_restarts_total{@}", f"0x{BREAKS_AT} 1x{STEPS}"), 10, set()),
-    "failing": (at('llmemb_requests_total{@, route="/recommend", status="503"}', grows(0, 300)), 12, {"ErrorShare"}),
+    "failing": (at(requests("@", "/recommend", 503), grows(0, 300)), 12, {"ErrorShare"}),
     "slow": (slower(), 17, {"AnswersSlow"}),
+    "slow, and most are refused": (slower() | refused_at_once(), 17, {"AnswersSlow"}),
     "queue full": (at('llmemb_problems_total{@, code="overloaded"}', grows(0, 600)), 12, {"Overloaded"}),
     "too many requests": (at('llmemb_problems_total{@, code="rate_limited"}', grows(0, 3000)), 17, {"RateLimited"}),
     "keys are tried": (at('llmemb_auth_failures_total{@, reason="unknown"}', grows(1, 100)), 12, {"AuthFailures"}),

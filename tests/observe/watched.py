@@ -83,5 +83,5 @@ def _queries() -> Iterator[Query]:
 
 def selectors(expr: str) -> list[tuple[str, set[str]]]:
     """Every metric that an expression asks for, and the labels that it picks by."""
-    found = re.findall(r"\b((?:llmemb[_:]|haproxy_)[\w:]*|up|ALERTS)\b(?:\{([^}]*)\})?", expr)
+    found = re.findall(r"\b((?:llmemb[_:]|http_server_|haproxy_)[\w:]*|up|ALERTS)\b(?:\{([^}]*)\})?", expr)
     return [(name, set(re.findall(r"(\w+)\s*[=!]", inside))) for name, inside in found]

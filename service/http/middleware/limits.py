@@ -134,7 +134,7 @@ class Refusal:
     """
 
     def __init__(self, metrics: Metrics) -> None:
-        self._requests = {path: metrics.requests.labels("POST", path, "429") for path in PATHS}
+        self._durations = {path: metrics.request_duration.labels("POST", path, "429") for path in PATHS}
         self._problems = metrics.problems.labels(OverloadedError.code)
         error = OverloadedError("too many recommendations run; try again in 1 s")
         response = error_response(error, _NO_ID)
@@ -146,11 +146,12 @@ class Refusal:
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI has it."""
+        started = time.perf_counter()
         request_id = request_id_for(header(scope, _REQUEST_ID)).encode()
         headers = [*self._headers, (_REQUEST_ID, request_id)]
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         await send({"type": "http.response.body", "body": self._before + request_id + self._after})
-        self._requests[scope["path"]].inc()
+        self._durations[scope["path"]].observe(time.perf_counter() - started)
         self._problems.inc()
         self._log()
 

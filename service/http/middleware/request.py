@@ -42,7 +42,7 @@ class RequestMiddleware:
         self.app = app
         self.observers = observers
         self._in_flight = 0
-        metrics.requests_in_flight.set_function(lambda: self._in_flight)
+        metrics.active_requests.set_function(lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI has it."""
@@ -109,7 +109,7 @@ class _Answer:
         return ServedRequest(
             request_id=self.request_id,
             # The route's template and a known method: what a client makes up belongs into no label and no log.
-            method=scope["method"] if scope["method"] in _METHODS else "other",
+            method=scope["method"] if scope["method"] in _METHODS else "_OTHER",
             route=_template(scope.get("route")),
             status=self.status,
             started_ns=self._started_ns,

@@ -3,7 +3,7 @@
 import { el, number, svg } from "../dom.js";
 import { metrics } from "../calls.js";
 import { Problem, send } from "../http.js";
-import { Sample, quantile } from "../metrics_text.js";
+import { DURATION, Sample, quantile } from "../metrics_text.js";
 import { about } from "../session.js";
 import { evaluationTable, kindsBar, routesTable } from "../figure_tables.js";
 
@@ -15,7 +15,7 @@ const SEEN = 30;
 const TILES = {
   requests: {
     title: "Requests a second",
-    of: (now, before) => rate(now, before, "llmemb_requests_total"),
+    of: (now, before) => rate(now, before, `${DURATION}_count`),
     digits: 1,
   },
   median: { title: "Recommending, median", unit: "ms", of: latency(0.5), digits: 1 },
@@ -147,9 +147,10 @@ function rate(now, before, name) {
 
 function latency(share) {
   return (now, before, earlier) => {
-    const route = { route: "/recommend" };
-    const lately = earlier === now ? null : quantile(earlier, now, "llmemb_request_seconds", share, route);
-    const seconds = lately ?? quantile(null, now, "llmemb_request_seconds", share, route);
+    // Refusals are answered at once, and many of them would hide slow answers.
+    const answered = { http_route: "/recommend", http_response_status_code: "200" };
+    const lately = earlier === now ? null : quantile(earlier, now, DURATION, share, answered);
+    const seconds = lately ?? quantile(null, now, DURATION, share, answered);
     return seconds === null ? null : 1000 * seconds;
   };
 }

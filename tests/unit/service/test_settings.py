@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from service.settings import Settings, load_settings, variable
+from service.settings import PREFIX, RENAMED, Settings, load_settings, variable
 from service.settings_page import settings_page
 
 
@@ -29,6 +29,15 @@ def test_settings_refuse_a_misspelt_variable(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("LLMEMB_BUNDEL", "x")
 
     with pytest.raises(ConfigError, match=r"LLMEMB_BUNDEL is no setting.*did you mean LLMEMB_BUNDLE"):
+        load_settings({"bundle": Path("x")})
+
+
+@pytest.mark.parametrize(("old", "field"), RENAMED.items())
+def test_settings_refuse_an_old_name_by_the_new_one(monkeypatch: pytest.MonkeyPatch, old: str, field: str) -> None:
+    """The message names both, and the new one is a setting."""
+    monkeypatch.setenv(f"{PREFIX}{old}", "1")
+
+    with pytest.raises(ConfigError, match=f"^{PREFIX}{old} has been renamed: set {variable(field)} instead$"):
         load_settings({"bundle": Path("x")})
 
 

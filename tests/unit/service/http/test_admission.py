@@ -89,7 +89,9 @@ def test_what_comes_past_the_bound_is_refused() -> None:
         assert refused.answered["content-length"] == str(len(refused.sent[1]["body"]))
         problem = json.loads(refused.sent[1]["body"])
         assert (problem["code"], problem["instance"]) == ("overloaded", f"urn:uuid:{request_id}")
-        assert 'route="/recommend",status="429"} 1.0' in metrics.exposition().decode()
+        counted = 'http_server_request_duration_seconds_count{http_request_method="POST",'
+        counted += 'http_response_status_code="429",http_route="/recommend"} 1.0'
+        assert counted in metrics.exposition().decode()
         assert others.status is None
         assert app.running == 3
 

@@ -15,7 +15,7 @@ def test_every_metric_is_ours_documented_and_exposed() -> None:
 
     assert sorted(exposed) == sorted(names)
     for name, info in zip(names, metrics.infos, strict=True):
-        assert name.startswith("llmemb_")
+        assert name.startswith(("llmemb_", "http_server_"))
         assert exposed[name].type == info.kind
         assert exposed[name].documentation == info.meaning
         assert info.meaning.endswith(".")
