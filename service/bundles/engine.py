@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.errors import BundleError, LlmembError
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.map import DrawnMap
+from service.catalogue.map import MapCache
 from service.catalogue.milvus.open import open_vector_store
 from service.encoding.cache import VectorCache
 from service.encoding.embedder import ItemEmbedder
@@ -58,7 +58,7 @@ class Engine:
     encoder: PromptEncoder
     embedder: ItemEmbedder
     catalogue: Catalogue
-    drawn_map: DrawnMap
+    map_cache: MapCache
     recommender: Recommender
     item_log: ItemLog
     opened: AsyncExitStack
@@ -102,7 +102,7 @@ class Engine:
                     for (item_id, item), each in zip(chunk.items(), vectors, strict=True)
                 }
                 await self.item_log.keep_vectors(self.bundle.manifest.id, given)
-                self.catalogue.give_vectors(given)
+                self.catalogue.add_vectors(given)
                 embedded += len(given)
         return embedded
 
@@ -197,7 +197,7 @@ async def open_engine(folder: Path, shared: Shared) -> Engine:
             encoder=encoder,
             embedder=embedder,
             catalogue=catalogue,
-            drawn_map=DrawnMap(catalogue),
+            map_cache=MapCache(catalogue),
             recommender=Recommender(bundle, catalogue, embedder, shared.queue, settings, metrics),
             item_log=shared.storage.items,
             opened=stack,

@@ -166,7 +166,7 @@ async def put_item(
     """
     item = parse_put(item_id, body, engine.bundle.prompt, settings)
     embedded = await unless_disconnected(request, engine.embedder.embed([item.attributes]))
-    is_new = not engine.catalogue.holds(item_id)
+    is_new = not engine.catalogue.contains(item_id)
     await engine.catalogue.put([item], [embedded[0].vector])
     response.status_code = 201 if is_new else 200
     return _item_response(engine, item_id)
@@ -239,4 +239,4 @@ async def item_map(
 
     `weight` and `bias` place any other embedding of this bundle, such as one from `/embed_items`.
     """
-    return JsonResponse(await engine.drawn_map.json(limit))
+    return JsonResponse(await engine.map_cache.json(limit))
