@@ -19,4 +19,4 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 def wait_for_encoder(url: str) -> None:
     """Wait until a service's encoder has started; what else may not work is nothing to this."""
-    wait_until(lambda: httpx2.get(f"{url}/readyz").json()["checks"]["encoder"] != "starts", "the encoder starts")
+    wait_until(lambda: httpx2.get(f"{url}/readyz").json()["checks"]["encoder"] != "is starting", "the encoder starts")

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from service.http.transport.connection import WholeAnswer
+from service.http.transport.connection import CombinedWrite
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -38,11 +38,11 @@ def wire() -> Wire:
 
 
 @pytest.fixture
-def answer(wire: Wire) -> WholeAnswer:
-    return WholeAnswer(cast(asyncio.Transport, wire))
+def answer(wire: Wire) -> CombinedWrite:
+    return CombinedWrite(cast(asyncio.Transport, wire))
 
 
-def test_head_waits_for_the_body(wire: Wire, answer: WholeAnswer) -> None:
+def test_head_waits_for_the_body(wire: Wire, answer: CombinedWrite) -> None:
     """One call for both, and one for each further part."""
     answer.write(HEAD)
     assert wire.sent == []
@@ -52,7 +52,7 @@ def test_head_waits_for_the_body(wire: Wire, answer: WholeAnswer) -> None:
     assert wire.sent == [HEAD + b"{}", b"more"]
 
 
-def test_head_of_an_empty_body_goes_out(wire: Wire, answer: WholeAnswer) -> None:
+def test_head_of_an_empty_body_goes_out(wire: Wire, answer: CombinedWrite) -> None:
     """As 204 and 304 have it."""
     answer.write(HEAD)
     answer.write(b"")
@@ -60,7 +60,7 @@ def test_head_of_an_empty_body_goes_out(wire: Wire, answer: WholeAnswer) -> None
     assert wire.sent == [HEAD]
 
 
-def test_request_for_the_body_is_not_held_back(wire: Wire, answer: WholeAnswer) -> None:
+def test_request_for_the_body_is_not_held_back(wire: Wire, answer: CombinedWrite) -> None:
     """The client waits for it before it sends its body; the answer's head comes after."""
     answer.write(CONTINUE)
     answer.write(HEAD)
@@ -69,7 +69,7 @@ def test_request_for_the_body_is_not_held_back(wire: Wire, answer: WholeAnswer) 
     assert wire.sent == [CONTINUE, HEAD + b"{}"]
 
 
-def test_head_is_sent_before_the_connection_closes(wire: Wire, answer: WholeAnswer) -> None:
+def test_head_is_sent_before_the_connection_closes(wire: Wire, answer: CombinedWrite) -> None:
     """Where an answer fails between its head and its body the client sees half of it, as without us."""
     answer.write(HEAD)
     answer.close()
