@@ -1,1 +1,1 @@
-"""The FastAPI service: reads a bundle and answers from it. It knows nothing of the trainer."""
+"""The FastAPI service: reads a bundle and answers requests with it. It does not depend on the trainer."""

@@ -1,6 +1,6 @@
 """`llmemb serve` and `llmemb openapi`.
 
-The app is imported when the arguments and settings are known to be good: with it comes torch, which takes seconds.
+The app is imported only after the arguments and settings are validated, because it imports torch, which takes seconds.
 """
 
 import argparse
@@ -23,20 +23,20 @@ from service.settings import Settings, load_settings
 
 
 def serve(arguments: list[str]) -> None:
-    """Serve a bundle over HTTP until a signal ends it.
+    """Serve a bundle over HTTP until a signal stops the process.
 
     Raises:
         LlmembError: the service cannot start.
     """
     parser = argparse.ArgumentParser(
         prog="llmemb serve",
-        description="Serve a bundle over HTTP. Settings come from LLMEMB_* variables, see docs/settings.md; "
-        "these options win over theirs.",
+        description="Serve a bundle over HTTP. Settings are read from LLMEMB_* variables, see docs/settings.md; "
+        "these options override them.",
     )
     parser.add_argument("--bundle", type=Path, help="the bundle's folder")
-    parser.add_argument("--report", type=Path, help="the trainer's report on it, shown at /report")
+    parser.add_argument("--report", type=Path, help="the trainer's report on the bundle, shown at /report")
     parser.add_argument("--host", help="address to listen on")
-    parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--port", type=int, help="port to listen on; 0 picks a free one")
     settings = load_settings(vars(parser.parse_args(arguments)))
     configure_logging(settings.log_format, settings.log_level)
     warn_if_open(settings)
@@ -53,14 +53,14 @@ def openapi(arguments: list[str]) -> None:
 
 
 _BACKLOG = 2048
-"""Connections that may wait to be accepted; uvicorn's own figure."""
-_ACCEPTED_AT_ONCE = 32
-"""Descriptors of the listening socket. uvloop accepts one connection of each in a turn of its loop (libuv/libuv#3696),
-and under load a turn is long: with a single one new clients wait for seconds before the service knows of them."""
+"""Maximum number of connections that wait to be accepted; the default of uvicorn."""
+_LISTENING_DESCRIPTORS = 32
+"""Duplicates of the listening socket. uvloop accepts one connection per descriptor in each iteration of its loop
+(libuv/libuv#3696). Under load an iteration is long, and with one descriptor new clients would wait for seconds."""
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `_stop_on_signals`: uvicorn's own way would kill the process before the engine is closed."""
+    """Leaves signals to `_stop_on_signals`: uvicorn's handler would end the process before the engine is closed."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -68,42 +68,42 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(settings: Settings) -> None:
-    # The port first: it is the quicker to fail. It does not listen before all is loaded.
+    # Bind the port first, since it fails fast. It does not listen before everything is loaded.
     with _bind(settings.host, settings.port) as listener:
         from service.app import create_app
-        from service.http.middleware.stack import with_admission
+        from service.http.middleware.stack import with_concurrency_limit
         from service.http.transport.connection import connections
 
         app = create_app(settings)
-        # uvicorn's own lifespan protocol would turn our errors into a traceback and an exit code of its own.
+        # uvicorn's lifespan handling would replace our errors by a traceback and its own exit code.
         async with app.router.lifespan_context(app):
             server = _Server(
                 uvicorn.Config(
-                    with_admission(app, settings, app.state.metrics),
+                    with_concurrency_limit(app, settings, app.state.metrics),
                     http=connections(settings),
                     lifespan="off",
                     log_config=None,
                     access_log=False,
                     server_header=False,
-                    # Rate limits alone need the client's address: service/client_address.py reads it there.
+                    # Only rate limits need the client's address, and they use service/client_address.py.
                     proxy_headers=False,
                     timeout_graceful_shutdown=settings.shutdown_seconds,
                 )
             )
             _stop_on_signals(server)
-            lasting_memory.settle()
-            listener.listen(_BACKLOG)  # so that whoever reads the line below can connect
+            lasting_memory.freeze()
+            listener.listen(_BACKLOG)  # before the line below, after which clients expect to connect
             host, port = listener.getsockname()[:2]
             address = f"[{host}]" if ":" in host else host
             print(f"serving on http://{address}:{port} (playground at /, API at /docs)", flush=True)
-            sockets = [listener, *(listener.dup() for _ in range(_ACCEPTED_AT_ONCE - 1))]
-            await _serve_if_all_starts(server, sockets, app.state.runtime.versions.started)
+            sockets = [listener, *(listener.dup() for _ in range(_LISTENING_DESCRIPTORS - 1))]
+            await _serve_unless_start_fails(server, sockets, app.state.runtime.versions.started)
 
 
-async def _serve_if_all_starts(
+async def _serve_unless_start_fails(
     server: uvicorn.Server, sockets: list[socket.socket], started: asyncio.Future[None]
 ) -> None:
-    """Serve, and end with the error of what starts meanwhile, if it cannot."""
+    """Serve while the encoder starts; if its start fails, stop and raise the error."""
     serving = asyncio.create_task(server.serve(sockets=sockets))
     await asyncio.wait([serving, started], return_when=asyncio.FIRST_COMPLETED)
     failure = started.exception() if started.done() else None
@@ -128,7 +128,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _stop_on_signals(server: uvicorn.Server) -> None:
-    """Let SIGTERM and SIGINT end the server when its requests are answered; a second one ends it at once."""
+    """Stop gracefully on SIGTERM or SIGINT, after the running requests; a second signal stops at once."""
 
     def stop() -> None:
         server.force_exit = server.should_exit

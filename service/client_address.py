@@ -1,8 +1,8 @@
-"""The address that a request comes from: the peer's own, or the one that a trusted proxy names in `X-Forwarded-For`.
+"""The client address of a request: the peer's own, or the one that a trusted proxy sends in `X-Forwarded-For`.
 
 uvicorn's `ProxyHeadersMiddleware` reads the header for every request, needed or not. It also skips addresses of the
-setting that it cannot parse, does not recognize an IPv4 proxy on a dual-stack socket (`::ffff:10.0.0.1`), and takes
-any text in the header, of any length, for an address.
+setting that it cannot parse, does not recognize an IPv4 proxy on a dual-stack socket (`::ffff:10.0.0.1`), and accepts
+any text in the header, of any length, as an address.
 """
 
 import re
@@ -13,7 +13,7 @@ from starlette.types import Scope
 EVERYONE = "*"
 
 _MAX_HOPS = 32
-"""Entries of the header that are read, the last ones; a chain of proxies is never so long."""
+"""The last entries of the header that are read; a chain of proxies is never longer."""
 _ENTRY = re.compile(r"\[([^\]]+)\](?::\d{1,5})?|([^:\[\]]+):\d{1,5}|([^\[\]]+)")
 """An address in brackets, an IPv4 address with a port, or an address alone; brackets may be followed by a port."""
 _IPV6_CLIENT_BITS = 64
@@ -22,7 +22,7 @@ Address = IPv4Address | IPv6Address
 
 
 class TrustedProxies:
-    """The peers whose `X-Forwarded-For` is believed.
+    """The peers whose `X-Forwarded-For` is trusted.
 
     Args:
         text: addresses and networks separated by commas, such as `10.0.0.0/8, ::1`, or `*` for every peer.
@@ -37,10 +37,10 @@ class TrustedProxies:
         self._networks = [] if self._everyone else [_network(entry) for entry in entries]
 
     def client_of(self, scope: Scope) -> str:
-        """Return what counts as one client: an IPv4 address, the /64 network of an IPv6 address, or the peer's name.
+        """Return the client: an IPv4 address, the /64 network of an IPv6 address, or the peer's name.
 
         Each proxy appends its peer to `X-Forwarded-For`, so the last entry that is not a trusted proxy is the client;
-        where all entries are, it is the first one. What stands before an entry that is no address is not read.
+        if all entries are trusted, it is the first one. Entries before one that is not an address are ignored.
 
         Args:
             scope: of an HTTP request.
@@ -80,7 +80,7 @@ def _network(text: str) -> IPv4Network | IPv6Network:
 
 def _forwarded_for(scope: Scope) -> list[str]:
     values = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    # What is left in one piece in front is no address, and ends the search.
+    # Earlier entries stay in one piece, which is not an address and ends the search.
     return b",".join(values).decode("latin-1").rsplit(",", _MAX_HOPS) if values else []
 
 
@@ -98,5 +98,5 @@ def _address(text: str) -> Address | None:
 def _client(address: Address) -> str:
     if isinstance(address, IPv4Address):
         return str(address)
-    # One subscriber commonly has a whole /64 and may take any address of it.
+    # One subscriber usually has a whole /64 and can use any address of it.
     return str(IPv6Network((address, _IPV6_CLIENT_BITS), strict=False))

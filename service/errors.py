@@ -1,21 +1,21 @@
-"""The errors that only a running service meets.
+"""The errors of the running service.
 
     LlmembError
-    ├── InvalidRequestError    a body whose content cannot be used; says every fault and its place
-    ├── UnknownEntriesError    an UnknownItemError that says where the ids stand in the body
-    ├── UnauthorizedError      no API key, or none of ours
-    ├── ForbiddenError         the API key's roles do not go that far
-    ├── ItemNotFoundError      the path names an item that the catalogue does not hold
-    ├── SessionNotFoundError   the path names a session that is not kept
-    ├── BundleNotFoundError    there is no such bundle, or none to go back to
+    ├── InvalidRequestError    the request is invalid; lists every fault with its location
+    ├── UnknownEntriesError    an UnknownItemError with the locations of the ids in the body
+    ├── UnauthorizedError      no API key, or an unknown one
+    ├── ForbiddenError         the API key lacks the required role
+    ├── ItemNotFoundError      the item in the path is not in the catalogue
+    ├── SessionNotFoundError   the session in the path does not exist
+    ├── BundleNotFoundError    there is no such bundle, or no previous one
     ├── SwapRefusedError       the bundle cannot take over
-    ├── CatalogueFullError     no room for more added items
-    ├── RetryLaterError        what may work in `retry_after_seconds`
-    │   ├── RateLimitedError         the API key asks too often
-    │   ├── OverloadedError          a queue is full
-    │   ├── EncoderUnavailableError  the encoder starts, or starts again
-    │   └── StorageError             what must be durable cannot be written or read now
-    ├── DeadlineError          the answer took too long
+    ├── CatalogueFullError     the catalogue has the maximum number of added items
+    ├── RetryLaterError        the request may succeed after `retry_after_seconds`
+    │   ├── RateLimitedError         the rate limit is exceeded
+    │   ├── OverloadedError          a queue or the concurrency limit is full
+    │   ├── EncoderUnavailableError  the encoder is starting or restarting
+    │   └── StorageError             durable data cannot be written or read now
+    ├── DeadlineError          the request timed out
     └── NotReadyError          a part of the service does not work
 
 `service/problems.py` maps them, and those of the core, to statuses.
@@ -29,7 +29,7 @@ from llmemb.errors import LlmembError, UnknownItemError
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault of a body: where it stands, what is wrong, and the kind of fault, for programs."""
+    """One fault of a request: its location, a message, and a type for programs."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -37,7 +37,7 @@ class Fault:
 
 
 class InvalidRequestError(LlmembError):
-    """A body whose content cannot be used."""
+    """The request is invalid."""
 
     code = "invalid_request"
 
@@ -47,63 +47,63 @@ class InvalidRequestError(LlmembError):
 
 
 class UnknownEntriesError(UnknownItemError):
-    """Ids that the catalogue does not hold, and where they stand in the body."""
+    """Ids that are not in the catalogue, with their locations in the body."""
 
     def __init__(self, item_ids: Sequence[str], places: Sequence[tuple[str | int, ...]]) -> None:
         super().__init__(item_ids)
-        self.faults = tuple(Fault(place, "the catalogue holds no item with this id", self.code) for place in places)
+        self.faults = tuple(Fault(place, "the catalogue has no item with this id", self.code) for place in places)
 
 
 class UnauthorizedError(LlmembError):
-    """The request brings no API key, or none of ours."""
+    """The request has no API key, or an unknown one."""
 
     code = "unauthorized"
 
 
 class ForbiddenError(LlmembError):
-    """The API key's roles do not go that far."""
+    """The API key lacks the required role."""
 
     code = "forbidden"
 
 
 class ItemNotFoundError(LlmembError):
-    """The path names an item that the catalogue does not hold."""
+    """The item in the path is not in the catalogue."""
 
     code = "item_not_found"
 
     def __init__(self, item_id: str) -> None:
-        super().__init__(f"the catalogue holds no item with the id {item_id!r}")
+        super().__init__(f"the catalogue has no item with the id {item_id!r}")
 
 
 class SessionNotFoundError(LlmembError):
-    """The path names a session that is not kept."""
+    """The session in the path does not exist."""
 
     code = "session_not_found"
 
     def __init__(self, session_id: str) -> None:
-        super().__init__(f"no events are kept for the session {session_id!r}")
+        super().__init__(f"the session {session_id!r} has no stored events")
 
 
 class BundleNotFoundError(LlmembError):
-    """There is no bundle of that name, or none to go back to."""
+    """There is no bundle with this name, or no previous bundle."""
 
     code = "bundle_not_found"
 
 
 class SwapRefusedError(LlmembError):
-    """The bundle cannot take over: another one is being loaded, or it does not answer as it should."""
+    """The bundle cannot take over: another one is being loaded, or this one does not work."""
 
     code = "swap_refused"
 
 
 class CatalogueFullError(LlmembError):
-    """The catalogue holds as many added items as it may."""
+    """The catalogue has the maximum number of added items."""
 
     code = "catalogue_full"
 
 
 class RetryLaterError(LlmembError):
-    """What may work in `retry_after_seconds`."""
+    """The request may succeed after `retry_after_seconds`."""
 
     def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
@@ -111,37 +111,37 @@ class RetryLaterError(LlmembError):
 
 
 class RateLimitedError(RetryLaterError):
-    """The API key asks too often."""
+    """The rate limit of an API key or an address is exceeded."""
 
     code = "rate_limited"
 
 
 class OverloadedError(RetryLaterError):
-    """A queue is full."""
+    """A queue or the concurrency limit is full."""
 
     code = "overloaded"
 
 
 class EncoderUnavailableError(RetryLaterError):
-    """The encoder starts, or starts again; only what must be embedded waits for it."""
+    """The encoder is starting or restarting; only requests that must embed text fail."""
 
     code = "encoder_unavailable"
 
 
 class StorageError(RetryLaterError):
-    """What must be durable cannot be written or read now."""
+    """Durable data cannot be written or read now."""
 
     code = "storage"
 
 
 class DeadlineError(LlmembError):
-    """The answer was not ready in time."""
+    """The request timed out."""
 
     code = "deadline"
 
 
 class NotReadyError(LlmembError):
-    """A part of the service does not work; `checks` says which, where it is known."""
+    """A part of the service does not work; `checks` says which, if it is known."""
 
     code = "not_ready"
 

@@ -1,13 +1,13 @@
-"""What lives as long as the process, kept out of garbage collections, which would stop requests to look through it.
+"""Keep long-lived objects out of garbage collections, which block requests while they scan all objects.
 
-Libraries and bundle are some hundred thousand objects: a full collection among them takes a fifth of a second.
+The libraries and a bundle have some hundred thousand objects, and a full collection of them takes a fifth of a second.
 """
 
 import gc
 
 
-def settle() -> None:
-    """Collect what is garbage, and leave all the rest out of later collections; takes a moment, so call it seldom."""
+def freeze() -> None:
+    """Collect garbage and exclude all other objects from later collections. It is slow, so call it rarely."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()

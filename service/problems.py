@@ -25,29 +25,29 @@ from service.errors import (
 )
 
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-_OF_FILES = ["GET", "HEAD"]
+_FILE_METHODS = ["GET", "HEAD"]
 
 
 def allowed_methods(request: Request) -> str:
-    """Return the header `Allow` of the 405 for a request: the methods by which some route takes its path."""
+    """Return the header `Allow` of a 405 answer: the methods of all routes that match the path."""
     routes: list[BaseRoute] = request.app.routes
     allowed = [
         method
         for method in _METHODS
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     ]
-    # The mount of the docs' files refuses methods itself, after it has made the path its own.
-    return ", ".join(allowed or _OF_FILES)
+    # No route matches if the mount of the docs' files has refused the method.
+    return ", ".join(allowed or _FILE_METHODS)
 
 
 MAX_FAULTS = 100
-"""Faults that one answer lists; a body of thousands of bad items gets no answer of its own size."""
+"""Maximum number of faults in one answer, so that a body with thousands of bad items gets a short answer."""
 MAX_LOC_CHARACTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """What all problems of one code share. Titles are ours: Python's change with its version."""
+    """Status and title of the problems with one code. Python's own titles would change with its version."""
 
     status: int
     title: str
@@ -58,29 +58,29 @@ PROBLEMS: dict[str, ProblemKind] = {
     "unauthorized": ProblemKind(401, "An API key is needed"),
     "forbidden": ProblemKind(403, "The API key does not allow this"),
     "not_found": ProblemKind(404, "There is nothing at this path"),
-    "item_not_found": ProblemKind(404, "The catalogue does not hold this item"),
-    "session_not_found": ProblemKind(404, "The session is not kept"),
+    "item_not_found": ProblemKind(404, "The item is not in the catalogue"),
+    "session_not_found": ProblemKind(404, "The session does not exist"),
     "bundle_not_found": ProblemKind(404, "There is no such bundle"),
-    "method_not_allowed": ProblemKind(405, "The path does not take this method"),
-    "body_timeout": ProblemKind(408, "The body did not come in time"),
-    "catalogue_full": ProblemKind(409, "No room for more added items"),
+    "method_not_allowed": ProblemKind(405, "The path does not support this method"),
+    "body_timeout": ProblemKind(408, "The body was not received in time"),
+    "catalogue_full": ProblemKind(409, "The catalogue is full"),
     "swap_refused": ProblemKind(409, "The bundle cannot take over"),
     "body_too_large": ProblemKind(413, "The body is too large"),
     "unsupported_media_type": ProblemKind(415, "The body must be JSON"),
-    "invalid_request": ProblemKind(422, "The body's content cannot be used"),
-    "unknown_item": ProblemKind(422, "The catalogue does not hold these items"),
-    "overloaded": ProblemKind(429, "Too much work is waiting"),
+    "invalid_request": ProblemKind(422, "The request is invalid"),
+    "unknown_item": ProblemKind(422, "The items are not in the catalogue"),
+    "overloaded": ProblemKind(429, "The service is overloaded"),
     "rate_limited": ProblemKind(429, "Too many requests"),
     "internal": ProblemKind(500, "The service failed"),
     "not_ready": ProblemKind(503, "The service is not ready"),
-    "encoder_unavailable": ProblemKind(503, "The encoder does not run now"),
-    "storage": ProblemKind(503, "What is stored cannot be reached now"),
-    "deadline": ProblemKind(504, "The answer took too long"),
+    "encoder_unavailable": ProblemKind(503, "The encoder is unavailable"),
+    "storage": ProblemKind(503, "The storage is unavailable"),
+    "deadline": ProblemKind(504, "The request timed out"),
 }
 
 
 class ProblemResponse(Response):
-    """An answer that is a problem, and tells `service/http/middleware/request.py` which."""
+    """A problem answer; it records its code for `service/http/middleware/request.py`."""
 
     media_type = CONTENT_TYPE
 
@@ -89,7 +89,7 @@ class ProblemResponse(Response):
         self._code = code
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, as ASGI has it."""
+        """Send the answer as an ASGI app."""
         scope["state"]["problem"] = self._code
         await super().__call__(scope, receive, send)
 
@@ -107,10 +107,10 @@ def problem_response(
 
     Args:
         code: a key of `PROBLEMS`.
-        detail: what is wrong with this request; never an exception's text that the client has no business with.
+        detail: what is wrong with this request; never the text of an internal exception.
         request_id: a UUID.
-        faults: every fault of the body; at most 100 are listed.
-        members: further members of this code.
+        faults: every fault of the request; at most 100 are listed.
+        members: additional members of this code.
         headers: of the answer.
     """
     kind = PROBLEMS[code]
@@ -124,7 +124,7 @@ def problem_response(
     }
     if faults is not None:
         content["errors"] = [_fault_member(fault) for fault in faults[:MAX_FAULTS]]
-    # Names from the body may hold half a surrogate pair, which no UTF-8 answer can: such become "?".
+    # Names from the body can contain half a surrogate pair, which UTF-8 cannot encode; "?" replaces it.
     body = json.dumps(content | dict(members or {}), ensure_ascii=False).encode("utf-8", "replace")
     return ProblemResponse(body, code, headers or {})
 
@@ -136,10 +136,10 @@ def _fault_member(fault: Fault) -> JsonValue:
 
 _CODES_BY_STATUS = {
     400: ("invalid_json", "the body cannot be read as JSON in UTF-8"),
-    404: ("not_found", "there is nothing at this path; /docs lists what there is"),
-    405: ("method_not_allowed", "the path does not take this method; the header Allow lists those it takes"),
-    408: ("body_timeout", "the body did not come within the time that the service waits for it; send it again"),
-    413: ("body_too_large", "the body is larger than the service takes; /info names the limit"),
+    404: ("not_found", "there is nothing at this path; /docs lists all paths"),
+    405: ("method_not_allowed", "the path does not support this method; the header Allow lists the supported ones"),
+    408: ("body_timeout", "the service stopped waiting for the rest of the body; send the request again"),
+    413: ("body_too_large", "the body is over the maximum size, which /info shows"),
 }
 
 
@@ -151,22 +151,22 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 def problem_of(request: Request, error: LlmembError | HTTPException) -> Response:
-    """Make the answer for an error that no handler has seen.
+    """Make the answer for an error outside FastAPI's handlers.
 
     Raises:
-        Exception: the error itself, where it is no error of a request.
+        Exception: the error itself, if no problem is defined for it.
     """
     return _our_error(request, error) if isinstance(error, LlmembError) else _http_error(request, error)
 
 
 def _our_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, LlmembError) or error.code not in PROBLEMS:
-        raise error  # no error of a request: a bug, answered as one
+        raise error  # a bug, which becomes a 500
     return error_response(error, request.state.request_id)
 
 
 def error_response(error: LlmembError, request_id: str) -> Response:
-    """Make the answer for an error of ours, also where no route was reached.
+    """Make the answer for one of the project's errors; it also works outside of routes.
 
     Args:
         error: one whose code is in `PROBLEMS`.
@@ -212,7 +212,7 @@ def _faulty_body(request: Request, error: Exception) -> Response:
     if faults[0]["type"] == "json_invalid":
         reason, position = faults[0]["ctx"]["error"], faults[0]["loc"][-1]
         return problem_response("invalid_json", f"the body is not JSON: {reason} at character {position}", request_id)
-    # FastAPI leaves a body of another type as bytes, and finds that they are no object.
+    # FastAPI validates a body of another media type as bytes, which fails.
     if faults[0]["loc"] == ("body",) and faults[0]["type"] != "missing" and not _is_json(request):
         detail = "send the body with the header Content-Type: application/json"
         return problem_response("unsupported_media_type", detail, request_id)
@@ -221,7 +221,7 @@ def _faulty_body(request: Request, error: Exception) -> Response:
 
 
 def _fault(fault: dict[str, Any]) -> Fault:
-    # Neither `input` nor `ctx`: they hold what the client sent, which may be anything.
+    # Without `input` and `ctx`: they contain arbitrary data of the client.
     return Fault(tuple(fault["loc"]), fault["msg"], fault["type"])
 
 
@@ -233,7 +233,7 @@ def _is_json(request: Request) -> bool:
 def _http_error(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     if error.status_code not in _CODES_BY_STATUS:
-        raise error  # nobody raises it on purpose
+        raise error  # not raised on purpose, so it is a bug
     code, detail = _CODES_BY_STATUS[error.status_code]
     headers = {"Allow": allowed_methods(request)} if code == "method_not_allowed" else error.headers
     return problem_response(code, detail, request.state.request_id, headers=headers)

@@ -1,4 +1,4 @@
-"""All that lives while the service runs: storage, the loaded bundles, and what watches over them."""
+"""The state of a running service: storage, the loaded bundles, and readiness."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from service.storage.storage import Storage, open_storage
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runtime:
-    """What the routes use."""
+    """The parts of the running service that the routes use."""
 
     storage: Storage
     versions: Versions
@@ -26,10 +26,10 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, metrics: Metrics) -> AsyncIterator[Runtime]:
-    """Open storage and bundle, part by part; closed in reverse.
+    """Open the storage and the bundle; close them in reverse order.
 
     Raises:
-        BundleError: the bundle cannot be read or does not answer.
+        BundleError: the bundle cannot be read or cannot answer.
         ConfigError: a setting cannot be used.
     """
     folder = chosen_bundle(settings)
@@ -50,7 +50,7 @@ async def open_runtime(settings: Settings, metrics: Metrics) -> AsyncIterator[Ru
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the runtime that the app's settings ask for, and close it when the app has stopped serving."""
+    """Open the app's runtime before it serves, and close it afterwards."""
     async with app.state.tracing.exporting(), open_runtime(app.state.settings, app.state.metrics) as runtime:
         app.state.runtime = runtime
         yield

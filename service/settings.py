@@ -1,7 +1,7 @@
 """Every setting of the service: its variable is `LLMEMB_` and its name in capitals.
 
-One variable has no prefix, `FORWARDED_ALLOW_IPS`: uvicorn and gunicorn call it so.
-Only how the service runs is set here. What changes a number (prompt, pooling, widths) stands in the bundle.
+Only `FORWARDED_ALLOW_IPS` has no prefix, because uvicorn and gunicorn use this name.
+The settings are operational. Everything that changes a result (prompt, pooling, widths) is in the bundle.
 """
 
 import difflib
@@ -48,133 +48,133 @@ class Settings(BaseSettings):
     bundle: Path
     """The bundle's folder."""
     bundles_dir: Path | None = None
-    """Folder whose bundles `/admin/bundles` may load, by the names of their folders; unset, the one that holds
+    """Folder whose bundles `/admin/bundles` may load, by the names of their folders; unset, the parent folder of
     `bundle`."""
     report: Path | None = None
     """The trainer's report on the bundle, `report/index.html` of its run, shown at `/report`; unset, there is none.
-    Where there are API keys it is for admins: it has histories of people in it."""
+    If API keys are set, it needs the role `admin`, because it contains histories of people."""
     state_dir: Path = Path("state")
-    """Folder of what the service writes: added items and sessions, unless Redis has them. One process at a time uses
-    it."""
+    """Folder for the service's data: added items and sessions, unless Redis stores them. Only one process at a time can
+    use it."""
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 is every one."""
+    """Address to listen on; 0.0.0.0 means all addresses."""
     port: int = Field(default=8000, ge=0, le=65535)
-    """Port to listen on; 0 takes a free one."""
+    """Port to listen on; 0 picks a free one."""
 
     device: str = Field(default="cpu", pattern=r"^(cpu|mps|cuda(:\d+)?)$")
     """Where the encoder runs: cpu, mps, cuda or cuda:N."""
     encoder_engine: EngineName = "auto"
-    """How the encoder computes. packed: each token once for all prompts of a batch that begin alike, for plain Llamas;
-    transformers: any LLM; auto: packed where it can. packed-bfloat16, nearly twice as quick on processors with
-    AVX-512's instructions for bfloat16, and meant for GPUs too, is not exact, and held against the bundle's own vectors
-    at the start."""
+    """How the encoder computes. packed: computes the common prefixes of a batch's prompts once, for plain Llamas;
+    transformers: any LLM; auto: packed if possible. packed-bfloat16 is nearly twice as fast on processors with
+    AVX-512 bfloat16 instructions, and is meant for GPUs too. It is not exact, so the service verifies it with the
+    bundle's own vectors at the start."""
     encoder_threads: int | None = Field(default=None, ge=1)
     """Threads of the encoder's process; unset, one for each core."""
     encoder_nice: int | None = Field(default=None, ge=0, le=19)
-    """The encoder's nice level. Unset, the encoder runs in Linux's idle scheduling class: what else is busy in its
-    container goes first, and while all cores are busy little is embedded. Set it, such as to 10, where embedding must
-    have a share of its own. On systems without that class, unset is 10."""
+    """The encoder's nice level. Unset, the encoder runs in Linux's idle scheduling class: other threads in its
+    container have priority, and while all cores are busy little is embedded. Set it, for example to 10, if embedding
+    needs a guaranteed share. On systems without this class, unset means 10."""
     encoder_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
-    """A server of the bundle's encoder that speaks OpenAI's `/v1/embeddings`, such as vLLM, TEI or Infinity: its
-    address up to `/v1`. Set, no encoder is started here."""
+    """A server with the bundle's encoder and OpenAI's `/v1/embeddings` API, such as vLLM, TEI or Infinity: its URL up
+    to `/v1`. If set, the service starts no encoder itself."""
     encoder_model: str = "llmemb-raw"
-    """What `encoder_url` calls the model."""
+    """Name of the model at `encoder_url`."""
     encoder_api_key: SecretStr | None = None
-    """The key that `encoder_url` asks for."""
+    """API key for `encoder_url`."""
 
     redis_url: SecretStr | None = None
-    """The Redis of several replicas, such as redis://host:6379/0: catalogue, sessions and embedding cache; unset, the
-    first two are in `state_dir` and the cache is in memory."""
+    """Redis for several replicas, such as redis://host:6379/0: stores the catalogue, the sessions and the embedding
+    cache. Unset, the first two are in `state_dir` and the cache is in memory."""
     redis_password_file: Path | None = None
-    """A file with the password of `redis_url`, such as a mounted secret, so that the URL need not hold it."""
+    """A file with the password of `redis_url`, such as a mounted secret, so that the URL need not contain it."""
     redis_prefix: str = Field(default="llmemb", pattern=r"^[A-Za-z0-9._-]+$")
-    """Begins every key in Redis; replicas of one catalogue share it."""
+    """Prefix of every key in Redis; replicas of one catalogue share it."""
     redis_timeout_seconds: float = Field(default=0.25, gt=0)
-    """How long a request waits for Redis before it goes on without, or fails where it cannot."""
+    """Timeout of Redis calls. After it, a request continues without Redis, or fails if it needs it."""
     redis_retry_seconds: float = Field(default=2.0, gt=0)
-    """How long Redis is left alone after it failed."""
+    """Time without calls to Redis after it failed."""
     redis_log_entries: int = Field(default=100_000, ge=100)
-    """Changes of the catalogue that Redis keeps in order; a replica that missed more reads the whole state."""
+    """Length of the catalogue's change log in Redis; a replica that missed more changes reads the whole state."""
     cache_max_items: int = Field(default=100_000, ge=1)
-    """Vectors that the cache holds, in memory or in Redis; the least recently used leave it."""
+    """Maximum number of vectors in the cache, in memory or in Redis; the least recently used are evicted."""
     cache_ttl_seconds: int = Field(default=7 * 24 * 3600, ge=1)
-    """How long Redis keeps a cached vector."""
+    """Time to live of a cached vector in Redis."""
     session_ttl_seconds: int = Field(default=30 * 24 * 3600, ge=1)
-    """How long a session is kept after its last event."""
+    """Time to live of a session after its last event."""
 
     vector_store: Literal["faiss", "milvus"] = "faiss"
-    """What searches the bundle's items: FAISS in this process, or Milvus."""
+    """The index that searches the bundle's items: FAISS in this process, or Milvus."""
     milvus_uri: str | None = None
-    """Milvus, such as http://host:19530, or a file's path for Milvus Lite."""
+    """URI of Milvus, such as http://host:19530, or a file's path for Milvus Lite."""
     milvus_token: SecretStr | None = None
-    """What `milvus_uri` asks for, such as user:password."""
+    """Credentials for `milvus_uri`, such as user:password."""
     fold_items: int = Field(default=5000, ge=1)
-    """Added items beside the index, past which they are folded into it in the background."""
+    """Maximum number of added items outside the index; above it, they are folded into the index in the background."""
 
     batch_tokens: int = Field(default=2048, ge=1)
-    """Tokens that the encoder reads together, padding included."""
+    """Maximum number of tokens in a batch of the encoder, padding included."""
     queue_max_items: int = Field(default=2048, ge=1)
-    """Items that may wait for the encoder; past it the answer is 429."""
+    """Maximum number of items in the encoder's queue; above it the status is 429."""
     embed_timeout_seconds: float = Field(default=30.0, gt=0)
-    """How long a request waits for the encoder; past it the answer is 504."""
+    """Timeout of a request that waits for the encoder; after it the status is 504."""
     rank_batch: int = Field(default=64, ge=1)
-    """Recommendations that go through the sequence model together."""
+    """Maximum number of recommendations in a batch of the sequence model."""
     rank_max_waiting: int = Field(default=1024, ge=1)
-    """Recommendations that may wait; past it the answer is 429."""
+    """Maximum number of recommendations in the queue; above it the status is 429."""
     rank_max_running: int = Field(default=32, ge=1)
-    """Requests for recommendations that may be under way; past it the answer is 429, before anything is done for it.
-    Divided by the requests that a process answers a second, it is about how long one takes under too much load."""
+    """Maximum number of concurrent requests for recommendations; above it the status is 429, before any work is done.
+    Divided by the throughput in requests per second, it is about the latency under overload."""
     rank_timeout_seconds: float = Field(default=10.0, gt=0)
-    """How long a recommendation may take; past it the answer is 504."""
+    """Timeout of a recommendation; after it the status is 504."""
 
     max_connections: int = Field(default=4096, ge=1)
-    """Connections that may be open; past it the one that has waited for a request for the longest time is closed."""
+    """Maximum number of open connections; above it, the connection that has waited longest for a request is closed."""
     head_timeout_seconds: float = Field(default=10.0, gt=0)
-    """How long a request's line and headers may take to come; past it the connection is closed."""
+    """Timeout for a request's line and headers; after it the connection is closed."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
-    """The greatest request body."""
+    """Maximum request body."""
     body_timeout_seconds: float = Field(default=30.0, gt=0)
-    """How long a request's body may take to come; past it the answer is 408. Also how long a client may take to read an
-    answer; past it the connection is closed."""
+    """Timeout for a request's body; after it the status is 408. Also the timeout for a client that reads an answer;
+    after it the connection is closed."""
     max_items_per_request: int = Field(default=512, ge=1)
-    """The most items of one `/embed_items`, texts of one `/v1/embeddings` and requests of one `/recommend/batch`."""
+    """Maximum number of items of `/embed_items`, of texts of `/v1/embeddings` and of requests of `/recommend/batch`."""
     max_value_characters: int = Field(default=10_000, ge=1)
-    """The longest value of an attribute, a list's entries taken together, and the longest text of `/v1/embeddings`."""
+    """Maximum length of an attribute's value (for a list, of all entries together) and of a text of
+    `/v1/embeddings`."""
     max_history_items: int = Field(default=1000, ge=1)
-    """The longest history of one `/recommend`, and the most events of one request."""
+    """Maximum length of a history of `/recommend`, and maximum number of events of one request."""
     max_filter_values: int = Field(default=10_000, ge=1)
-    """The longest list of a filter."""
+    """Maximum length of a list in a filter."""
     max_k: int = Field(default=1000, ge=1)
-    """The most items that one request may ask for."""
+    """Maximum number of items that one request may ask for."""
     max_added_items: int = Field(default=1_000_000, ge=0)
-    """Items that may be added to the bundle's catalogue."""
+    """Maximum number of items added to the bundle's catalogue."""
 
     api_keys_file: Path | None = None
-    """File of the API keys, as `llmemb key` writes its lines; read again when it changes. Unset, nobody is asked for
-    one."""
+    """File of the API keys, with lines from `llmemb key`; reloaded when it changes. Unset, no API key is needed."""
     rate_limit_per_minute: int | None = Field(default=None, ge=1)
-    """Requests a minute of one API key, or of one client address where there are no keys, at each replica; unset, any
-    number. IPv6 addresses of one /64 count as one."""
+    """Maximum number of requests per minute for one API key, or for one client address if there are no keys, at each
+    replica; unset, no limit. IPv6 addresses of one /64 count as one."""
     forwarded_allow_ips: str = Field(default="127.0.0.1,::1", validation_alias="FORWARDED_ALLOW_IPS")
-    """Proxies whose `X-Forwarded-For` names the client: addresses and networks separated by commas, or `*` for every
-    peer. The last entry of the header that is not one of them is the client; with `*` it is the first one, which a
-    client can forge unless the proxy overwrites the header."""
+    """Proxies whose `X-Forwarded-For` is trusted: addresses and networks separated by commas, or `*` for every peer.
+    The last entry of the header that is not one of them is the client; with `*` it is the first one, which a client can
+    forge unless the proxy overwrites the header."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the service from a browser, as a JSON list."""
 
     log_format: Literal["json", "text"] = "json"
-    """How log lines are written."""
+    """Format of log lines."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """What is logged at least."""
+    """Minimum level of log lines."""
 
     ready_seconds: float = Field(default=5.0, ge=0)
     """How long `/readyz` reuses its last answer."""
     ready_timeout_seconds: float = Field(default=10.0, gt=0)
-    """How long a check of `/readyz` may take before its part counts as failed."""
+    """Timeout of one check of `/readyz`; after it the part counts as failed."""
     shutdown_seconds: int = Field(default=30, ge=0)
     """How long running requests may take to finish when the service stops."""
     replay_requests: int = Field(default=100, ge=0)
-    """Recent recommendations that a new bundle answers before it takes over."""
+    """Number of recent recommendations that a new bundle must answer before it takes over."""
 
     @field_validator("forwarded_allow_ips")
     @classmethod
@@ -186,13 +186,13 @@ class Settings(BaseSettings):
     def _a_whole_request_fits_the_queues(self) -> Self:
         if self.queue_max_items < self.max_items_per_request:
             raise ValueError(
-                f"queue_max_items is {self.queue_max_items}, but must hold one request, "
-                f"max_items_per_request {self.max_items_per_request}"
+                f"queue_max_items is {self.queue_max_items}, but must be at least "
+                f"max_items_per_request, {self.max_items_per_request}"
             )
         if self.rank_max_waiting < self.max_items_per_request:
             raise ValueError(
-                f"rank_max_waiting is {self.rank_max_waiting}, but must hold one batch, "
-                f"max_items_per_request {self.max_items_per_request}"
+                f"rank_max_waiting is {self.rank_max_waiting}, but must be at least "
+                f"max_items_per_request, {self.max_items_per_request}"
             )
         return self
 
@@ -204,33 +204,33 @@ def variable(name: str) -> str:
 
 
 def load_settings(overrides: Mapping[str, object]) -> Settings:
-    """Read the settings from the environment; `overrides` win, those that are None are left out.
+    """Read the settings from the environment; `overrides` that are not None have priority.
 
     Raises:
-        ConfigError: a variable is misspelt, missing or has a value that cannot be used; the message names it.
+        ConfigError: a variable is misspelt, missing or invalid; the message names it.
     """
     _refuse_unknown(os.environ)
     try:
-        # Values are checked by the model, so it may be given any.
+        # The model validates the values, so their static types do not matter.
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        # Never the value: it may be a secret.
+        # Without the value, which may be a secret.
         faults = error.errors(include_input=False, include_url=False)
-        raise ConfigError("; ".join(_say(fault["loc"], fault["type"], fault["msg"]) for fault in faults)) from None
+        raise ConfigError("; ".join(_message(fault["loc"], fault["type"], fault["msg"]) for fault in faults)) from None
 
 
-def _say(loc: tuple[int | str, ...], kind: str, message: str) -> str:
+def _message(loc: tuple[int | str, ...], kind: str, message: str) -> str:
     if not loc:
         return message.removeprefix("Value error, ")
     name = str(loc[0])
-    # An alias is given as it is.
+    # pydantic reports an alias instead of the field's name.
     named = variable(name) if name in Settings.model_fields else name
     message = message.removeprefix("Value error, ")
     return f"{named} is not set, nor --{name} given" if kind == "missing" else f"{named}: {message}"
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
-    """Refuse variables that look like ours and are none: a misspelt setting must not pass in silence."""
+    """Refuse unknown variables with our prefix, so that a misspelt setting is not silently ignored."""
     known = {variable(name) for name in Settings.model_fields}
     for name in sorted(environment):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
@@ -239,4 +239,4 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
                 raise ConfigError(f"{name} has been renamed: set {PREFIX}{renamed.upper()} instead")
             close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]}?" if close else "; docs/settings.md lists them all"
-            raise ConfigError(f"{name} is no setting of the service{hint}")
+            raise ConfigError(f"{name} is not a setting of the service{hint}")

@@ -1,1 +1,1 @@
-"""The bundles that answer: one bundle's parts, opened and closed together; which of them answers; whether it does."""
+"""The bundles that answer: the parts of one bundle, the roles of the loaded bundles, readiness, and `llmemb check`."""

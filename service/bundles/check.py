@@ -1,4 +1,4 @@
-"""`llmemb check`: does a bundle answer? Serve it on a free port, ask it one real request of each kind, and stop."""
+"""`llmemb check`: check that a bundle answers. Serve it on a free port, send one request of each kind, and stop."""
 
 import argparse
 import json
@@ -22,10 +22,10 @@ _TIMEOUT_SECONDS = 60
 
 
 def check(arguments: list[str]) -> None:
-    """Check a bundle by requests and print what it answered.
+    """Check a bundle with requests and print its answers.
 
     Raises:
-        BundleError: the bundle cannot be read, or an answer is not what it should be.
+        BundleError: the bundle cannot be read, or an answer is wrong.
     """
     parser = argparse.ArgumentParser(prog="llmemb check", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
@@ -52,7 +52,7 @@ def _url(server: "subprocess.Popen[str]") -> str:
     for line in server.stdout:
         if line.startswith("serving on "):
             return line.split()[2]
-    raise BundleError("the service did not start; its own message stands above")
+    raise BundleError("the service did not start; see its message above")
 
 
 def _ask(url: str, bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""One bundle's parts: all that makes an answer, opened together and closed together."""
+"""The parts of the service that belong to one bundle, opened and closed together."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.errors import BundleError, LlmembError
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.map import DrawnMap
+from service.catalogue.map import MapCache
 from service.catalogue.milvus.open import open_vector_store
 from service.encoding.cache import VectorCache
 from service.encoding.embedder import ItemEmbedder
@@ -27,8 +27,8 @@ from service.settings import Settings
 from service.storage.item_log import ItemLog
 from service.storage.storage import Storage
 
-EMBEDDED_TOGETHER = 64
-"""Pending items that are embedded at once: few, so that requests find room between them."""
+PENDING_BATCH_ITEMS = 64
+"""Pending items that are embedded in one call: few, so that requests do not wait long behind them."""
 RETRY_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shared:
-    """What all loaded bundles share."""
+    """The parts that all loaded bundles share."""
 
     settings: Settings
     storage: Storage
@@ -47,77 +47,77 @@ class Shared:
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Engine:
-    """What the routes use. Every part is of the same bundle.
+    """The parts of one bundle, which the routes use.
 
-    A process has one open engine for a bundle id at a time, which owns the bundle's metrics and background tasks.
+    A process has at most one open engine for a bundle id; it owns the bundle's metrics and background tasks.
     """
 
     name: str
-    """Of the bundle's folder."""
+    """The name of the bundle's folder."""
     bundle: Bundle
     encoder: PromptEncoder
     embedder: ItemEmbedder
     catalogue: Catalogue
-    drawn_map: DrawnMap
+    map_cache: MapCache
     recommender: Recommender
     item_log: ItemLog
     opened: AsyncExitStack
-    """What `close` gives back."""
+    """The resources that `close` releases."""
     attached: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     """Set when the catalogue follows the item log."""
     _embedding: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-    _keeping_up: asyncio.Task[None] | None = field(default=None, init=False)
+    _pending_task: asyncio.Task[None] | None = field(default=None, init=False)
 
     async def close(self) -> None:
         """Stop the encoder and the background tasks, detach the catalogue, and remove the bundle's metrics."""
-        keeping_up = self._keeping_up
-        if keeping_up is not None:
-            self.stop_keeping_up()
-            await asyncio.wait([keeping_up])
+        task = self._pending_task
+        if task is not None:
+            self.stop_embedding_pending()
+            await asyncio.wait([task])
         await self.opened.aclose()
 
     async def attach(self) -> None:
-        """Read what was added into the catalogue, and apply every change from now on.
+        """Load the stored changes into the catalogue and apply every later change.
 
         Raises:
-            StorageError: what was added cannot be read.
+            StorageError: the stored changes cannot be read.
         """
         await self.item_log.attach(self.catalogue)
         self.opened.callback(self.item_log.detach, self.catalogue)
         self.attached.set()
 
     async def embed_pending(self) -> int:
-        """Embed every item that another bundle embedded, and return how many there were.
+        """Embed every item that only another bundle has embedded, and return their number.
 
         Raises:
-            LlmembError: the encoder or the storage does not work.
+            LlmembError: the encoder or the storage has failed.
         """
         embedded = 0
-        # One at a time: a bundle that takes over may be keeping up already, as an experiment.
+        # A bundle that takes over may already run this in the background, as an experiment.
         async with self._embedding:
-            while chunk := dict(islice(self.catalogue.pending.items(), EMBEDDED_TOGETHER)):
+            while chunk := dict(islice(self.catalogue.pending.items(), PENDING_BATCH_ITEMS)):
                 vectors = await self.embedder.embed([item.attributes for item in chunk.values()])
                 given = {
                     item_id: (item.attributes_json, each.vector)
                     for (item_id, item), each in zip(chunk.items(), vectors, strict=True)
                 }
                 await self.item_log.keep_vectors(self.bundle.manifest.id, given)
-                self.catalogue.give_vectors(given)
+                self.catalogue.add_vectors(given)
                 embedded += len(given)
         return embedded
 
-    def start_keeping_up(self) -> None:
-        """Embed pending items in the background as they come; attach first, if that could not be done so far."""
-        if self._keeping_up is None:
-            self._keeping_up = asyncio.ensure_future(self._keep_up())
+    def start_embedding_pending(self) -> None:
+        """Embed pending items in the background; attach first, if that has not succeeded yet."""
+        if self._pending_task is None:
+            self._pending_task = asyncio.ensure_future(self._embed_pending_forever())
 
-    def stop_keeping_up(self) -> None:
-        """Leave items that come pending."""
-        if self._keeping_up is not None:
-            self._keeping_up.cancel()
-            self._keeping_up = None
+    def stop_embedding_pending(self) -> None:
+        """Stop embedding pending items in the background."""
+        if self._pending_task is not None:
+            self._pending_task.cancel()
+            self._pending_task = None
 
-    async def _keep_up(self) -> None:
+    async def _embed_pending_forever(self) -> None:
         while True:
             try:
                 if not self.attached.is_set():
@@ -125,52 +125,52 @@ class Engine:
                 await self.catalogue.has_pending.wait()
                 await self.embed_pending()
             except LlmembError as error:
-                logger.warning("the catalogue waits for what was added: %s", error)
+                logger.warning("added items are not in the catalogue yet; retrying: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def try_recommending(self) -> None:
-        """Ask for a recommendation, since a first call is slow, and what fails must fail now.
+        """Make a recommendation, as a warm-up and a check.
 
         Raises:
-            BundleError: there is none, or none that can be used.
+            BundleError: it fails, or its scores are not finite.
         """
-        with self._trying():
+        with self._as_bundle_error():
             recommendation = await self.recommender.recommend_after([self.bundle.items.ids[0]])
         self._check_finite(recommendation.scores)
 
     async def try_embedding(self) -> None:
-        """Wait for the encoder's start and ask for an embedding.
+        """Wait for the encoder's start and embed an item, as a warm-up and a check.
 
         Raises:
-            BundleError: there is none, or none that can be used.
+            BundleError: it fails, or the embedding is not finite.
             EncoderError: the encoder cannot be loaded, or not on the device.
         """
         await self.encoder.started()
-        with self._trying():
+        with self._as_bundle_error():
             embedded = await self.embedder.embed([self.bundle.items.attributes(0)])
         self._check_finite(embedded[0].vector)
 
     @contextmanager
-    def _trying(self) -> Iterator[None]:
+    def _as_bundle_error(self) -> Iterator[None]:
         try:
             yield
         except LlmembError as error:
-            raise BundleError(f"{self.bundle.folder}: the bundle does not answer: {error}") from error
+            raise BundleError(f"{self.bundle.folder}: the bundle cannot answer: {error}") from error
 
     def _check_finite(self, answer: NDArray[np.float32]) -> None:
         if not np.isfinite(answer).all():
-            raise BundleError(f"{self.bundle.folder}: the bundle's answers are not finite")
+            raise BundleError(f"{self.bundle.folder}: the bundle's scores or embeddings are not finite")
 
 
 async def open_engine(folder: Path, shared: Shared) -> Engine:
-    """Load a bundle that has no open engine. It recommends; its encoder may still be starting.
+    """Load a bundle that has no open engine. It can recommend at once; its encoder may still be starting.
 
-    Its catalogue has no added items before `attach`.
+    The catalogue has no added items before `attach`.
 
     Raises:
-        BundleError: the bundle cannot be read or does not answer.
-        ConfigError: a setting cannot be used with it.
-        RetryLaterError: a server that it needs, of the encoder or of the vectors, does not answer now.
+        BundleError: the bundle cannot be read or cannot answer.
+        ConfigError: a setting cannot be used with the bundle.
+        RetryLaterError: the server of the encoder or of the vectors is unavailable.
     """
     settings, metrics = shared.settings, shared.metrics
     async with AsyncExitStack() as stack:
@@ -197,11 +197,11 @@ async def open_engine(folder: Path, shared: Shared) -> Engine:
             encoder=encoder,
             embedder=embedder,
             catalogue=catalogue,
-            drawn_map=DrawnMap(catalogue),
+            map_cache=MapCache(catalogue),
             recommender=Recommender(bundle, catalogue, embedder, shared.queue, settings, metrics),
             item_log=shared.storage.items,
             opened=stack,
         )
         await engine.try_recommending()
-        engine.opened = stack.pop_all()  # from here on the engine closes it
+        engine.opened = stack.pop_all()  # the engine owns the resources now
         return engine

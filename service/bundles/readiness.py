@@ -1,4 +1,4 @@
-"""Whether the service answers: a real pass through sequence model and index, and a word with all it depends on."""
+"""Readiness: a real recommendation, and the status of every part that the service depends on, with reasons."""
 
 import asyncio
 import logging
@@ -14,42 +14,42 @@ from service.observability.metrics import Metrics
 from service.storage.storage import Storage
 
 OK = "ok"
-NEEDED = frozenset({"recommender", "catalogue"})
-"""Without another part a replica still recommends, and is degraded."""
-NEEDED_ONCE = frozenset({"encoder"})
-"""Needed until it has worked for the first time: what has never embedded takes nobody's place."""
+REQUIRED = frozenset({"recommender", "catalogue"})
+"""If another part fails, a replica still recommends and is degraded."""
+REQUIRED_AT_START = frozenset({"encoder"})
+"""Required only until it has started: a new replica must not replace a working one before it can embed."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the checks found: each part and `ok`, or why it is not."""
+    """The result of the checks: for each part `ok`, or the reason of the failure."""
 
     checks: Mapping[str, str]
-    needed: frozenset[str]
-    """Without one of these parts a replica should get no requests."""
+    required: frozenset[str]
+    """If one of these parts fails, the replica should receive no requests."""
 
     @property
     def missing(self) -> list[str]:
-        """The parts that are needed and do not work."""
-        return sorted(part for part in self.needed if self.checks[part] != OK)
+        """The required parts that have failed, sorted."""
+        return sorted(part for part in self.required if self.checks[part] != OK)
 
     @property
     def degraded(self) -> bool:
-        """Whether anything fails."""
+        """Whether any part has failed."""
         return any(result != OK for result in self.checks.values())
 
 
 class Readiness:
-    """Checks all parts, one check at a time, and reuses its result for a while.
+    """Checks all parts and caches the result for a while.
 
     Args:
-        versions: the loaded bundles; the current one is asked.
-        storage: asked whether it works.
-        metrics: told what the checks find.
-        reuse_seconds: how long a result holds.
-        timeout_seconds: how long one part may take.
+        versions: the loaded bundles; the current one is checked.
+        storage: is checked.
+        metrics: records the results.
+        reuse_seconds: how long a result is cached.
+        timeout_seconds: timeout of the check of one part.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class Readiness:
         self._metrics = metrics
         self._reuse_seconds = reuse_seconds
         self._timeout_seconds = timeout_seconds
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._health: Health | None = None
         self._checked_at = 0.0
-        self._caught_up = False
+        self._was_complete = False
 
     async def check(self) -> Health:
-        """Return what the checks find, or have just found."""
-        async with self._one_at_a_time:
+        """Return the result of the checks, or the cached one if it is recent enough."""
+        async with self._lock:
             starting = not self._versions.started.done()
-            needed = NEEDED | NEEDED_ONCE if starting else NEEDED
+            required = REQUIRED | REQUIRED_AT_START if starting else REQUIRED
             fresh = time.monotonic() - self._checked_at < self._reuse_seconds
-            if self._health is None or not fresh or self._health.needed != needed:
+            if self._health is None or not fresh or self._health.required != required:
                 engine = self._versions.current
                 parts = {
                     "recommender": _recommender(engine),
@@ -82,7 +82,7 @@ class Readiness:
                     "sessions": _fault(self._storage.sessions.fault()),
                 }
                 results = await asyncio.gather(*(self._result(name, check) for name, check in parts.items()))
-                self._health = Health(dict(zip(parts, results, strict=True)), needed)
+                self._health = Health(dict(zip(parts, results, strict=True)), required)
                 for part, result in self._health.checks.items():
                     self._metrics.check_ok.labels(part).set(result == OK)
                 self._checked_at = time.monotonic()
@@ -93,23 +93,23 @@ class Readiness:
             async with asyncio.timeout(self._timeout_seconds):
                 return await check
         except TimeoutError:
-            return f"no answer within {self._timeout_seconds:g} s"
+            return f"timed out after {self._timeout_seconds:g} s"
         except Exception as error:
             logger.exception("the check of %s failed", part)
             return f"failed ({type(error).__name__})"
 
     async def _catalogue(self, engine: Engine) -> str:
-        """A start is over when nothing is left to embed; later items of other bundles come and go."""
+        """Check that the added items are loaded and, until this was true once, that none is pending."""
         if not engine.attached.is_set():
-            return "the items that were added cannot be read yet"
+            return "the added items cannot be read yet"
         pending = len(engine.catalogue.pending)
-        self._caught_up = self._caught_up or not pending
-        return OK if self._caught_up else f"{pending} items are still to be embedded by this bundle"
+        self._was_complete = self._was_complete or not pending
+        return OK if self._was_complete else f"{pending} items are not embedded by this bundle yet"
 
 
 async def _recommender(engine: Engine) -> str:
     recommendation = await engine.recommender.recommend_after([engine.bundle.items.ids[0]])
-    return OK if np.isfinite(recommendation.scores).all() else "gives no finite score"
+    return OK if np.isfinite(recommendation.scores).all() else "returns scores that are not finite"
 
 
 async def _starting() -> str:

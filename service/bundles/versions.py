@@ -1,4 +1,4 @@
-"""Which bundle answers: one now, one to go back to, and perhaps one for a share of the sessions."""
+"""The loaded bundles: the current one, the previous one for a rollback, and an optional one for an experiment."""
 
 import asyncio
 import hashlib
@@ -34,19 +34,19 @@ class _Choice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     configured: str
-    """The bundle that the settings named then: when they name another one, that counts."""
+    """The bundle of the settings at the time of the choice. If the settings now name another one, it is used."""
     chosen: str
 
 
 def chosen_bundle(settings: Settings) -> Path:
-    """Return the folder of the bundle to begin with."""
+    """Return the folder of the bundle to start with."""
     path = settings.state_dir / _FILE
     if settings.redis_url is not None or not path.is_file():
         return settings.bundle
     try:
         choice = _Choice.model_validate_json(path.read_bytes())
     except ValidationError:
-        logger.warning("%s cannot be read; the bundle of the settings answers", path)
+        logger.warning("%s cannot be read; using the bundle of the settings", path)
         return settings.bundle
     chosen = Path(choice.chosen)
     if choice.configured != str(settings.bundle.resolve()) or not (chosen / MANIFEST_FILE).is_file():
@@ -55,7 +55,7 @@ def chosen_bundle(settings: Settings) -> Path:
 
 
 def write_chosen_bundle(settings: Settings, folder: Path) -> None:
-    """Keep the choice of a folder."""
+    """Store the folder of the current bundle for the next start."""
     if settings.redis_url is None:
         choice = _Choice(configured=str(settings.bundle.resolve()), chosen=str(folder.resolve()))
         write_text_atomically(settings.state_dir / _FILE, choice.model_dump_json() + "\n")
@@ -67,20 +67,20 @@ Role = Literal["current", "previous", "experiment"]
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A second bundle, and the share of the sessions that it answers."""
+    """A second bundle and the share of the sessions that it answers."""
 
     engine: Engine
     share: float
 
     def has(self, session_id: str) -> bool:
-        """Say whether a session is the experiment's: the same answer each time, and at every replica."""
+        """Return whether a session is in the experiment: always the same result, at every replica."""
         digest = hashlib.sha256(f"{self.engine.bundle.manifest.id}:{session_id}".encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.share * 2**64
 
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """What a swap did."""
+    """The result of a swap."""
 
     previous: Engine
     current: Engine
@@ -89,10 +89,10 @@ class Swap:
 
 
 class Versions:
-    """The loaded bundles; one change at a time.
+    """The loaded bundles. Only one change runs at a time.
 
     Args:
-        shared: what they share.
+        shared: the parts that all bundles share.
         current: the bundle that answers; its encoder may still be starting.
     """
 
@@ -101,19 +101,19 @@ class Versions:
         self.previous: Engine | None = None
         self.experiment: Experiment | None = None
         self.loading: str | None = None
-        """Name of the bundle that is being loaded."""
+        """Name of the bundle that is being loaded, None if there is none."""
         self.started = asyncio.ensure_future(current.try_embedding())
-        """Done when the first bundle's encoder embeds; its error is why it never will."""
+        """Done when the first bundle's encoder has started; fails with the error if it cannot."""
         self._shared = shared
         self._engines = {current.bundle.manifest.id: current}
-        """Bundle id -> its engine: those that are loaded, and those without a role until they begin to close."""
+        """Bundle id -> its open engine, with or without a role; removed when it begins to close."""
         self._retiring: dict[str, asyncio.Task[None]] = {}
         """Bundle id -> the task that closes its engine."""
         self._candidate: Engine | None = None
-        """The engine that is being prepared for a role."""
+        """The engine that is being prepared for a role, None if there is none."""
         self._change: asyncio.Task[object] | None = None
-        """The change that is being made."""
-        self._settle()
+        """The running change, None if there is none."""
+        self._apply_roles()
 
     def for_session(self, session_id: str | None) -> Engine:
         """Return the engine that answers a session, or a request without one."""
@@ -122,11 +122,11 @@ class Versions:
         return self.current
 
     def find(self, bundle_id: str) -> Engine | None:
-        """Return the engine of a loaded bundle, None where it is not loaded."""
+        """Return the engine of a bundle, or None if it is not loaded."""
         return next((each for each in self.loaded().values() if each.bundle.manifest.id == bundle_id), None)
 
     def loaded(self) -> dict[Role, Engine]:
-        """Return the bundles in memory, by what they are for."""
+        """Return the loaded bundles by role."""
         engines: dict[Role, Engine] = {"current": self.current}
         if self.previous is not None:
             engines["previous"] = self.previous
@@ -135,47 +135,47 @@ class Versions:
         return engines
 
     def found(self) -> list[str]:
-        """Return the names of the bundles that could be loaded, sorted."""
+        """Return the sorted names of the bundles that can be loaded."""
         return sorted(manifest.parent.name for manifest in self._bundles_dir.glob(f"*/{MANIFEST_FILE}"))
 
     async def load(self, name: str) -> Swap:
-        """Load a bundle, let it embed what was added and answer recent requests, and let it take over.
+        """Load a bundle, let it embed the added items and replay recent requests, and make it the current one.
 
-        Begun is done: a caller that is cancelled does not stop it.
+        The change continues if the caller is cancelled.
 
         Raises:
-            BundleNotFoundError: there is no bundle of that name.
-            SwapRefusedError: another one is being loaded, or this one cannot answer; the present one goes on.
+            BundleNotFoundError: there is no bundle with this name.
+            SwapRefusedError: another bundle is being loaded, or this one cannot answer; the current one continues.
         """
-        return await self._changing(name, self._load(name))
+        return await self._exclusively(name, self._load(name))
 
     async def roll_back(self) -> Swap:
-        """Let the previous bundle take over again; the present one becomes the previous.
+        """Swap the current bundle and the previous one.
 
         Raises:
-            BundleNotFoundError: there is none.
+            BundleNotFoundError: there is no previous bundle.
             SwapRefusedError: a bundle is being loaded, or the previous one cannot answer.
         """
         if self.previous is None:
-            raise BundleNotFoundError("there is no previous bundle to go back to")
-        return await self._changing(self.previous.name, self._take_over(self.previous))
+            raise BundleNotFoundError("there is no previous bundle to roll back to")
+        return await self._exclusively(self.previous.name, self._take_over(self.previous))
 
     async def start_experiment(self, name: str, share: float) -> None:
-        """Let a bundle answer a share of the sessions, in place of the experiment that may run.
+        """Let a bundle answer a share of the sessions; this replaces a running experiment.
 
         Raises:
-            BundleNotFoundError: there is no bundle of that name.
-            SwapRefusedError: another one is being loaded, or this one cannot answer.
+            BundleNotFoundError: there is no bundle with this name.
+            SwapRefusedError: another bundle is being loaded, or this one cannot answer.
         """
-        await self._changing(name, self._start_experiment(name, share))
+        await self._exclusively(name, self._start_experiment(name, share))
 
     def end_experiment(self) -> None:
         """Let the current bundle answer every session again."""
         self.experiment = None
-        self._settle()
+        self._apply_roles()
 
     async def cache_fault(self) -> str | None:
-        """Say why the embedding cache does not work now, None where it does."""
+        """Return why the embedding cache does not work, or None if it works."""
         return await self._shared.cache.fault()
 
     async def close(self) -> None:
@@ -195,10 +195,10 @@ class Versions:
         settings = self._shared.settings
         return settings.bundle.resolve().parent if settings.bundles_dir is None else settings.bundles_dir
 
-    async def _changing(self, name: str, change: Coroutine[Any, Any, Result]) -> Result:
+    async def _exclusively(self, name: str, change: Coroutine[Any, Any, Result]) -> Result:
         if self.loading is not None:
             change.close()
-            raise SwapRefusedError(f"the bundle {self.loading!r} is being loaded; one at a time")
+            raise SwapRefusedError(f"the bundle {self.loading!r} is being loaded; try again when it is done")
         self.loading = name
 
         async def run() -> Result:
@@ -211,13 +211,13 @@ class Versions:
                 raise SwapRefusedError(f"the bundle {name!r} cannot take over: {error}") from error
             finally:
                 self.loading = self._candidate = self._change = None
-                self._settle()
+                self._apply_roles()
 
         self._change = running = asyncio.ensure_future(run())
         return await asyncio.shield(running)
 
     async def _prepare(self, name: str) -> Engine:
-        """Return the open engine of a bundle, or load it, and keep it open until the change is over.
+        """Return the engine of a bundle, loaded if necessary, and keep it open until the change ends.
 
         Raises:
             As `start_experiment`.
@@ -227,13 +227,13 @@ class Versions:
             raise BundleNotFoundError(f"there is no bundle {name!r}; there are: {', '.join(self.found()) or 'none'}")
         manifest = await asyncio.to_thread(read_manifest, folder)
         if manifest.id == self.current.bundle.manifest.id:
-            raise SwapRefusedError(f"the bundle {name!r} is the one that answers: {manifest.id}")
+            raise SwapRefusedError(f"the bundle {name!r} is already the current one: {manifest.id}")
         closing = self._retiring.get(manifest.id)
         if closing is not None and manifest.id not in self._engines:
             await asyncio.wait([closing])
         self._candidate = self._engines.get(manifest.id) or await self._open(folder)
         self._engines[self._candidate.bundle.manifest.id] = self._candidate
-        self._settle()
+        self._apply_roles()
         return self._candidate
 
     async def _open(self, folder: Path) -> Engine:
@@ -242,9 +242,9 @@ class Versions:
         except LlmembError:
             raise
         except Exception as error:
-            # Libraries have errors of their own for files that they cannot read.
+            # Libraries raise their own errors for files that they cannot read.
             logger.exception("the bundle %s cannot be loaded", folder.name)
-            raise SwapRefusedError(f"the bundle {folder.name!r} cannot be loaded; the log says why") from error
+            raise SwapRefusedError(f"the bundle {folder.name!r} cannot be loaded; the log has the reason") from error
         try:
             await engine.try_embedding()
             await engine.attach()
@@ -260,26 +260,26 @@ class Versions:
         embedded = await engine.embed_pending()
         replayed = await replay(self.current.recommender, engine.recommender)
         if replayed.failed:
-            raise SwapRefusedError(f"{replayed.failed} of {replayed.requests} recent requests failed with it")
-        # What was added in the meantime.
+            raise SwapRefusedError(f"{replayed.failed} of {replayed.requests} replayed requests failed")
+        # Items that were added during the replay.
         embedded += await engine.embed_pending()
         before = self.current
         self.current, self.previous = engine, before
         if self.experiment is not None and self.experiment.engine is engine:
-            self.experiment = None  # it has won
-        self._settle()
+            self.experiment = None  # the experiment's bundle is promoted
+        self._apply_roles()
         write_chosen_bundle(self._shared.settings, engine.bundle.folder)
-        logger.info("the bundle %s answers, after %s", engine.bundle.manifest.id, before.bundle.manifest.id)
+        logger.info("the bundle %s replaces %s", engine.bundle.manifest.id, before.bundle.manifest.id)
         return Swap(before, engine, embedded, replayed)
 
     async def _start_experiment(self, name: str, share: float) -> None:
         engine = await self._prepare(name)
         await engine.embed_pending()
         self.experiment = Experiment(engine, share)
-        self._settle()
+        self._apply_roles()
 
-    def _settle(self) -> None:
-        """Give each open engine what its role needs; one that has none any more is closed later."""
+    def _apply_roles(self) -> None:
+        """Update metrics and background tasks to the roles, and schedule the closing of engines without a role."""
         roles = self.loaded()
         loaded = self._shared.metrics.loaded_bundles
         loaded.clear()
@@ -287,9 +287,9 @@ class Versions:
             loaded.labels(engine.bundle.manifest.id, role).set(1)
         for bundle_id, engine in self._engines.items():
             if engine in (roles["current"], roles.get("experiment")):
-                engine.start_keeping_up()
+                engine.start_embedding_pending()
             else:
-                engine.stop_keeping_up()
+                engine.stop_embedding_pending()
             if engine is self._candidate or engine in roles.values():
                 if bundle_id in self._retiring:
                     self._retiring.pop(bundle_id).cancel()
@@ -297,24 +297,24 @@ class Versions:
                 self._retiring[bundle_id] = asyncio.ensure_future(self._retire(bundle_id))
 
     async def _retire(self, bundle_id: str) -> None:
-        """Close an engine when no request can be using it any more; until closing begins, cancelling keeps it open."""
+        """Close an engine after the time that a request may still use it. Cancel the task before then to keep it."""
         settings = self._shared.settings
         await asyncio.sleep(settings.embed_timeout_seconds + settings.rank_timeout_seconds)
         try:
             await self._engines.pop(bundle_id).close()
         finally:
             del self._retiring[bundle_id]
-        lasting_memory.settle()  # nothing here may refer to the engine, or its memory would be kept
+        lasting_memory.freeze()  # no local variable may refer to the engine, or its memory would not be freed
 
 
 @asynccontextmanager
 async def open_versions(
     folder: Path, settings: Settings, storage: Storage, metrics: Metrics
 ) -> AsyncIterator[Versions]:
-    """Load the bundle in `folder`, and let it answer; its encoder may still be starting, see `Versions.started`.
+    """Load the bundle in `folder` as the current one; its encoder may still be starting, see `Versions.started`.
 
     Raises:
-        BundleError: the bundle cannot be read or does not answer.
+        BundleError: the bundle cannot be read or cannot answer.
         ConfigError: a setting cannot be used.
     """
     cache = open_cache(settings, metrics)
@@ -325,7 +325,7 @@ async def open_versions(
         try:
             await engine.attach()
         except StorageError as error:
-            logger.warning("starting without the items that were added: %s", error)
+            logger.warning("starting without the added items: %s", error)
         versions = Versions(shared, engine)
         try:
             yield versions

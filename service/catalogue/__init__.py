@@ -1,1 +1,1 @@
-"""The live catalogue: the bundle's items and what was changed since."""
+"""The live catalogue: the bundle's items with all later changes applied."""

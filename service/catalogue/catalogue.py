@@ -1,4 +1,4 @@
-"""The live catalogue of one bundle: it follows the item log, writes changes to it, and has the current snapshot."""
+"""The live catalogue of one bundle: it follows the item log, writes changes to it, and keeps the current snapshot."""
 
 import asyncio
 import logging
@@ -28,19 +28,19 @@ from service.storage.changes import (
 from service.storage.item_log import ItemLog
 
 FEW_CHANGES = 64
-"""So many are taken into a folded snapshot while a change waits."""
+"""A folded snapshot applies at most this many changes while it holds the lock."""
 
 logger = logging.getLogger(__name__)
 
 
 class Head:
-    """Holds the present snapshot. Readers take `snapshot` once; every change and every fold is one assignment.
+    """The current snapshot. Readers read `snapshot` once; every change and every fold is one assignment.
 
     Args:
         first: the catalogue before any change.
-        fold_items: rows beside the index past which they are folded into it.
-        metrics: told of folds.
-        folded: called after each fold, in its thread.
+        fold_items: maximum number of rows outside the index; when there are more, they are folded into it.
+        metrics: records the folds.
+        folded: called after each fold, in the fold's thread.
     """
 
     def __init__(
@@ -51,16 +51,16 @@ class Head:
         self._fold_items = fold_items
         self._metrics = metrics
         self._folded = folded
-        self._changing = threading.Lock()  # held for no longer than a change takes
+        self._changing = threading.Lock()  # held only while a change is applied
         self._generation = 0
         self._since: list[Change] | None = None
-        """Changes that came while a snapshot is compacted."""
+        """Changes made while a snapshot is being compacted; None at other times."""
         self._thread: threading.Thread | None = None
         self._failed_rows = 0
         self._closed = False
 
-    def take(self, changes: Sequence[Change]) -> None:
-        """Take changes in."""
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Apply changes."""
         with self._changing:
             self.snapshot = with_changes(self.snapshot, changes)
             if self._since is not None:
@@ -68,7 +68,7 @@ class Head:
             self._fold_if_due()
 
     def reset(self, changes: Sequence[Change]) -> None:
-        """Begin again with the first snapshot, and take these changes in."""
+        """Go back to the first snapshot and apply these changes."""
         snapshot = with_changes(self._first, changes)
         with self._changing:
             self.snapshot = snapshot
@@ -78,18 +78,18 @@ class Head:
             self._fold_if_due()
 
     def wait_until_folded(self) -> None:
-        """Wait for the fold that runs, if one does."""
+        """Wait for the running fold, if there is one."""
         thread = self._thread
         if thread is not None:
             thread.join()
 
     def close(self) -> None:
-        """Begin no fold any more, and wait for the one that runs."""
+        """Start no further fold, and wait for the running one."""
         self._closed = True
         self.wait_until_folded()
 
     def _is_due(self) -> bool:
-        # After a failure another piece must have come together, lest it fail over and over.
+        # After a failure, wait for another `fold_items` rows, so that it does not fail in a loop.
         rows = self.snapshot.num_rows - self._failed_rows
         return not self._closed and rows > 0 and is_due(self.snapshot, self._fold_items)
 
@@ -106,7 +106,7 @@ class Head:
                 self._folded()
             except Exception:
                 self._metrics.fold_errors.inc()
-                logger.exception("the added items could not be folded into the index; they are searched beside it")
+                logger.exception("the added items could not be folded into the index; they are searched outside it")
                 self._failed_rows = self.snapshot.num_rows + self._fold_items
             with self._changing:
                 if not self._is_due():
@@ -127,7 +127,7 @@ class Head:
                 self.snapshot = self.snapshot.with_segment(segment)
 
     def _replay(self, snapshot: Snapshot, generation: int) -> None:
-        """Put a compacted snapshot there, with the changes that have come since it was begun."""
+        """Make a compacted snapshot the current one, with the changes made since the compaction began."""
         while True:
             with self._changing:
                 if generation != self._generation or self._since is None:
@@ -141,16 +141,16 @@ class Head:
 
 
 class Catalogue:
-    """The items that can be recommended now. Readers take `snapshot` once and never wait.
+    """The items that can be recommended now. Readers read `snapshot` once and never wait.
 
-    It reads the whole bundle, so it is made in a thread; `close` gives back its own threads.
+    The constructor reads the whole bundle, so call it in a thread. `close` stops the catalogue's own threads.
 
     Args:
         bundle: the catalogue's base.
-        log: takes the changes; the caller attaches the catalogue to it.
-        settings: the limit of added items, when they are folded, and where the full-text index is kept.
-        metrics: told of the catalogue's size.
-        segment: an index over the bundle's items; None takes the bundle's own.
+        log: stores the changes; the caller attaches the catalogue to it.
+        settings: the limit of added items, when they are folded, and where the full-text index is stored.
+        metrics: records the catalogue's size.
+        segment: an index over the bundle's items; None uses the bundle's own.
     """
 
     def __init__(
@@ -159,27 +159,27 @@ class Catalogue:
         self.bundle_id = bundle.manifest.id
         self.has_pending = asyncio.Event()
         """Set while there are pending items."""
-        # Replicas that share Redis may share the folder too, and the index of another is not theirs.
+        # Replicas that share Redis may share the folder too, but each needs an index of its own.
         self.search = ItemSearch(bundle, settings.state_dir if settings.redis_url is None else None)
         self._prompt = bundle.prompt
         self._log = log
         self._max_added_items = settings.max_added_items
         self._metrics = metrics
-        self._head = Head(Snapshot.of(bundle, segment), settings.fold_items, metrics, self._show_sizes)
+        self._head = Head(Snapshot.of(bundle, segment), settings.fold_items, metrics, self._update_metrics)
         self._pending: dict[str, PendingItem] = {}
         self._left_out: dict[str, PendingItem] = {}
-        self._arriving = 0
-        """New items that are on their way into the log."""
-        self._tell()
+        self._in_flight = 0
+        """New items that are being written to the log."""
+        self._update_status()
 
     @property
     def snapshot(self) -> Snapshot:
-        """The catalogue as it is now."""
+        """The current state of the catalogue."""
         return self._head.snapshot
 
     @property
     def pending(self) -> Mapping[str, PendingItem]:
-        """Items whose attributes this bundle has still to embed, by id; what it had of them answers until then."""
+        """Items whose attributes this bundle has not embedded yet, by id; until then their old version is served."""
         return self._pending
 
     @property
@@ -188,7 +188,7 @@ class Catalogue:
         return len(self._left_out)
 
     def restore(self, states: Sequence[ItemState]) -> None:
-        """See `Follower`; a caller that serves meanwhile may call it in a thread, none of the others beside it."""
+        """See `Follower`. It may run in a thread while the service answers, but no other method may run meanwhile."""
         self._pending.clear()
         self._left_out.clear()
         changes: list[Change] = []
@@ -196,22 +196,22 @@ class Catalogue:
             changes.extend(self._changes_of(state))
         self._head.reset(changes)
         self.search.reset(_texts(changes))
-        self._tell()
+        self._update_status()
 
     def apply(self, changes: Sequence[Change]) -> None:
         """See `Follower`."""
         visible: list[Change] = []
         for change in changes:
             if self._is_foreign(change) and visible:
-                self._take(visible)  # what becomes of it depends on what the snapshot holds by then
+                self._update(visible)  # its effect depends on the snapshot after the changes before it
                 visible = []
-            visible.extend(self._visible(change))
-        self._take(visible)
+            visible.extend(self._snapshot_changes(change))
+        self._update(visible)
 
-    def give_vectors(self, vectors: Mapping[str, tuple[str, Array]]) -> None:
-        """Take pending items in: id -> the attributes' JSON and their semantic vector `(D,)`.
+    def add_vectors(self, vectors: Mapping[str, tuple[str, Array]]) -> None:
+        """Add the vectors of pending items: id -> the attributes' JSON and their semantic vector `(D,)`.
 
-        An item whose attributes have changed meanwhile stays pending.
+        An item stays pending if its attributes have changed meanwhile.
         """
         changes: list[Change] = []
         for item_id, (attributes_json, vector) in vectors.items():
@@ -219,58 +219,58 @@ class Catalogue:
             if item is not None and item.attributes_json == attributes_json:
                 del self._pending[item_id]
                 changes.append(item.put(self.bundle_id, vector))
-        self._take(changes)
+        self._update(changes)
 
     async def put(self, items: Sequence[NewItem], vectors: Sequence[Array]) -> None:
-        """Add items of distinct ids, or put them in place of those it holds: all or none, durable when this returns.
+        """Add or replace items with distinct ids: all or none, durable when this returns.
 
-        `GET /items` finds them by then too, unless the full-text index is being built or lags.
+        `GET /items` then finds them too, unless the full-text index is being built or lags.
 
         Args:
-            items: checked.
+            items: validated items.
             vectors: their semantic vectors by this bundle, each `(D,)`.
 
         Raises:
             CatalogueFullError: there would be too many added items.
-            StorageError: they cannot be written.
+            StorageError: the items cannot be written.
         """
         new = sum(not self._is_added(item.id) for item in items)
-        held = self.snapshot.num_added + len(self._pending) + len(self._left_out) + self._arriving
-        if new and held + new > self._max_added_items:
+        added = self.snapshot.num_added + len(self._pending) + len(self._left_out) + self._in_flight
+        if new and added + new > self._max_added_items:
             raise CatalogueFullError(
-                f"{held} items were added to the bundle's and there may be {self._max_added_items}; "
-                "the request's were not added"
+                f"the catalogue has {added} added items and the maximum is {self._max_added_items}; "
+                "no item of the request was added"
             )
-        self._arriving += new
+        self._in_flight += new
         try:
             await self._log.append([self._put_of(item, vector) for item, vector in zip(items, vectors, strict=True)])
         finally:
-            self._arriving -= new
-        await self.search.caught_up()
+            self._in_flight -= new
+        await self.search.wait_until_current()
 
     async def patch(self, item_id: str, categories: tuple[str, ...] | None, available: bool | None) -> None:
-        """Change an item's categories or availability; what is None stays. Durable when this returns.
+        """Change an item's categories or availability; None keeps the value. Durable when this returns.
 
         Raises:
-            ItemNotFoundError: the catalogue does not hold the item.
+            ItemNotFoundError: the item is not in the catalogue.
             StorageError: the change cannot be written.
         """
-        self._check_held(item_id)
+        self._check_contains(item_id)
         await self._log.append([PatchItem(item_id, categories, available)])
 
     async def remove(self, item_id: str) -> None:
-        """Take an item out of the catalogue. Durable when this returns.
+        """Remove an item from the catalogue. Durable when this returns.
 
         Raises:
-            ItemNotFoundError: the catalogue does not hold the item.
+            ItemNotFoundError: the item is not in the catalogue.
             StorageError: the change cannot be written.
         """
-        self._check_held(item_id)
+        self._check_contains(item_id)
         await self._log.append([RemoveItem(item_id)])
-        await self.search.caught_up()
+        await self.search.wait_until_current()
 
-    def holds(self, item_id: str) -> bool:
-        """Say whether there is an item of this id, be it that this bundle cannot show it."""
+    def contains(self, item_id: str) -> bool:
+        """Return whether there is an item with this id, even if this bundle cannot show it yet."""
         return item_id in self._pending or item_id in self._left_out or self.snapshot.row(item_id) is not None
 
     async def close(self) -> None:
@@ -278,8 +278,8 @@ class Catalogue:
         await asyncio.to_thread(self._head.close)
         await asyncio.to_thread(self.search.close)
 
-    def _check_held(self, item_id: str) -> None:
-        if not self.holds(item_id):
+    def _check_contains(self, item_id: str) -> None:
+        if not self.contains(item_id):
             raise ItemNotFoundError(item_id)
 
     def _is_added(self, item_id: str) -> bool:
@@ -291,13 +291,13 @@ class Catalogue:
         text = attributes_to_json(item.attributes)
         return PutItem(item.id, text, item.categories, item.available, EmbeddedBy(self.bundle_id, vector))
 
-    def _take(self, changes: Sequence[Change]) -> None:
-        self._head.take(changes)
-        self.search.take(_texts(changes))
-        self._tell()
+    def _update(self, changes: Sequence[Change]) -> None:
+        self._head.apply(changes)
+        self.search.update(_texts(changes))
+        self._update_status()
 
-    def _visible(self, change: Change) -> Sequence[Change]:
-        """Return what a change does to the snapshot, and do the rest."""
+    def _snapshot_changes(self, change: Change) -> Sequence[Change]:
+        """Return the changes to apply to the snapshot, and update the items that wait for a vector."""
         if isinstance(change, PatchItem):
             for waiting in (self._pending, self._left_out):
                 if change.id in waiting:
@@ -317,13 +317,13 @@ class Catalogue:
         patch = PatchItem(change.id, change.categories, change.available)
         row = self.snapshot.row(change.id)
         if row is None or self.snapshot.attributes_json(row) != change.attributes_json:
-            self._wait_for(PendingItem(change.id, change.attributes_json, change.categories, change.available))
+            self._defer(PendingItem(change.id, change.attributes_json, change.categories, change.available))
         return [patch]
 
     def _is_foreign(self, change: Change) -> bool:
         return isinstance(change, PutItem) and change.embedded.bundle_id != self.bundle_id
 
-    def _wait_for(self, item: PendingItem) -> None:
+    def _defer(self, item: PendingItem) -> None:
         waiting = self._pending if item.is_known_to(self._prompt) else self._left_out
         waiting[item.id] = item
 
@@ -335,17 +335,17 @@ class Catalogue:
         item = PendingItem(state.id, state.attributes_json, state.categories, state.available)
         if state.vector is not None:
             return [item.put(self.bundle_id, state.vector)]
-        self._wait_for(item)
+        self._defer(item)
         return [PatchItem(state.id, state.categories, state.available)]
 
-    def _tell(self) -> None:
+    def _update_status(self) -> None:
         if self._pending:
             self.has_pending.set()
         else:
             self.has_pending.clear()
-        self._show_sizes()
+        self._update_metrics()
 
-    def _show_sizes(self) -> None:
+    def _update_metrics(self) -> None:
         metrics, bundle_id, snapshot = self._metrics, self.bundle_id, self.snapshot
         metrics.catalogue_items.labels(bundle_id, "bundle").set(len(snapshot) - snapshot.num_added)
         metrics.catalogue_items.labels(bundle_id, "added").set(snapshot.num_added)

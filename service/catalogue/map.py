@@ -1,4 +1,4 @@
-"""The map of the catalogue as JSON, made once for each state of the catalogue."""
+"""The map of the catalogue as JSON, computed once for each snapshot."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from service.catalogue.catalogue import Catalogue
 from service.catalogue.snapshot.snapshot import Snapshot
 
 DIGITS = 4
-"""Of a coordinate, behind the point: the map is two wide, so a screen shows no more of them."""
+"""Decimal places of a coordinate. The map is two units wide, so a screen cannot show more."""
 NO_CATEGORY = -1
 CHUNK_ROWS = 4096
 """Rows whose vectors are copied at once."""
@@ -24,20 +24,20 @@ CHUNK_ROWS = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapPoints:
-    """Some items of a snapshot, each with its place; the n-th of every column is of the same item."""
+    """Some items of a snapshot with their coordinates; entry n of every column belongs to the same item."""
 
     snapshot: Snapshot
     rows: Rows
     places: NDArray[np.float64]
     """`(n, 2)`."""
     categories: Sequence[str]
-    """The most frequent first."""
+    """Names, the most frequent first."""
     category: Sequence[int]
-    """Of each item, the place of its first category in `categories`."""
+    """Index of each item's first category in `categories`, or `NO_CATEGORY`."""
 
     @classmethod
     def of(cls, snapshot: Snapshot, limit: int) -> "MapPoints":
-        """Place every item, or `limit` of them, spread evenly over the rows. It reads their vectors: in a thread."""
+        """Project every item, or `limit` of them spread evenly over the rows. Reads their vectors: use a thread."""
         rows = np.flatnonzero(snapshot.selection(Filters(available=None), ()).mask(0, snapshot.num_rows))
         if len(rows) > limit:
             rows = rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
@@ -54,7 +54,7 @@ class MapPoints:
 
 
 def _places(snapshot: Snapshot, rows: Rows) -> NDArray[np.float64]:
-    """Return the places `(n, 2)` of rows."""
+    """Return the coordinates `(n, 2)` of rows."""
     item_map, dim = snapshot.bundle.item_map, snapshot.bundle.space.dim
     chunks = [rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS)]
     placed = [item_map.apply(snapshot.vectors(chunk)[:, :dim]) for chunk in chunks]
@@ -63,28 +63,28 @@ def _places(snapshot: Snapshot, rows: Rows) -> NDArray[np.float64]:
 
 
 CHUNK = 2048
-"""Values that are written by one call, which lets nothing else run: a column as a whole would take long."""
+"""Values that one `json.dumps` writes. It does not release the GIL, so a whole column would block other threads."""
 
 
-class DrawnMap:
-    """Draws the map of one catalogue, one at a time, and keeps the last one.
+class MapCache:
+    """Computes the map of one catalogue, one at a time, and caches the last one.
 
     Args:
-        catalogue: drawn as it is when it is asked.
+        catalogue: its current snapshot is mapped.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._drawing = asyncio.Lock()
+        self._computing = asyncio.Lock()
         self._last: tuple[weakref.ref[Snapshot], int, bytes] | None = None
 
     async def json(self, limit: int) -> bytes:
         """Return the answer of `GET /map` with at most `limit` points."""
-        async with self._drawing:
+        async with self._computing:
             snapshot = self._catalogue.snapshot
             if self._last is None or self._last[0]() is not snapshot or self._last[1] != limit:
                 content = await asyncio.to_thread(lambda: map_json(MapPoints.of(snapshot, limit)))
-                # Not the snapshot itself: after a compaction the old table and index would stay in memory.
+                # A weak reference: a strong one would keep the old table and index in memory after a compaction.
                 self._last = (weakref.ref(snapshot), limit, content)
             return self._last[2]
 

@@ -1,4 +1,4 @@
-"""Items on their way into the catalogue: checked and not embedded yet, or in the log and not in a snapshot yet."""
+"""Items that are not in a snapshot yet: new ones that are not embedded, and logged ones that this bundle must embed."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from service.storage.changes import Array, EmbeddedBy, PatchItem, PutItem
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item to add, or to put in place of the one with the id; what is None stays as it was."""
+    """An item to add, or to replace the one with the same id; None keeps the old value."""
 
     id: str
     attributes: Attributes
@@ -20,7 +20,7 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True)
 class PendingItem:
-    """An item as the log has it."""
+    """An item of the log that has no vector of this bundle."""
 
     id: str
     attributes_json: str
@@ -29,11 +29,11 @@ class PendingItem:
 
     @property
     def attributes(self) -> Attributes:
-        """Its attributes."""
+        """The parsed attributes."""
         return attributes_from_json(self.attributes_json)
 
     def is_known_to(self, prompt: PromptSpec) -> bool:
-        """Say whether a bundle with this prompt can embed it."""
+        """Return whether a bundle with this prompt can embed the item."""
         try:
             prompt.check(self.attributes)
         except InvalidItemError:
@@ -41,7 +41,7 @@ class PendingItem:
         return True
 
     def patched(self, change: PatchItem) -> "PendingItem":
-        """Return it after a change of its categories or availability."""
+        """Return the item with changed categories or availability."""
         return replace(
             self,
             categories=self.categories if change.categories is None else change.categories,
@@ -49,5 +49,5 @@ class PendingItem:
         )
 
     def put(self, bundle_id: str, vector: Array) -> PutItem:
-        """Return the change that puts it into a snapshot, by its semantic vector `(D,)`."""
+        """Return the change that puts the item into a snapshot, with its semantic vector `(D,)`."""
         return PutItem(self.id, self.attributes_json, self.categories, self.available, EmbeddedBy(bundle_id, vector))

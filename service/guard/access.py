@@ -1,4 +1,4 @@
-"""Who may do what: the one table from method and path to the role that is needed."""
+"""Access rules: one table from method and path to the required role."""
 
 import ipaddress
 import logging
@@ -11,7 +11,7 @@ from service.settings import Settings
 
 
 class Open(StrEnum):
-    """What is needed besides a role."""
+    """Access without a particular role."""
 
     ANYONE = "anyone"
     ANY_KEY = "any key"
@@ -24,14 +24,14 @@ _READ = frozenset({"GET", "HEAD"})
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Holds for a path and all below it, for `/` alone; `methods` None means every one."""
+    """The access to a path and all paths below it, but `/` only matches itself. `methods` None matches every method."""
 
     path: str
     access: Access
     methods: Collection[str] | None = None
 
     def matches(self, method: str, path: str) -> bool:
-        """Say whether the rule is about this request."""
+        """Return whether the rule applies to a request."""
         if self.methods is not None and method not in self.methods:
             return False
         return path == self.path or (self.path != "/" and path.startswith(f"{self.path}/"))
@@ -56,25 +56,25 @@ RULES = (
     Rule("/admin", Role.ADMIN),
     Rule("/report", Role.ADMIN),
 )
-"""The first that matches decides. What is not in the table is for admins: a route that was forgotten stays shut."""
+"""The first match applies. Other paths need the role admin, so a route that was forgotten here is not open."""
 
 UNLIMITED_PATHS = ("/healthz", "/readyz", "/metrics")
-"""Asked by machines that must never be refused."""
+"""Used by probes and monitoring, which must never be refused."""
 
 
 def rule_for(method: str, path: str) -> Rule | None:
-    """Return the rule for a request, or None where the table has none."""
+    """Return the rule for a request, or None if there is none."""
     return next((rule for rule in RULES if rule.matches(method, path)), None)
 
 
 def needed_access(method: str, path: str) -> Access:
-    """Return what a request needs."""
+    """Return the access that a request needs."""
     rule = rule_for(method, path)
     return Role.ADMIN if rule is None else rule.access
 
 
 def allows(roles: Collection[Role], access: Access) -> bool:
-    """Say whether a key with `roles` may do what needs `access`."""
+    """Return whether a key with `roles` has `access`."""
     return isinstance(access, Open) or access in roles or Role.ADMIN in roles
 
 
@@ -82,10 +82,10 @@ logger = logging.getLogger(__name__)
 
 
 def warn_if_open(settings: Settings) -> None:
-    """Warn, once at the start, when others can reach the service and no API key is asked for."""
+    """Warn at the start if other machines can connect and no API keys are set."""
     if settings.api_keys_file is None and not _is_loopback(settings.host):
         logger.warning(
-            "everybody who reaches %s may use the service: no API keys are set, see LLMEMB_API_KEYS_FILE", settings.host
+            "the service listens on %s without API keys, so anyone can use it; see LLMEMB_API_KEYS_FILE", settings.host
         )
 
 

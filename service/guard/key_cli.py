@@ -9,19 +9,19 @@ from service.guard.keys import Role, key_line, make_key, parse_keys
 
 
 def key(arguments: list[str]) -> None:
-    """Make a random API key, show it once, and show or append the line that the service knows it by.
+    """Make a random API key, print it once, and print its line for the API key file or append it.
 
     Raises:
-        ConfigError: the name cannot be used, or the file cannot be read or written.
+        ConfigError: the name is invalid, or the file cannot be read or written.
     """
     parser = argparse.ArgumentParser(
         prog="llmemb key",
-        description="Make an API key. It is shown once; the file of LLMEMB_API_KEYS_FILE keeps only its hash. "
-        "A running service takes the changed file within seconds. To revoke a key, delete its line.",
+        description="Make an API key. It is shown once; the file of LLMEMB_API_KEYS_FILE has only its hash. "
+        "A running service reloads the changed file within seconds. To revoke a key, delete its line.",
     )
-    parser.add_argument("--name", required=True, help="what logs and metrics call it, such as shop")
+    parser.add_argument("--name", required=True, help="name of the key in logs and metrics, such as shop")
     parser.add_argument(
-        "--role", action="append", required=True, choices=list(map(str, Role)), dest="roles", help="may come repeatedly"
+        "--role", action="append", required=True, choices=list(map(str, Role)), dest="roles", help="can be repeated"
     )
     parser.add_argument("--rate-limit", type=int, metavar="N", help="requests a minute, instead of the service's limit")
     parser.add_argument("--file", type=Path, help="append the line to this file; without it, the line is printed")
@@ -36,7 +36,7 @@ def key(arguments: list[str]) -> None:
 
 
 def _append(path: Path, line: str) -> None:
-    """Append a line to a file that is none or a good one."""
+    """Append a line to a valid API key file, or to a new one."""
     try:
         content = path.read_bytes() if path.exists() else b""
         if content.strip():

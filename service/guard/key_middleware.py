@@ -1,4 +1,4 @@
-"""Asks each request for its API key, before anything of its body is read."""
+"""Check the API key of each request before its body is read."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,11 +13,11 @@ from service.problems import error_response
 KEY_HEADER = "X-API-Key"
 
 _MAX_KEY_CHARACTERS = 512
-"""Longer ones are none of ours, and are not worth hashing."""
+"""A longer text is not a key of the service and is not hashed."""
 
 
 class KeyMiddleware:
-    """Lets through who has a key with the role; the key is `scope["state"]["api_key"]` from here on."""
+    """Refuses requests without a key of the required role; inner layers find the key in `scope["state"]["api_key"]`."""
 
     def __init__(self, app: ASGIApp, keys: KeyRing, metrics: Metrics) -> None:
         self.app = app
@@ -25,7 +25,7 @@ class KeyMiddleware:
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI has it."""
+        """Handle one request as an ASGI app."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -44,11 +44,11 @@ class KeyMiddleware:
         key: ApiKey | None = self.keys.find(presented) if len(presented) <= _MAX_KEY_CHARACTERS else None
         if key is None:
             self.metrics.auth_failures.labels("unknown").inc()
-            return UnauthorizedError("the API key is none of this service's")
+            return UnauthorizedError("the API key is unknown")
         scope["state"]["api_key"] = key
         if not allows(key.roles, access):
             self.metrics.auth_failures.labels("role").inc()
-            return ForbiddenError(f"the API key {key.name!r} lacks the role {access.value!r}, which this needs")
+            return ForbiddenError(f"the API key {key.name!r} lacks the role {access.value!r}")
         return None
 
 

@@ -1,4 +1,4 @@
-"""API keys: what a file of them holds, and those in force, read again when the file changes."""
+"""API keys: the format of their file, and the loaded keys, which are reloaded when the file changes."""
 
 import hashlib
 import logging
@@ -17,11 +17,11 @@ MAX_KEYS = 1000
 MAX_FILE_BYTES = 1024 * 1024
 
 _PREFIX = "llmemb_"
-"""Tells people, and scanners of leaked secrets, what it is."""
+"""Lets people and secret scanners recognize a key."""
 
 
 class Role(StrEnum):
-    """What a key allows."""
+    """A permission of a key."""
 
     RECOMMEND = "recommend"
     EMBED = "embed"
@@ -29,7 +29,7 @@ class Role(StrEnum):
 
 
 class ApiKey(BaseModel):
-    """One line of the file."""
+    """One line of the API key file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,7 +40,7 @@ class ApiKey(BaseModel):
 
 
 def digest(key: str) -> str:
-    """Return the hash by which a key is known."""
+    """Return the hash of a key, as the file has it."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -48,28 +48,28 @@ def make_key(name: str, roles: tuple[Role, ...], rate_limit_per_minute: int | No
     """Make a new random key.
 
     Returns:
-        The key itself, which is kept nowhere, and what the file holds of it.
+        The key itself, which is stored nowhere, and its entry for the file.
 
     Raises:
-        ConfigError: the name, the roles or the limit cannot be used.
+        ConfigError: the name, the roles or the limit are invalid.
     """
     key = _PREFIX + secrets.token_urlsafe(32)
     try:
         return key, ApiKey(name=name, roles=roles, sha256=digest(key), rate_limit_per_minute=rate_limit_per_minute)
     except ValidationError as error:
-        raise ConfigError(_say(error)) from None
+        raise ConfigError(_message(error)) from None
 
 
 def key_line(key: ApiKey) -> str:
-    """Return the line of the file, without its end."""
+    """Return the line for the file, without a line break."""
     return key.model_dump_json(exclude_none=True)
 
 
 def parse_keys(content: bytes, path: Path) -> dict[str, ApiKey]:
-    """Read the content of a file of keys, by their `sha256`; empty lines are skipped.
+    """Parse an API key file and return the keys by `sha256`; empty lines are skipped.
 
     Raises:
-        ConfigError: there is no key, too many, or one that cannot be used; the message names the line.
+        ConfigError: there is no key, there are too many, or one is invalid; the message names the line.
     """
     keys: dict[str, ApiKey] = {}
     for number, line in enumerate(content.splitlines(), start=1):
@@ -78,24 +78,24 @@ def parse_keys(content: bytes, path: Path) -> dict[str, ApiKey]:
         try:
             key = ApiKey.model_validate_json(line)
         except ValidationError as error:
-            raise ConfigError(f"{path}, line {number}: {_say(error)}") from None
+            raise ConfigError(f"{path}, line {number}: {_message(error)}") from None
         if key.sha256 in keys:
             raise ConfigError(f"{path}, line {number}: the same sha256 as in a line before")
         keys[key.sha256] = key
     if not 1 <= len(keys) <= MAX_KEYS:
-        raise ConfigError(f"{path} holds {len(keys)} keys, 1 to {MAX_KEYS} are taken; `llmemb key` makes one")
+        raise ConfigError(f"{path} has {len(keys)} keys, but must have 1 to {MAX_KEYS}; `llmemb key` makes one")
     return keys
 
 
-def _say(error: ValidationError) -> str:
-    # Never the value: somebody may have put the key itself there.
+def _message(error: ValidationError) -> str:
+    # Without the value: it may be the key itself, entered by mistake.
     faults = error.errors(include_input=False, include_url=False, include_context=False)
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in faults)
 
 
-LOOK_SECONDS = 1.0
-"""How often the file is looked at, at most. One `stat` takes microseconds, and a file of `MAX_KEYS` a few milliseconds,
-so the event loop does it."""
+CHECK_INTERVAL_SECONDS = 1.0
+"""Minimum time between two checks of the file. A `stat` takes microseconds, and reading `MAX_KEYS` keys a few
+milliseconds, so both run on the event loop."""
 
 logger = logging.getLogger(__name__)
 
@@ -103,47 +103,47 @@ _Signature = tuple[int, ...]
 
 
 class KeyRing:
-    """Knows the keys. A file that cannot be used leaves those in force that were there before."""
+    """The loaded API keys. If the changed file is invalid, the old keys stay valid."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Read the file.
 
         Raises:
-            ConfigError: the file cannot be used; the message names the line.
+            ConfigError: the file is invalid; the message names the line.
         """
         self._path = path
         self._clock = clock
-        self._looked_at = clock()
+        self._checked_at = clock()
         self._keys, self._signature = _read(path)
 
     def find(self, presented: str) -> ApiKey | None:
-        """Return the key that was presented, None if it is none of ours."""
-        self._look()
-        # Not in constant time, and need not be: who presents a key cannot choose its digest, so how far a comparison of
-        # digests gets tells nothing of the stored keys.
+        """Return the entry of a presented key, or None if it is unknown."""
+        self._reload_if_changed()
+        # The lookup is not constant-time and need not be: a client cannot choose the digest of its key, so the time of
+        # a comparison of digests reveals nothing about the stored keys.
         return self._keys.get(digest(presented))
 
-    def _look(self) -> None:
+    def _reload_if_changed(self) -> None:
         now = self._clock()
-        if now - self._looked_at < LOOK_SECONDS:
+        if now - self._checked_at < CHECK_INTERVAL_SECONDS:
             return
-        self._looked_at = now
+        self._checked_at = now
         signature = _signature_of(self._path)
         if signature == self._signature:
             return
-        self._signature = signature  # also of a bad file, so that it is reported once
+        self._signature = signature  # also for an invalid file, so that it is reported once
         try:
             self._keys, self._signature = _read(self._path)
         except ConfigError as error:
-            logger.error("the API keys stay as they were: %s", error)  # noqa: TRY400  # no stack: the message says all
+            logger.error("the API keys were not reloaded: %s", error)  # noqa: TRY400  # the message has the reason
         else:
-            logger.info("%d API keys are in force", len(self._keys))
+            logger.info("loaded %d API keys", len(self._keys))
 
 
 def _read(path: Path) -> tuple[dict[str, ApiKey], _Signature]:
     try:
         with path.open("rb") as file:
-            status = os.fstat(file.fileno())  # before the content: a change in between is seen the next time
+            status = os.fstat(file.fileno())  # before the read: a later change is detected by the next check
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"the API keys in {path} cannot be read: {error.strerror}") from error
@@ -153,7 +153,7 @@ def _read(path: Path) -> tuple[dict[str, ApiKey], _Signature]:
 
 
 def _signature_of(path: Path) -> _Signature:
-    """What tells one content of the file from another; empty where there is no file."""
+    """Return a value that differs between versions of the file; empty if there is no file."""
     try:
         return _signature(path.stat())
     except OSError:

@@ -1,4 +1,4 @@
-"""Rate limits: a sliding window of one minute for each API key, or address where there are no keys."""
+"""Rate limits: a sliding window of one minute for each API key, or for each address if there are no keys."""
 
 import math
 import time
@@ -17,24 +17,25 @@ from service.problems import error_response
 
 WINDOW_SECONDS = 60.0
 MAX_CALLERS = 50_000
-"""Callers that are remembered, about 10 MB; the one that has not asked for the longest time is forgotten first."""
+"""Maximum number of callers in memory, about 10 MB; the least recently seen is evicted."""
 ROUNDING = 1e-6
-"""Of a request, far above what floats lose on the way: who waits exactly as told is never told to wait again."""
+"""Fraction of a request, far above the rounding error of floats. It ensures that a client that waits exactly for
+`Retry-After` is not refused again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a caller has left after a request."""
+    """A caller's quota after a request."""
 
     limit: int
-    """Requests a minute."""
+    """Maximum number of requests per minute."""
     remaining: int
-    """Requests that would pass now."""
+    """Requests that the caller can send now."""
     reset_seconds: float
-    """After a request that passed: until the whole limit is there again, if nothing else comes. After one that did
-    not: until the next one passes."""
+    """After an accepted request: the time until the whole limit is available, without further requests. After a refused
+    one: the time until a request is accepted."""
     exceeded: bool
-    """The request was over the limit, and was not counted."""
+    """Whether the request was over the limit; if so, it was not counted."""
 
 
 @dataclass(slots=True)
@@ -45,20 +46,20 @@ class _Window:
 
 
 class RateLimiter:
-    """Counts requests by caller."""
+    """Counts the requests of each caller."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, max_callers: int = MAX_CALLERS) -> None:
         self._clock = clock
         self._windows: LRUCache[str, _Window] = LRUCache(max_callers)
 
-    def take(self, caller: str, limit: int) -> Quota:
-        """Count one request of `caller`, unless it would be over `limit` a minute."""
+    def count(self, caller: str, limit: int) -> Quota:
+        """Count one request of `caller`, unless that would exceed `limit` requests per minute."""
         number, elapsed = divmod(self._clock(), WINDOW_SECONDS)
         window = self._window(caller, int(number))
-        room = limit - window.count
+        available = limit - window.count
         before = window.previous * (1 - elapsed / WINDOW_SECONDS)
-        # The last one passes while less than a whole request of the minute before is in its place.
-        remaining = max(0, min(room, math.ceil(room - before + ROUNDING)))
+        # Rounded up: the last request is accepted when less than one request of the previous minute still counts.
+        remaining = max(0, min(available, math.ceil(available - before + ROUNDING)))
         if remaining == 0:
             return Quota(limit, 0, _wait(window, limit, elapsed), exceeded=True)
         window.count += 1
@@ -75,17 +76,17 @@ class RateLimiter:
 
 
 def _wait(window: _Window, limit: int, elapsed: float) -> float:
-    """Return the seconds until there is room for one more, if nothing else comes."""
-    room = limit - window.count
-    if room > 0:
-        # In this minute, when enough of the one before has slid out.
-        return (1 - room / window.previous) * WINDOW_SECONDS - elapsed
-    # In the next one, where this minute's count slides out.
+    """Return the seconds until one more request is accepted, without further requests."""
+    available = limit - window.count
+    if available > 0:
+        # In this minute, when enough requests of the previous one no longer count.
+        return (1 - available / window.previous) * WINDOW_SECONDS - elapsed
+    # In the next minute, when enough requests of this one no longer count.
     return WINDOW_SECONDS - elapsed + (1 - limit / window.count) * WINDOW_SECONDS
 
 
 def _until_whole(window: _Window, elapsed: float) -> float:
-    """Return the seconds until the whole limit is there again: less than one request of this minute counts."""
+    """Return the seconds until the whole limit is available: less than one request of this minute still counts."""
     return WINDOW_SECONDS - elapsed + (1 - 1 / window.count) * WINDOW_SECONDS
 
 
@@ -95,14 +96,14 @@ def whole_seconds(wait: float) -> int:
 
 
 NO_KEY = "none"
-"""The metrics' label for a caller without a key."""
+"""Value of the metrics' label for a caller without a key."""
 LIMIT_HEADER = "RateLimit-Limit"
 REMAINING_HEADER = "RateLimit-Remaining"
 RESET_HEADER = "RateLimit-Reset"
 
 
 class RateMiddleware:
-    """Answers 429 past `limit_per_minute`, or past the key's own limit; None is no limit."""
+    """Answers 429 above `limit_per_minute`, or above the key's own limit; None means no limit."""
 
     def __init__(
         self,
@@ -119,7 +120,7 @@ class RateMiddleware:
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI has it."""
+        """Handle one request as an ASGI app."""
         if scope["type"] != "http" or scope["path"] in UNLIMITED_PATHS:
             await self.app(scope, receive, send)
             return
@@ -130,7 +131,7 @@ class RateMiddleware:
             await self.app(scope, receive, send)
             return
         caller = f"address {self.trusted_proxies.client_of(scope)}" if key is None else f"key {key.name}"
-        quota = self.limiter.take(caller, limit)
+        quota = self.limiter.count(caller, limit)
         reset_seconds = whole_seconds(quota.reset_seconds)
         scope["state"]["answer_headers"] = (
             (LIMIT_HEADER.lower().encode(), b"%d" % quota.limit),
@@ -141,5 +142,5 @@ class RateMiddleware:
             await self.app(scope, receive, send)
             return
         self.metrics.rate_limited.labels(NO_KEY if key is None else key.name).inc()
-        error = RateLimitedError(f"at most {limit} requests a minute are answered", reset_seconds)
+        error = RateLimitedError(f"the rate limit of {limit} requests per minute is exceeded", reset_seconds)
         await error_response(error, scope["state"]["request_id"])(scope, receive, send)

@@ -147,7 +147,7 @@ def test_service_starts_without_its_redis(tiny_bundle: Path, tmp_path: Path) -> 
         assert len(ids(client, history=["1"])) == 39
         ready = client.get("/readyz")
         assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
-        assert ready.json()["checks"]["catalogue"] == "the items that were added cannot be read yet"
+        assert ready.json()["checks"]["catalogue"] == "the added items cannot be read yet"
         assert ready.json()["checks"]["recommender"] == "ok"
         assert client.get("/healthz").status_code == 200
 

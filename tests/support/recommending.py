@@ -90,7 +90,7 @@ class Recommending:
     def change(self, *changes: Change) -> None:
         """Let the catalogue take changes in."""
         head = Head(self.snapshot, fold_items=10**6, metrics=self.metrics)
-        head.take(list(changes))
+        head.apply(list(changes))
         self.catalogue.snapshot = head.snapshot
         head.close()
 

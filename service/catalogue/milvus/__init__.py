@@ -1,1 +1,1 @@
-"""The base of a catalogue in Milvus, in place of FAISS in this process."""
+"""Milvus as the index of a catalogue, instead of FAISS in this process."""

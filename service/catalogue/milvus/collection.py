@@ -1,4 +1,4 @@
-"""A collection of Milvus: item vectors by row, and the categories that the rows had when it was filled.
+"""A Milvus collection: item vectors by row, and the rows' categories at the time it was filled.
 
 `n` rows, `D` width, `B` queries.
 """
@@ -18,37 +18,37 @@ from service.catalogue.milvus.connection import ANSWER_SECONDS, MilvusConnection
 
 PREFIX = "llmemb_"
 FILL_SECONDS = 600.0
-"""How long one call may take that fills, indexes or loads."""
+"""Timeout of one call that writes, indexes or loads."""
 CHUNK_ROWS = 1000
-MOST_FETCHED = 16_384
-"""Rows that Milvus returns for a query, at most."""
-MOST_CANDIDATES = 32_768
-"""Candidates that Milvus keeps while it walks an HNSW graph, at most."""
-FETCHED_TOGETHER = 2**18
-"""Rows that one call returns for all its queries, at most."""
-RENEW_SECONDS = 3600.0
+MAX_FETCHED = 16_384
+"""Maximum number of rows that Milvus returns for one query."""
+MAX_CANDIDATES = 32_768
+"""Milvus's maximum for `ef`, the candidates of an HNSW search."""
+MAX_ROWS_PER_CALL = 2**18
+"""Maximum number of rows that one call returns for all its queries."""
+RENEW_INTERVAL_SECONDS = 3600.0
 UNUSED_SECONDS = 7 * 24 * 3600.0
-"""A collection that nobody has searched for so long is dropped by whoever starts next."""
+"""The next process that starts drops a collection that was not searched for this long."""
 
-_USED, _ROWS, _LONGEST = "llmemb.used", "llmemb.rows", "llmemb.longest"
+_USED, _ROWS, _MAX_NORM = "llmemb.used", "llmemb.rows", "llmemb.longest"
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What a filled collection holds."""
+    """The content of a filled collection."""
 
     rows: int
-    longest: float
-    """Length of the longest vector."""
+    max_norm: float
+    """Norm of the longest vector."""
 
 
 class MilvusCollection:
-    """One collection, by its name.
+    """One collection of Milvus.
 
     Args:
         connection: to Milvus.
         name: of the collection.
-        spec: which index it has; FAISS's kinds are Milvus's too.
+        spec: kind and parameters of the index; Milvus has the same kinds as FAISS.
     """
 
     def __init__(self, connection: MilvusConnection, name: str, spec: IndexSpec) -> None:
@@ -56,13 +56,13 @@ class MilvusCollection:
         self.spec = spec
         self.is_exact = spec.kind == "flat"
         self.filled = 0
-        """The row after the last that is known to be here."""
+        """The end of the rows that are known to be written."""
         self._connection = connection
         self._renewed = time.monotonic()
-        self._loaded_in = connection.times_lost
+        self._loaded_in = connection.num_reconnects
 
     def extent(self) -> Extent | None:
-        """Load the collection and say what it holds; None where it is not there or was never filled to its end."""
+        """Load the collection and return its content; None if it does not exist or is incomplete."""
         return self._connection.call(self._extent)
 
     def _extent(self, client: MilvusClient) -> Extent | None:
@@ -74,27 +74,25 @@ class MilvusCollection:
         self._renew(client)
         client.load_collection(self.name, timeout=FILL_SECONDS)
         counted = client.query(self.name, filter="", output_fields=["count(*)"], timeout=FILL_SECONDS)
-        extent = Extent(int(properties[_ROWS]), float(properties[_LONGEST]))
+        extent = Extent(int(properties[_ROWS]), float(properties[_MAX_NORM]))
         return extent if counted[0]["count(*)"] == extent.rows else None
 
-    def create(self, width: int, most_categories: int) -> None:
-        """Make the collection, without rows, unless it is there: several replicas may make it at once.
+    def create(self, width: int, max_categories: int) -> None:
+        """Create the empty collection unless it exists; several replicas may do so at the same time.
 
         Args:
             width: of the vectors, D.
-            most_categories: of one row.
+            max_categories: maximum number of categories of one row.
         """
-        self._connection.call(lambda client: self._create(client, width, most_categories))
+        self._connection.call(lambda client: self._create(client, width, max_categories))
 
-    def _create(self, client: MilvusClient, width: int, most_categories: int) -> None:
+    def _create(self, client: MilvusClient, width: int, max_categories: int) -> None:
         if client.has_collection(self.name, timeout=ANSWER_SECONDS):
             return
         schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("row", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=width)
-        schema.add_field(
-            "categories", DataType.ARRAY, element_type=DataType.INT64, max_capacity=max(1, most_categories)
-        )
+        schema.add_field("categories", DataType.ARRAY, element_type=DataType.INT64, max_capacity=max(1, max_categories))
         with _unless(lambda: client.has_collection(self.name, timeout=ANSWER_SECONDS)):
             client.create_collection(
                 self.name,
@@ -105,12 +103,12 @@ class MilvusCollection:
             )
 
     def put(self, start: int, vectors: Array, categories: Sequence[Sequence[int]] | None = None) -> None:
-        """Write the rows `start..start + n`; those that are there are written again, as a replica beside may do.
+        """Write the rows `start..start + n`. Existing rows are overwritten, since another replica may fill too.
 
         Args:
             start: the first row.
             vectors: `(n, D)`.
-            categories: numbers, for each row; None where no categories are stored.
+            categories: category numbers of each row; None stores no categories.
         """
         for first in range(0, len(vectors), CHUNK_ROWS):
             rows = [
@@ -127,14 +125,14 @@ class MilvusCollection:
         self.filled = start + len(vectors)
 
     def finish(self, extent: Extent) -> None:
-        """Index what was put and say that nothing is missing."""
+        """Build the index and mark the collection as complete."""
         self._connection.call(lambda client: self._finish(client, extent))
 
     def _finish(self, client: MilvusClient, extent: Extent) -> None:
         client.flush(self.name, timeout=FILL_SECONDS)
         self._index(client)
         client.load_collection(self.name, timeout=FILL_SECONDS)
-        properties = {_ROWS: str(extent.rows), _LONGEST: repr(extent.longest), _USED: str(int(time.time()))}
+        properties = {_ROWS: str(extent.rows), _MAX_NORM: repr(extent.max_norm), _USED: str(int(time.time()))}
         client.alter_collection_properties(self.name, properties, timeout=ANSWER_SECONDS)
 
     def _index(self, client: MilvusClient) -> None:
@@ -151,50 +149,52 @@ class MilvusCollection:
         with _unless(lambda: bool(client.list_indexes(self.name))):
             client.create_index(self.name, index, timeout=FILL_SECONDS)
 
-    def search(self, queries: Array, limit: int, reach: int, expression: str) -> list[Hits]:
-        """Return the best rows that an expression lets through, for each query, with Milvus's own scores.
+    def search(self, queries: Array, limit: int, num_candidates: int, expression: str) -> list[Hits]:
+        """Return the best rows that match an expression, for each query, with Milvus's own scores.
 
         Args:
             queries: `(B, D)`.
-            limit: how many rows, at most `MOST_FETCHED`.
-            reach: among so many of the best rows of all an approximate index looks for them.
-            expression: see `milvus_filters.py`; empty lets all through.
+            limit: number of rows, at most `MAX_FETCHED`.
+            num_candidates: number of the best rows among which an approximate index searches.
+            expression: see `filters.py`; empty matches every row.
         """
-        step = max(1, FETCHED_TOGETHER // limit)
+        step = max(1, MAX_ROWS_PER_CALL // limit)
         hits: list[Hits] = []
         for start in range(0, len(queries), step):
             part = queries[start : start + step]
             found = self._connection.call(
-                partial(self._search, queries=part, limit=limit, reach=reach, expression=expression)
+                partial(self._search, queries=part, limit=limit, num_candidates=num_candidates, expression=expression)
             )
             hits.extend(
                 Hits(np.array(each.ids, dtype=np.int64), np.array(each.distances, dtype=np.float32)) for each in found
             )
-        if time.monotonic() > self._renewed + RENEW_SECONDS:
+        if time.monotonic() > self._renewed + RENEW_INTERVAL_SECONDS:
             self._connection.call(self._renew)
         return hits
 
-    def _search(self, client: MilvusClient, queries: Array, limit: int, reach: int, expression: str) -> SearchResult:
-        if self._loaded_in != self._connection.times_lost:
-            # A server that was restarted may have unloaded it.
+    def _search(
+        self, client: MilvusClient, queries: Array, limit: int, num_candidates: int, expression: str
+    ) -> SearchResult:
+        if self._loaded_in != self._connection.num_reconnects:
+            # A restarted server may have unloaded the collection.
             client.load_collection(self.name, timeout=ANSWER_SECONDS)
-            self._loaded_in = self._connection.times_lost
+            self._loaded_in = self._connection.num_reconnects
         return client.search(
             self.name,
             data=list(queries),
             filter=expression,
             limit=limit,
             anns_field="vector",
-            search_params={"metric_type": "IP", "params": self._effort(reach)},
+            search_params={"metric_type": "IP", "params": self._effort(num_candidates)},
             timeout=ANSWER_SECONDS,
         )
 
-    def _effort(self, reach: int) -> dict[str, int]:
-        """Return how far a search looks: at least as far as FAISS does in an index of the same kind."""
+    def _effort(self, num_candidates: int) -> dict[str, int]:
+        """Return the search parameters: at least the effort of FAISS for an index of the same kind."""
         if self.spec.hnsw is not None:
-            return {"ef": min(MOST_CANDIDATES, self.spec.hnsw.ef_search + 4 * reach)}
+            return {"ef": min(MAX_CANDIDATES, self.spec.hnsw.ef_search + 4 * num_candidates)}
         if self.spec.ivf is not None:
-            return {"nprobe": min(self.spec.ivf.cells, int(np.ceil(self.spec.ivf.probes * (1 + reach / 64))))}
+            return {"nprobe": min(self.spec.ivf.cells, int(np.ceil(self.spec.ivf.probes * (1 + num_candidates / 64))))}
         return {}
 
     def _renew(self, client: MilvusClient) -> None:
@@ -204,7 +204,7 @@ class MilvusCollection:
 
 @contextmanager
 def _unless(is_there: Callable[[], bool]) -> Iterator[None]:
-    """Pass over a failure to make what another replica has made meanwhile."""
+    """Ignore the failure to create something that another replica has created meanwhile."""
     try:
         yield
     except MilvusException:
@@ -213,7 +213,7 @@ def _unless(is_there: Callable[[], bool]) -> Iterator[None]:
 
 
 def drop(connection: MilvusConnection, name: str) -> None:
-    """Drop a collection, if it is there."""
+    """Drop a collection if it exists."""
     connection.call(lambda client: client.drop_collection(name, timeout=FILL_SECONDS))
 
 

@@ -1,7 +1,7 @@
-"""Filter expressions of Milvus: what they say is true of every row that passes, and of few others.
+"""Filter expressions of Milvus. An expression matches every row that passes the filter, and few others.
 
-A collection's categories are those that its items had when it was filled. An expression is therefore never the last
-word: it must not lose a row that passes now, and what it lets through besides is sifted out in this process.
+A collection has the categories that its items had when it was filled, and they may have changed since. So an expression
+may match too many rows, which this process filters out, but it must not miss a row that passes now.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,15 +14,15 @@ from llmemb.index import NO_ROWS, Rows
 from service.catalogue.snapshot.base import categories_of
 from service.catalogue.snapshot.rows import Passing
 
-MOST_CATEGORIES = 4096
-"""Categories that Milvus takes for one item; more are not stored."""
-MOST_LISTED = 1000
-"""Rows that an expression lists, at most. A thousand cost Milvus Lite as much again as the search."""
+MAX_CATEGORIES = 4096
+"""Maximum length of an array field in Milvus; further categories of an item are not stored."""
+MAX_LISTED_ROWS = 1000
+"""Maximum number of rows that an expression lists. A thousand double the time of a search in Milvus Lite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A filter of Milvus, and about how many rows it lets through; the text is empty where it lets all through."""
+    """A filter expression and the approximate number of rows that match it; an empty text matches all rows."""
 
     text: str
     rows: int
@@ -30,17 +30,17 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class StoredCategories:
-    """The categories that a collection has, as numbers: names need no quoting, and may be of any length."""
+    """The categories of a collection, as numbers, because names would need quoting and can have any length."""
 
     numbers: dict[str, int]
     """Category -> its number."""
     rows: list[NDArray[np.int32]]
-    """Rows of each number, ascending."""
+    """Ascending rows of each number."""
     num_rows: int
 
     @classmethod
     def of(cls, attributes_json: Sequence[str], attribute: str | None) -> "StoredCategories":
-        """Read them from the attributes of all rows.
+        """Collect the categories from the attributes of all rows.
 
         Args:
             attributes_json: of the rows, in order.
@@ -49,7 +49,7 @@ class StoredCategories:
         numbers: dict[str, int] = {}
         rows: list[list[int]] = []
         for row, text in enumerate(attributes_json):
-            for name in categories_of(text, attribute)[:MOST_CATEGORIES]:
+            for name in categories_of(text, attribute)[:MAX_CATEGORIES]:
                 number = numbers.setdefault(name, len(numbers))
                 if number == len(rows):
                     rows.append([])
@@ -57,7 +57,7 @@ class StoredCategories:
         return cls(numbers, [np.array(each, dtype=np.int32) for each in rows], len(attributes_json))
 
     def by_row(self) -> list[list[int]]:
-        """Return the numbers of each row."""
+        """Return the category numbers of each row."""
         numbers: list[list[int]] = [[] for _ in range(self.num_rows)]
         for number, rows in enumerate(self.rows):
             for row in rows.tolist():
@@ -65,7 +65,7 @@ class StoredCategories:
         return numbers
 
     def expression(self, passing: Passing) -> Expression:
-        """Return an expression that lets every row through that passes."""
+        """Return an expression that matches at least every row that passes."""
         clauses = [self._all_of(passing), self._any_of(passing)]
         known = [clause for clause in clauses if clause is not None]
         if not known:
@@ -78,19 +78,24 @@ class StoredCategories:
         return self._clause(passing.filters.categories_any, passing.any_of)
 
     def _all_of(self, passing: Passing) -> Expression | None:
-        """Only the rarest category is asked for: the others would narrow what is fetched by less than they cost."""
+        """Match only the rarest category: matching the others too would cost more than it saves."""
         pairs = zip(passing.filters.categories_all, passing.all_of, strict=True)
         name, rows = min(pairs, key=lambda pair: len(pair[1]), default=("", None))
         return None if rows is None else self._clause([name], [rows])
 
     def _clause(self, names: Iterable[str], now: Sequence[Rows]) -> Expression | None:
-        """Say that a row has one of the categories, whose rows are `now`; None where too many were not stored so."""
+        """Return an expression for rows with one of the categories, or None if too many rows have changed.
+
+        Args:
+            names: of the categories.
+            now: the current rows of the categories.
+        """
         numbers = sorted({self.numbers[name] for name in names if name in self.numbers})
         stored = np.zeros(self.num_rows, dtype=np.bool_)
         for number in numbers:
             stored[self.rows[number]] = True
         missing = np.unique(np.concatenate([NO_ROWS, *_outside(now, stored)]))
-        if len(missing) > MOST_LISTED:
+        if len(missing) > MAX_LISTED_ROWS:
             return None
         parts = []
         if numbers:

@@ -1,4 +1,4 @@
-"""Where the base of a catalogue is searched, by the settings."""
+"""Open the vector store that the settings choose."""
 
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def open_vector_store(settings: Settings, bundle: Bundle) -> "MilvusStore | None":
-    """Return the store whose `base` is the bundle's items in Milvus; None where FAISS searches them in this process.
+    """Return the Milvus store whose `base` has the bundle's items; None if FAISS searches them in this process.
 
-    The first time it fills Milvus with the bundle's items, so it is called in a thread. The caller closes it, in a
-    thread too.
+    The first call for a bundle fills Milvus with its items, so call it in a thread. The caller must close the store,
+    also in a thread.
 
     Raises:
-        ConfigError: Milvus is asked for and cannot be used.
-        StorageError: Milvus is away.
+        ConfigError: the settings choose Milvus, and it cannot be used.
+        StorageError: Milvus is unavailable.
     """
     if settings.vector_store == "faiss":
         return None
@@ -32,7 +32,7 @@ def open_vector_store(settings: Settings, bundle: Bundle) -> "MilvusStore | None
     missing = [name for name in ("pymilvus", *(("milvus_lite",) if is_file else ())) if find_spec(name) is None]
     if missing:
         raise ConfigError(f"LLMEMB_VECTOR_STORE is milvus, but {' and '.join(missing)} cannot be imported")
-    # Not everybody has it installed.
+    # pymilvus is an optional dependency.
     from service.catalogue.milvus.segment import MilvusStore
 
     return MilvusStore(bundle, uri, "" if settings.milvus_token is None else settings.milvus_token.get_secret_value())

@@ -1,8 +1,8 @@
-"""The base of a catalogue in Milvus. What stays in this process is said in `docs/decisions`.
+"""The rows of a catalogue in Milvus. A decision record in `docs/decisions` says what stays in this process.
 
-A bundle's items are one collection, shared by all replicas and found again by the next process. Items that are folded
-in go into a collection of this process alone, which grows: an older snapshot looks past the rows that it does not
-know. Both are dropped when nobody uses them.
+A bundle's items are in one collection, which all replicas share and later processes reuse. Folded items are in a
+growing collection that only this process uses; an older snapshot ignores its later rows. Both are dropped when they are
+not used any more.
 
 `n` rows, `D` width, `B` queries.
 """
@@ -21,33 +21,33 @@ from llmemb.index import Array, Hits, IndexSpec, merge_hits
 from service.catalogue.milvus.collection import PREFIX, Extent, MilvusCollection, drop, drop_unused
 from service.catalogue.milvus.connection import CollectionGoneError, MilvusConnection
 from service.catalogue.milvus.filters import StoredCategories
-from service.catalogue.milvus.search import StackedVectors, Stretch
+from service.catalogue.milvus.search import RowRange, StackedVectors
 from service.catalogue.snapshot.rows import Passing
 from service.errors import StorageError
 
-MEASURED_TOGETHER = 2**16
+FILL_CHUNK_ROWS = 2**16
 
 logger = logging.getLogger(__name__)
 
 
 class MilvusStore:
-    """The collections of one bundle that this process uses. All of it waits for Milvus: never on the event loop.
+    """The collections of one bundle that this process uses. Every method blocks: never call it on the event loop.
 
     Args:
-        bundle: whose items are the base.
+        bundle: has the items of the base.
         uri: of a server, or the path of a Milvus Lite file, which must end with `.db`.
-        token: what the server asks for; empty where it asks for nothing.
+        token: the server's credentials; empty if it needs none.
 
     Raises:
-        StorageError: Milvus is away.
+        StorageError: Milvus is unavailable.
     """
 
     def __init__(self, bundle: Bundle, uri: str, token: str) -> None:
         self.connection = MilvusConnection(uri, token)
         self._name = f"{PREFIX}{bundle.manifest.id}"
-        self._janitor = ThreadPoolExecutor(1, thread_name_prefix="milvus")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="milvus")
         self._own: set[str] = set()
-        self._remaking: set[str] = set()
+        self._refilling: set[str] = set()
         drop_unused(self.connection)
         self.base = self._open(bundle)
 
@@ -56,16 +56,16 @@ class MilvusStore:
         stored = StoredCategories.of(bundle.items.attributes_json, bundle.manifest.categories_attribute)
         collection = MilvusCollection(self.connection, f"{self._name}_{spec.kind}", spec)
         vectors = StackedVectors((bundle.item_vectors,))
-        stretch = Stretch(collection=collection, start=0, stop=len(vectors), longest=0.0, stored=stored)
+        row_range = RowRange(collection=collection, start=0, stop=len(vectors), max_norm=0.0, stored=stored)
         extent = collection.extent()
         if extent is None or extent.rows != len(vectors):
-            logger.info("Milvus is given the %d items of bundle %s", len(vectors), bundle.manifest.id)
-            extent = fill(stretch, vectors)
+            logger.info("filling Milvus with the %d items of bundle %s", len(vectors), bundle.manifest.id)
+            extent = fill(row_range, vectors)
         collection.filled = extent.rows
-        return MilvusSegment(self, (replace(stretch, longest=extent.longest),), vectors)
+        return MilvusSegment(self, (replace(row_range, max_norm=extent.max_norm),), vectors)
 
     def own_collection(self, spec: IndexSpec) -> MilvusCollection:
-        """Return a collection, not made yet, that is dropped when nothing refers to it any more."""
+        """Return a collection, not created yet, that is dropped when nothing refers to it any more."""
         name = f"{self._name}_{spec.kind}_{secrets.token_hex(8)}"
         collection = MilvusCollection(self.connection, name, spec)
         self._own.add(name)
@@ -73,10 +73,10 @@ class MilvusStore:
         return collection
 
     def _drop_later(self, name: str) -> None:
-        # The last snapshot may go in any thread, that of the event loop included.
+        # The last reference may be released in any thread, also in the event loop's.
         if name in self._own:
             self._own.discard(name)
-            self._janitor.submit(self._drop, name)
+            self._executor.submit(self._drop, name)
 
     def _drop(self, name: str) -> None:
         try:
@@ -84,119 +84,119 @@ class MilvusStore:
         except StorageError:
             logger.warning("the collection %s could not be dropped; a later start drops it", name)
 
-    def remake(self, stretch: Stretch, vectors: StackedVectors) -> None:
-        """Fill a collection again that Milvus has lost, in the background."""
-        name = stretch.collection.name
-        if name not in self._remaking:
-            self._remaking.add(name)
-            stretch.collection.filled = stretch.start  # what is half filled does not answer
-            self._janitor.submit(self._remake, stretch, vectors)
+    def refill(self, row_range: RowRange, vectors: StackedVectors) -> None:
+        """Refill a collection that Milvus has lost, in the background."""
+        name = row_range.collection.name
+        if name not in self._refilling:
+            self._refilling.add(name)
+            row_range.collection.filled = row_range.start  # a partly filled collection must not answer
+            self._executor.submit(self._refill, row_range, vectors)
 
-    def _remake(self, stretch: Stretch, vectors: StackedVectors) -> None:
-        name = stretch.collection.name
-        logger.warning("Milvus has lost the collection %s; it is filled again", name)
+    def _refill(self, row_range: RowRange, vectors: StackedVectors) -> None:
+        name = row_range.collection.name
+        logger.warning("Milvus has lost the collection %s; refilling it", name)
         try:
-            fill(stretch, vectors)
+            fill(row_range, vectors)
         except StorageError:
-            logger.warning("the collection %s could not be filled; the next search tries again", name)
+            logger.warning("the collection %s could not be refilled; the next search retries", name)
         finally:
-            self._remaking.discard(name)
+            self._refilling.discard(name)
 
     def close(self) -> None:
-        """Drop what only this process used, and give the connection back."""
+        """Drop the collections that only this process uses, and close the connection."""
         own, self._own = self._own, set()
         for name in own:
-            self._janitor.submit(self._drop, name)
-        self._janitor.shutdown(wait=True)
+            self._executor.submit(self._drop, name)
+        self._executor.shutdown(wait=True)
         self.connection.close()
 
 
 class MilvusSegment:
-    """The rows 0..S of a catalogue; `MilvusStore.base` is the first.
+    """The rows 0..S of a catalogue; `MilvusStore.base` is the first segment.
 
     Args:
-        store: makes collections.
-        stretches: all rows, in order.
+        store: creates collections.
+        row_ranges: all rows, in order.
         vectors: of all rows.
     """
 
-    def __init__(self, store: MilvusStore, stretches: tuple[Stretch, ...], vectors: StackedVectors) -> None:
+    def __init__(self, store: MilvusStore, row_ranges: tuple[RowRange, ...], vectors: StackedVectors) -> None:
         self._store = store
-        self._stretches = stretches
+        self._row_ranges = row_ranges
         self._vectors = vectors
 
     def __len__(self) -> int:
-        return self._stretches[-1].stop
+        return self._row_ranges[-1].stop
 
     def search(self, queries: Array, ks: Sequence[int], passing: Sequence[Passing]) -> list[Hits]:
         """See `SegmentIndex`.
 
         Raises:
-            StorageError: Milvus is away, or is being filled again.
+            StorageError: Milvus is unavailable, or a collection is being refilled.
         """
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         filters = [each.row_filter(len(self)) for each in passing]
         found = []
-        for stretch in self._stretches:
+        for row_range in self._row_ranges:
             try:
-                found.append(stretch.search(queries, ks, passing, filters, self._vectors))
+                found.append(row_range.search(queries, ks, passing, filters, self._vectors))
             except CollectionGoneError:
-                self._store.remake(stretch, self._vectors)
+                self._store.refill(row_range, self._vectors)
                 raise
         return [merge_hits(parts, k) for *parts, k in zip(*found, ks, strict=True)]
 
     def extended(self, vectors: Array) -> "MilvusSegment":
-        """See `SegmentIndex`; one thread at a time may call it.
+        """See `SegmentIndex`; only one thread at a time may call it.
 
         Raises:
-            StorageError: Milvus is away.
+            StorageError: Milvus is unavailable.
         """
         start = len(self)
-        last = self._stretches[-1]
-        if len(self._stretches) > 1 and last.collection.filled == start:
-            kept = self._stretches[:-1]
+        last = self._row_ranges[-1]
+        if len(self._row_ranges) > 1 and last.collection.filled == start:
+            kept = self._row_ranges[:-1]
         else:
-            kept = self._stretches
+            kept = self._row_ranges
             collection = self._store.own_collection(IndexSpec())
-            last = Stretch(collection=collection, start=start, stop=start, longest=0.0, stored=None)
+            last = RowRange(collection=collection, start=start, stop=start, max_norm=0.0, stored=None)
             fill(last, self._vectors)
         last.collection.put(start, vectors)
-        grown = replace(last, stop=start + len(vectors), longest=max(last.longest, _longest(vectors)))
+        grown = replace(last, stop=start + len(vectors), max_norm=max(last.max_norm, _max_norm(vectors)))
         return MilvusSegment(self._store, (*kept, grown), self._vectors.with_part(vectors))
 
     def rebuilt(self, vectors: Array) -> "MilvusSegment":
-        """See `SegmentIndex`. Categories are not stored again: what Milvus finds is sifted.
+        """See `SegmentIndex`. The new collection has no categories; this process filters what Milvus returns.
 
         Raises:
-            StorageError: Milvus is away.
+            StorageError: Milvus is unavailable.
         """
-        collection = self._store.own_collection(self._stretches[0].collection.spec)
-        stretch = Stretch(collection=collection, start=0, stop=len(vectors), longest=0.0, stored=None)
+        collection = self._store.own_collection(self._row_ranges[0].collection.spec)
+        row_range = RowRange(collection=collection, start=0, stop=len(vectors), max_norm=0.0, stored=None)
         stacked = StackedVectors((vectors,))
-        extent = fill(stretch, stacked)
-        return MilvusSegment(self._store, (replace(stretch, longest=extent.longest),), stacked)
+        extent = fill(row_range, stacked)
+        return MilvusSegment(self._store, (replace(row_range, max_norm=extent.max_norm),), stacked)
 
 
-def fill(stretch: Stretch, vectors: StackedVectors) -> Extent:
-    """Make a stretch's collection and put its rows there; return what it then holds.
+def fill(row_range: RowRange, vectors: StackedVectors) -> Extent:
+    """Create the collection of a row range, write its rows, and return its content.
 
     Raises:
-        StorageError: Milvus is away.
+        StorageError: Milvus is unavailable.
     """
-    collection, stored = stretch.collection, stretch.stored
+    collection, stored = row_range.collection, row_range.stored
     numbers = None if stored is None else stored.by_row()
     width = vectors.parts[0].shape[1]
     collection.create(width, max(map(len, numbers), default=1) if numbers else 1)
-    longest = 0.0
-    for first in range(stretch.start, stretch.stop, MEASURED_TOGETHER):
-        rows = np.arange(first, min(first + MEASURED_TOGETHER, stretch.stop))
+    max_norm = 0.0
+    for first in range(row_range.start, row_range.stop, FILL_CHUNK_ROWS):
+        rows = np.arange(first, min(first + FILL_CHUNK_ROWS, row_range.stop))
         part = vectors.take(rows)
-        longest = max(longest, _longest(part))
+        max_norm = max(max_norm, _max_norm(part))
         collection.put(first, part, None if numbers is None else numbers[first : first + len(rows)])
-    extent = Extent(stretch.stop - stretch.start, longest)
+    extent = Extent(row_range.stop - row_range.start, max_norm)
     collection.finish(extent)
     return extent
 
 
-def _longest(vectors: Array) -> float:
+def _max_norm(vectors: Array) -> float:
     return float(np.sqrt(np.einsum("nd,nd->n", vectors, vectors).max(initial=0)))

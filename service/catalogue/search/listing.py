@@ -1,4 +1,4 @@
-"""Pages of the catalogue: what the full-text index finds, as far as a snapshot still holds it."""
+"""Pages of the catalogue: results of the full-text index that are still in the snapshot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from service.catalogue.snapshot.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class ItemPage:
-    """Rows of a snapshot, and where the next page begins; None after the last."""
+    """Rows of a snapshot, and the position where the page ends; None for the last page."""
 
     snapshot: Snapshot
     rows: Sequence[int]
@@ -21,14 +21,14 @@ async def list_items(catalogue: Catalogue, query: str | None, after: Position, l
     """Return the next page of the items that match a query, or of all items.
 
     Args:
-        catalogue: asked.
-        query: any text; None, or a text of blanks alone, lists all items.
-        after: where the page before ended.
-        limit: the most items of a page.
+        catalogue: has the items.
+        query: any text; None or blank text lists all items.
+        after: the end of the previous page.
+        limit: maximum number of items of a page.
 
     Raises:
-        NotReadyError: the full-text index is being built.
-        OverloadedError: too many searches wait.
+        NotReadyError: the full-text index is being built or has failed.
+        OverloadedError: too many searches are waiting.
     """
     words = query if query and query.strip() else None
     ids: list[str] = []
@@ -39,5 +39,5 @@ async def list_items(catalogue: Catalogue, query: str | None, after: Position, l
         end = found[wanted - 1].position if len(found) > wanted else None
         snapshot = catalogue.snapshot
         ids.extend(each.id for each in found[:wanted] if snapshot.row(each.id) is not None)
-    snapshot = catalogue.snapshot  # rows of one snapshot only: an item that left meanwhile is left out
+    snapshot = catalogue.snapshot  # all rows must be of one snapshot, so items removed meanwhile are dropped
     return ItemPage(snapshot, [row for item_id in ids if (row := snapshot.row(item_id)) is not None], end)

@@ -1,4 +1,4 @@
-"""The full-text index of a catalogue as a file of SQLite: FTS5 over the items' texts, rebuilt when it is lost."""
+"""The full-text index of a catalogue as an SQLite file: FTS5 over the items' texts. A lost file is rebuilt."""
 
 import fcntl
 import json
@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Self, TextIO
 
 FORMAT = 1
-"""Of the tables; SQLite keeps it as `user_version`, and 0 until the bundle's items are all in."""
+"""Version of the tables, stored as SQLite's `user_version`; that is 0 until all items of the bundle are indexed."""
 FIRST_WEIGHT, OTHERS_WEIGHT = 4.0, 1.0
-"""A word in the first attribute, mostly the title, tells more than one in the others."""
+"""BM25 weights. A match in the first attribute, usually the title, is more relevant than one in the others."""
 
 _CREATE = """
 CREATE TABLE items (
@@ -46,10 +46,10 @@ _LIST = "SELECT id, 0.0, place FROM items WHERE place > :place AND NOT removed O
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where an item stands in a list: the next page begins after it."""
+    """The position of an item in a list; the next page begins after it."""
 
     score: float
-    """Of the query, the best first; 0 without one."""
+    """BM25 score, the lowest is the best match; 0 without a query."""
     place: int
 
 
@@ -65,7 +65,7 @@ class Found:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file; what is lost by a crash of the machine is the last changes, which the log has."""
+    """Open the file. A crash of the machine can lose the last changes; the item log still has them."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -73,11 +73,11 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def connect_to_whole(path: Path) -> sqlite3.Connection | None:
-    """Open the file where it has all of the bundle's items, in this format; else return None."""
+    """Open the file if it has all items of the bundle in this format; else return None."""
     try:
         connection = connect(path)
     except sqlite3.DatabaseError:
-        return None  # no file of SQLite
+        return None  # not an SQLite file
     if connection.execute("PRAGMA user_version").fetchone() == (FORMAT,):
         return connection
     connection.close()
@@ -90,7 +90,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 
 def add_items(connection: sqlite3.Connection, start: int, ids: Sequence[str], texts: Iterable[tuple[str, str]]) -> None:
-    """Add items of the bundle, the first at the place `start`, each with the texts that `texts_of` makes."""
+    """Add items of the bundle at the places from `start` on, each with its texts from `texts_of`."""
     places = range(start, start + len(ids))
     rows = [(place, item_id, *text) for place, item_id, text in zip(places, ids, texts, strict=True)]
     connection.execute("BEGIN")
@@ -103,17 +103,17 @@ def add_items(connection: sqlite3.Connection, start: int, ids: Sequence[str], te
 
 
 def finish(connection: sqlite3.Connection) -> None:
-    """Say that the bundle's items are all in."""
+    """Mark the file as complete: it has all items of the bundle."""
     connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def write(connection: sqlite3.Connection, texts: Mapping[str, tuple[str, str] | None], num_own: int) -> None:
-    """Put items, or take those out that have no texts, in one transaction.
+    """Add, replace or remove items in one transaction.
 
     Args:
         connection: to the file.
-        texts: id -> texts.
-        num_own: the bundle's items; one of these keeps its place when it is taken out.
+        texts: id -> texts; None removes the item.
+        num_own: number of the bundle's items; they keep their places when they are removed.
     """
     connection.execute("BEGIN")
     for item_id, text in texts.items():
@@ -127,12 +127,12 @@ def write(connection: sqlite3.Connection, texts: Mapping[str, tuple[str, str] | 
 
 
 def changed_ids(connection: sqlite3.Connection) -> list[str]:
-    """Return the items that are not as the bundle has them."""
+    """Return the ids of the items that differ from the bundle's."""
     return [item_id for (item_id,) in connection.execute("SELECT id FROM items WHERE changed ORDER BY place")]
 
 
 def revert(connection: sqlite3.Connection, texts: Mapping[str, tuple[str, str] | None]) -> None:
-    """Put items back as the bundle has them; those without texts it does not have."""
+    """Restore items to the bundle's texts; None removes an item that the bundle does not have."""
     connection.execute("BEGIN")
     for item_id, text in texts.items():
         _forget_text(connection, item_id)
@@ -149,9 +149,9 @@ def find(connection: sqlite3.Connection, query: str | None, after: Position, lim
 
     Args:
         connection: to the file.
-        query: in FTS5's syntax, as `fts_query` makes it; None lists all items by their places.
-        after: the last item of the page before.
-        limit: the most items.
+        query: an FTS5 query from `fts_query`; None lists all items by place.
+        after: the last item of the previous page.
+        limit: maximum number of items.
     """
     values = {"query": query, "score": after.score, "place": after.place, "limit": limit}
     rows = connection.execute(_LIST if query is None else _FIND, values)
@@ -159,14 +159,14 @@ def find(connection: sqlite3.Connection, query: str | None, after: Position, lim
 
 
 def fts_query(text: str) -> str | None:
-    """Make any text a query: items with all of its words, the last of which may be only begun; None without words."""
+    """Turn any text into an FTS5 query for all its words, the last one as a prefix; None if it has no words."""
     words = text.replace("\0", " ").split()
     quoted = ['"' + word.replace('"', '""') + '"' for word in words]
     return " ".join(quoted) + "*" if quoted else None
 
 
 def texts_of(attributes_json: str, first_name: str) -> tuple[str, str]:
-    """Return the text of an item's first attribute, and that of all others."""
+    """Return the text of an item's first attribute, and the text of all others."""
     attributes: dict[str, str | list[str]] = json.loads(attributes_json)
     texts = {name: value if isinstance(value, str) else "\n".join(value) for name, value in attributes.items()}
     return texts.pop(first_name, ""), "\n".join(texts.values())
@@ -188,11 +188,12 @@ def _forget_text(connection: sqlite3.Connection, item_id: str) -> None:
 
 
 class SearchFolder:
-    """Holds a file against others who would write it; a context manager.
+    """A context manager that locks the index file, so that one process writes it.
 
     Args:
-        folder: of files that outlive the process; None takes a temporary one, as does a file that somebody else holds.
-        bundle_id: names the file.
+        folder: keeps the files across restarts. If it is None, or another process has locked the file, a temporary
+            folder is used.
+        bundle_id: part of the file's name.
     """
 
     def __init__(self, folder: Path | None, bundle_id: str) -> None:
@@ -201,10 +202,10 @@ class SearchFolder:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._lock: TextIO | None = None
         self.path = Path()
-        """The file; it need not exist."""
+        """The file; it may not exist yet."""
 
     def __enter__(self) -> Self:
-        """Take the file."""
+        """Lock the file, or make a temporary folder for it."""
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self._folder / f"{self._name}.lock")
@@ -219,14 +220,14 @@ class SearchFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give it back."""
+        """Release the lock and remove the temporary folder."""
         if self._temporary is not None:
             self._temporary.cleanup()
         if self._lock is not None:
             self._lock.close()
 
     def _drop_others(self, folder: Path) -> None:
-        """Remove the files of bundles that nobody has loaded."""
+        """Remove the files of bundles that no process has loaded."""
         for path in folder.glob("search-*.sqlite3"):
             if path == self.path:
                 continue
@@ -239,13 +240,13 @@ class SearchFolder:
 
 
 def drop(path: Path) -> None:
-    """Remove a file of SQLite, and what SQLite keeps beside it."""
+    """Remove an SQLite file with its write-ahead log and shared memory."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> TextIO | None:
-    """Open and lock a file until it is closed; None where somebody else has locked it."""
+    """Open a file and lock it until it is closed; None if another process has locked it."""
     lock = path.open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

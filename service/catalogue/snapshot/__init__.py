@@ -1,1 +1,1 @@
-"""The catalogue at one moment, never changed: a base, the items that came since, and which rows count."""
+"""An immutable state of the catalogue: the base, the items added since, and which rows are visible."""

@@ -1,4 +1,4 @@
-"""The base of a catalogue: items in fixed rows, those of the bundle at first, and what searches them."""
+"""The base of a catalogue: a fixed table of items, at first the bundle's, and the index that searches it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ TAIL_SHARE = 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Items in rows `0..T`, never changed."""
+    """The items of rows `0..T`; immutable."""
 
     ids: Sequence[str]
     rows: Mapping[str, int]
@@ -30,7 +30,7 @@ class Table:
     popularity: NDArray[np.int64]
     """Training interactions, `(T,)`."""
     added: Mask
-    """Where an item was added to the bundle or took other attributes, `(T,)`."""
+    """True where the item was added to the bundle or its attributes were replaced, `(T,)`."""
 
     @classmethod
     def of(cls, bundle: Bundle) -> "Table":
@@ -50,15 +50,15 @@ class Table:
 
     @cached_property
     def by_popularity(self) -> Rows:
-        """All rows, the most popular first, those of equal popularity ascending."""
+        """All rows by descending popularity, then ascending row."""
         return np.argsort(-self.popularity, kind="stable")
 
 
 def tail_popularity(popularity: NDArray[np.int64]) -> int:
-    """Return the greatest number of interactions of a tail item, as the evaluation divides the items.
+    """Return the maximum number of interactions of a tail item, with the same split as the evaluation.
 
     Args:
-        popularity: of the bundle's items, `(N,)`; those without interactions are neither tail nor head.
+        popularity: of the bundle's items, `(N,)`; items without interactions are neither tail nor head.
     """
     values, items = np.unique(popularity[popularity > 0], return_counts=True)
     if not len(values):
@@ -68,11 +68,11 @@ def tail_popularity(popularity: NDArray[np.int64]) -> int:
 
 
 def categories_of(attributes_json: str, attribute: str | None) -> tuple[str, ...]:
-    """Return the categories that an item has by its attributes: the values of one of them, each once.
+    """Return an item's categories: the distinct values of one of its attributes.
 
     Args:
         attributes_json: as `llmemb.item.attributes_to_json` wrote it.
-        attribute: the bundle's `categories_attribute`; None where it has none.
+        attribute: the bundle's `categories_attribute`; None if it has none.
     """
     if attribute is None:
         return ()
@@ -81,7 +81,7 @@ def categories_of(attributes_json: str, attribute: str | None) -> tuple[str, ...
 
 
 def rows_by_category(attributes_json: Sequence[str], attribute: str | None) -> dict[str, list[int]]:
-    """Return the rows, ascending, of every category that items have by their attributes."""
+    """Return the ascending rows of every category in the items' attributes."""
     rows: dict[str, list[int]] = {}
     if attribute is not None:
         for row, text in enumerate(attributes_json):
@@ -94,24 +94,24 @@ class SegmentIndex(Protocol):
     """An immutable index over the first rows of a snapshot."""
 
     def __len__(self) -> int:
-        """How many rows, S."""
+        """Return the number of rows, S."""
         ...
 
     def search(self, queries: Array, ks: Sequence[int], passing: Sequence[Passing]) -> list[Hits]:
-        """Return the best rows that pass, for each query `(B, D)`; equal scores in the order of their rows."""
+        """Return the best rows that pass, for each query `(B, D)`; equal scores by ascending row."""
         ...
 
     def extended(self, vectors: Array) -> "SegmentIndex":
-        """Return an index with the next n rows `(n, D)` too; this one stays as it is."""
+        """Return an index that also has the next n rows `(n, D)`; this one does not change."""
         ...
 
     def rebuilt(self, vectors: Array) -> "SegmentIndex":
-        """Return an index of the same kind over these rows `(n, D)` alone."""
+        """Return an index of the same kind over only these rows `(n, D)`."""
         ...
 
 
 class FaissSegment:
-    """The index of the bundle, or one made from it, in this process."""
+    """A FAISS index in this process: the bundle's, or one derived from it."""
 
     def __init__(self, index: ItemIndex) -> None:
         self._index = index

@@ -1,4 +1,4 @@
-"""The next snapshot: changes taken in one after the other, and what has gathered beside the index folded into it."""
+"""The next snapshot: apply changes, and fold the rows outside the index into it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,35 +28,35 @@ def item_vectors(bundle: Bundle, item_ids: Sequence[str], semantic: Array) -> Ar
 
 
 def with_changes(snapshot: Snapshot, changes: Sequence[Change]) -> Snapshot:
-    """Return the snapshot after changes; the one given stays as it is.
+    """Return a new snapshot with changes applied; the given one does not change.
 
     Args:
-        snapshot: the last one.
-        changes: in their order; items come with semantic vectors of the snapshot's bundle. A change of an item that the
-            catalogue does not hold changes nothing, unless it puts it there.
+        snapshot: the current one.
+        changes: in order; the vectors of items are semantic vectors of the snapshot's bundle. A patch or removal of an
+            item that is not in the catalogue has no effect.
     """
     edition = _Edition(snapshot)
     for change in changes:
-        edition.take(change)
+        edition.apply(change)
     return edition.finish()
 
 
 class _Edition:
-    """What changes have come to so far."""
+    """Collects the effect of changes on a snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._before = snapshot
         self._rows = snapshot.delta_rows.mutate()
-        self._given = snapshot.given_categories.mutate()
+        self._explicit = snapshot.given_categories.mutate()
         self._put: list[PutItem] = []
         self._hidden: set[int] = set()
         self._available: dict[int, bool] = {}
-        """Rows whose availability was said, the last word of each."""
+        """Row -> the last availability that a change set."""
         self._into: dict[str, dict[int, None]] = {}
         self._out_of: dict[str, dict[int, None]] = {}
         self._num_added = snapshot.num_added
 
-    def take(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:
         row = self._row(change.id)
         if isinstance(change, PutItem):
             if row is not None and self._is_same(row, change):
@@ -84,7 +84,7 @@ class _Edition:
             delta_rows=self._rows.finish(),
             visibility=self._visibility(),
             category_rows=before.category_rows.changed(self._into, self._out_of),
-            given_categories=self._given.finish(),
+            given_categories=self._explicit.finish(),
             num_added=self._num_added,
         )
 
@@ -114,11 +114,11 @@ class _Edition:
         return self._before.available(row) if said is None else said
 
     def _categories(self, item_id: str, row: int) -> tuple[str, ...]:
-        given = self._given.get(item_id)
+        given = self._explicit.get(item_id)
         return self._before.own_categories(self._text(row)) if given is None else given
 
     def _is_same(self, row: int, put: PutItem) -> bool:
-        """Say whether a row has these attributes and their vector; what is put twice needs no second row."""
+        """Return whether a row has these attributes and their vector; then the item needs no second row."""
         if self._text(row) != put.attributes_json:
             return False
         place = row - self._before.num_rows
@@ -148,7 +148,7 @@ class _Edition:
         self._put.append(put)
         self._rows[put.id] = row
         if put.categories is not None:
-            self._given[put.id] = put.categories
+            self._explicit[put.id] = put.categories
         if available is False:
             self._available[row] = False
         for category in dict.fromkeys(self._categories(put.id, row)):
@@ -160,7 +160,7 @@ class _Edition:
         if change.categories is None:
             return
         before, after = set(self._categories(change.id, row)), set(change.categories)
-        self._given[change.id] = change.categories
+        self._explicit[change.id] = change.categories
         for category in before - after:
             self._move(category, row, self._into, self._out_of)
         for category in after - before:
@@ -177,34 +177,34 @@ class _Edition:
         self._hidden.add(row)
         self._num_added -= self._is_added(row)
         self._rows.pop(item_id, None)
-        self._given.pop(item_id, None)
+        self._explicit.pop(item_id, None)
 
 
-MOST_HIDDEN_SHARE = 0.25
+MAX_HIDDEN_SHARE = 0.25
 CHUNK_ROWS = 10_000
-"""Rows between which other threads get their turn."""
+"""Rows that are copied in one step; other threads can run between two steps."""
 
 
 def is_due(snapshot: Snapshot, fold_items: int) -> bool:
-    """Say whether a snapshot has more rows beside its index, or more hidden ones, than it should."""
+    """Return whether a snapshot has too many rows outside its index, or too many hidden rows."""
     return snapshot.num_rows - len(snapshot.segment) > fold_items or (
         len(snapshot.visibility.hidden) > fold_items and wants_compaction(snapshot)
     )
 
 
 def wants_compaction(snapshot: Snapshot) -> bool:
-    """Say whether more than a quarter of the rows is hidden."""
-    return len(snapshot.visibility.hidden) > MOST_HIDDEN_SHARE * snapshot.num_rows
+    """Return whether more than `MAX_HIDDEN_SHARE` of the rows are hidden."""
+    return len(snapshot.visibility.hidden) > MAX_HIDDEN_SHARE * snapshot.num_rows
 
 
 def extended_segment(snapshot: Snapshot) -> SegmentIndex:
-    """Return an index over all rows of a snapshot; it fits every later one with the same base."""
+    """Return an index over all rows of a snapshot; it is valid for every later snapshot with the same base."""
     fresh = snapshot.delta.vectors.rows[len(snapshot.segment) - len(snapshot.table) :]
     return snapshot.segment.extended(fresh)
 
 
 def compacted(snapshot: Snapshot) -> Snapshot:
-    """Return a snapshot of the same items in new rows, none of them hidden, all of them in base and index."""
+    """Return a snapshot of the same items in new rows: none is hidden, all are in the base and the index."""
     kept = np.flatnonzero(~snapshot.visibility.hidden.mask(0, snapshot.num_rows))
     table = _table(snapshot, kept)
     by_category: dict[str, list[int]] = {}
@@ -243,5 +243,5 @@ def _table(snapshot: Snapshot, kept: Rows) -> Table:
         popularity=np.concatenate([old.popularity, snapshot.delta.popularity.rows])[kept],
         added=np.concatenate([old.added, in_delta])[kept],
     )
-    _ = table.by_popularity  # made here, and not when the first answer needs it
+    _ = table.by_popularity  # cached now, so that the first request does not wait for it
     return table

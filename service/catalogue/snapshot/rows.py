@@ -1,4 +1,4 @@
-"""Rows of a catalogue: growing columns that snapshots share, immutable sets of rows, and filters as masks of rows."""
+"""Rows of a catalogue: growing columns shared by snapshots, immutable row sets, and filters as row masks."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ FIRST_CAPACITY = 16
 
 @dataclass(slots=True)
 class _Store(Generic[Kind]):
-    """What the columns of one line of snapshots share: rows, of which `used` are written."""
+    """The array that columns of successive snapshots share; its first `used` rows are written."""
 
     array: NDArray[Kind]
     used: int
@@ -26,30 +26,30 @@ class _Store(Generic[Kind]):
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[Kind]):
-    """The first `length` rows of a store, `(length, ...)`: they never change."""
+    """The first `length` rows of a store, `(length, ...)`; immutable."""
 
     _store: _Store[Kind]
     length: int
 
     @classmethod
     def of(cls, rows: NDArray[Kind]) -> "Column[Kind]":
-        """Make a column that begins with these rows; the array is the column's from now on."""
+        """Make a column of these rows. It owns the array from now on."""
         return cls(_Store(rows, len(rows)), len(rows))
 
     @property
     def rows(self) -> NDArray[Kind]:
-        """All of them, as a view."""
+        """All rows, as a view."""
         return self._store.array[: self.length]
 
     def with_rows(self, more: NDArray[Kind]) -> "Column[Kind]":
-        """Return a longer column; this one stays as it is."""
+        """Return a longer column; this one does not change."""
         store, need = self._store, self.length + len(more)
         if store.used != self.length or need > len(store.array):
-            # Another column has gone on from here, or there is no room: twice the room, so that rows are rarely copied.
+            # Another column has already appended here, or the array is full. Doubling it makes copies rare.
             array = np.empty((max(FIRST_CAPACITY, 2 * need), *more.shape[1:]), dtype=store.array.dtype)
             array[: self.length] = self.rows
             if store.used == self.length:
-                store.array = array  # the older snapshots read the same rows there
+                store.array = array  # the rows of older snapshots are the same in the new array
             else:
                 store = _Store(array, self.length)
         store.array[self.length : need] = more
@@ -66,7 +66,7 @@ def as_rows(rows: Collection[int]) -> Rows:
 
 
 class RowSet:
-    """A set of rows as a mask that is copied when it changes; rows past the mask's end are not in it.
+    """An immutable set of rows, stored as a mask; rows after the mask's end are not in the set.
 
     Args:
         mask: True where a row is in the set.
@@ -83,7 +83,7 @@ class RowSet:
         return row < len(self._mask) and bool(self._mask[row])
 
     def changed(self, added: Collection[int], removed: Collection[int] = ()) -> "RowSet":
-        """Return the set with rows added and removed; itself where there are none."""
+        """Return the set with rows added and removed; the same object if there are none."""
         if not added and not removed:
             return self
         mask = np.zeros(max(len(self._mask), max(added, default=-1) + 1), dtype=np.bool_)
@@ -102,11 +102,11 @@ class RowSet:
 
     @cached_property
     def rows(self) -> Rows:
-        """All of them, ascending."""
+        """All rows of the set, ascending."""
         return np.flatnonzero(self._mask)
 
     def mask(self, start: int, stop: int) -> Mask:
-        """Return where the rows `start..stop` are in the set, `(stop - start,)`; a new array."""
+        """Return a new mask of the rows `start..stop` that are in the set, `(stop - start,)`."""
         mask = np.zeros(stop - start, dtype=np.bool_)
         part = self._mask[start:stop]
         mask[: len(part)] = part
@@ -125,16 +125,16 @@ EMPTY = RowSet(np.zeros(0, dtype=np.bool_))
 
 @dataclass(frozen=True, slots=True)
 class CategoryRows:
-    """Which rows have a category: ascending arrays, that of a category that did not change shared with the next.
+    """The ascending rows of each category; an unchanged category shares its array with the next snapshot.
 
-    Rows of items that are gone stay in the arrays: who reads them asks elsewhere whether a row counts.
+    Rows of removed items stay in the arrays: the caller must check `Visibility` too.
     """
 
     _columns: "immutables.Map[str, Column[np.int64]]"
 
     @classmethod
     def of(cls, rows: Mapping[str, Iterable[int]]) -> "CategoryRows":
-        """Make it of ascending rows."""
+        """Make it from ascending rows."""
         columns = {name: Column.of(np.fromiter(each, dtype=np.int64)) for name, each in rows.items()}
         return cls(immutables.Map(columns))
 
@@ -144,7 +144,7 @@ class CategoryRows:
         return NO_ROWS if column is None else column.rows
 
     def changed(self, added: Mapping[str, Collection[int]], removed: Mapping[str, Collection[int]]) -> "CategoryRows":
-        """Return it with rows added to categories, and rows removed from categories."""
+        """Return a copy with rows added to and removed from categories."""
         if not added and not removed:
             return self
         columns = self._columns.mutate()
@@ -159,7 +159,7 @@ def _changed(column: Column[np.int64], added: Rows, removed: Rows) -> Column[np.
     if not len(removed) and (not column.length or not len(added) or column.rows[-1] < added[0]):
         return column.with_rows(added)
     rows = column.rows
-    # One pass over the rows, where a union would sort them.
+    # `np.union1d` would sort all rows; this is one pass.
     removed = removed[_is_among(removed, rows)]
     if len(removed):
         rows = np.delete(rows, _places(rows, removed))
@@ -170,13 +170,13 @@ def _changed(column: Column[np.int64], added: Rows, removed: Rows) -> Column[np.
 
 
 def _places(rows: Rows, few: Rows) -> Rows | int:
-    """Return where a few rows stand among ascending ones; one place as a number, which NumPy is quicker with."""
+    """Return the positions of a few rows among ascending ones; a single one as an int, which NumPy handles faster."""
     places = np.searchsorted(rows, few)
     return int(places[0]) if len(places) == 1 else places
 
 
 def _is_among(few: Rows, rows: Rows) -> Mask:
-    """Return which of a few rows are among many ascending ones."""
+    """Return a mask of the few rows that are among many ascending ones."""
     places = np.searchsorted(rows, few)
     found = np.zeros(len(few), dtype=np.bool_)
     inside = places < len(rows)
@@ -185,13 +185,13 @@ def _is_among(few: Rows, rows: Rows) -> Mask:
 
 
 FEW_ROWS = 256
-"""So many rows are cheaper to look past than to mask out."""
+"""Up to this many hidden rows, searching for more hits and dropping some costs less than a mask."""
 MANY_EXCLUDED = 2000
-"""Past it, looking further costs more than a mask of one's own."""
+"""Above this many excluded rows, a mask for the request costs less than searching for more hits."""
 
 
 class Visibility:
-    """The rows that no filter or the usual filter lets through; shared by snapshots until it changes.
+    """The rows that no filter, or not the default filter, lets through; shared by snapshots until it changes.
 
     Args:
         hidden: rows whose items were removed, or replaced by a later row.
@@ -208,11 +208,11 @@ class Visibility:
         return self.hidden | self.unavailable
 
     def refused(self, *, available_only: bool) -> RowSet:
-        """Return the rows that cannot come."""
+        """Return the rows that are not searched."""
         return self._closed if available_only else self.hidden
 
     def mask(self, stop: int, *, available_only: bool) -> Mask:
-        """Return which of the first `stop` rows can come; made once for all who ask with the same `stop`."""
+        """Return a mask of the searchable rows among the first `stop`; cached for the last `stop`."""
         made = self._masks.get(available_only)
         if made is None or made[0] != stop:
             made = (stop, ~self.refused(available_only=available_only).mask(0, stop))
@@ -226,20 +226,20 @@ class Passing:
     """The rows of one snapshot that pass one request's filters."""
 
     filters: Filters
-    """As they were asked for, for an index that filters by itself."""
+    """The request's own filters, for an index that filters itself."""
     visibility: Visibility
     any_of: tuple[Rows, ...]
     """Rows of each category of `categories_any`, ascending."""
     all_of: tuple[Rows, ...]
     """Rows of each category of `categories_all`, ascending."""
     allowed: Rows | None
-    """The only rows that may come, ascending; None where any may."""
+    """If not None, only these rows pass; ascending."""
     excluded: Rows
-    """Further rows that may not come, ascending."""
+    """Rows that do not pass, ascending."""
 
     @cached_property
     def _groups(self) -> tuple[tuple[Rows, ...], ...]:
-        """A row passes that is in one array of each group."""
+        """Row arrays in groups: a row passes if each group has it in one of its arrays."""
         groups: list[tuple[Rows, ...]] = [(rows,) for rows in self.all_of]
         if self.filters.categories_any:
             groups.append(self.any_of)
@@ -253,10 +253,10 @@ class Passing:
     def _refused(self) -> RowSet:
         return self.visibility.refused(available_only=self.filters.available is True)
 
-    def candidates(self, most: int) -> Rows | None:
-        """Return the rows that pass, ascending, where a part of the filter leaves at most `most`; else None."""
+    def candidates(self, max_rows: int) -> Rows | None:
+        """Return the ascending rows that pass, if one part of the filter leaves at most `max_rows`; else None."""
         groups = sorted(self._groups, key=_size)
-        if not groups or _size(groups[0]) > most:
+        if not groups or _size(groups[0]) > max_rows:
             return None
         rows = _union(groups[0])
         for group in groups[1:]:
@@ -277,7 +277,7 @@ class Passing:
         return RowFilter(mask, excluded[: np.searchsorted(excluded, stop)])
 
     def mask(self, start: int, stop: int) -> Mask:
-        """Return which of the rows `start..stop` pass, `(stop - start,)`."""
+        """Return a mask of the rows `start..stop` that pass, `(stop - start,)`."""
         passes = ~self._refused.mask(start, stop)
         for group in self._groups:
             inside = np.zeros(stop - start, dtype=np.bool_)
@@ -302,7 +302,7 @@ def _between(rows: Rows, start: int, stop: int) -> Rows:
 
 
 def _is_in(rows: Rows, others: Rows) -> Mask:
-    """Return which of `rows` are among `others`; both ascending."""
+    """Return a mask of the `rows` that are among `others`; both ascending."""
     if not len(others):
         return np.zeros(len(rows), dtype=np.bool_)
     places = np.minimum(np.searchsorted(others, rows), len(others) - 1)

@@ -1,4 +1,4 @@
-"""The catalogue at one moment, never changed: a base, the items that came since, and which rows count."""
+"""An immutable state of the catalogue: the base, the items added since, and which rows are visible."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -24,23 +24,23 @@ from service.catalogue.snapshot.rows import CategoryRows, Column, Passing, Visib
 from service.storage.changes import Array
 
 ROUNDING = 1e-5
-"""A bound on how far a matrix product's entry is from the exact score, over the product of the two lengths."""
+"""Maximum error of an entry of a matrix product against the exact score, divided by the product of the two norms."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delta:
-    """What is known of each added or replaced item."""
+    """The columns of the added and replaced items."""
 
     ids: Column[np.object_]
     attributes_json: Column[np.object_]
     vectors: Column[np.float32]
     """Item vectors, `(M, D)`."""
     popularity: Column[np.int64]
-    """Training interactions of an id of the bundle, else 0."""
+    """Training interactions if the id is in the bundle, else 0."""
 
     @classmethod
     def empty(cls, width: int) -> "Delta":
-        """Return one without items, for vectors of this width, D."""
+        """Return a delta without items, for vectors of width D."""
         return cls(
             ids=Column.of(np.empty(0, dtype=np.object_)),
             attributes_json=Column.of(np.empty(0, dtype=np.object_)),
@@ -54,7 +54,7 @@ class Delta:
     def with_items(
         self, ids: Sequence[str], attributes_json: Sequence[str], vectors: Array, popularity: Sequence[int]
     ) -> "Delta":
-        """Return a longer one; the columns of `ids`, `vectors` `(n, D)` and the others are of the same n items."""
+        """Return a delta with n more items; `vectors` is `(n, D)`, and each other argument has n entries."""
         return Delta(
             ids=self.ids.with_rows(np.array(ids, dtype=np.object_)),
             attributes_json=self.attributes_json.with_rows(np.array(attributes_json, dtype=np.object_)),
@@ -66,17 +66,18 @@ class Delta:
 def search_exactly(
     queries: Array, ks: Sequence[int], passing: Sequence[Passing], vectors: Array, start: int
 ) -> list[Hits]:
-    """Return the best of a few rows for each query, with the scores that an index gives.
+    """Return the best of a few rows for each query, with the same scores as an index.
 
     Args:
         queries: `(B, D)`.
-        ks: how many rows, for each query.
-        passing: which rows may come, for each query.
+        ks: number of rows for each query.
+        passing: which rows pass, for each query.
         vectors: of the rows `start..start + n`, `(n, D)`.
         start: the first of these rows.
     """
     products = rough_products(queries, vectors)
-    # A matrix product rounds by where a row stands: it says which rows are near the best, and those are scored exactly.
+    # The rounding of a matrix product depends on a row's position. So it only selects the rows near the best, which are
+    # then scored exactly.
     slack = ROUNDING * np.sqrt(np.einsum("bd,bd->b", queries, queries) * np.einsum("nd,nd->n", vectors, vectors).max())
     hits = []
     for query, scores, k, each, margin in zip(queries, products, ks, passing, slack, strict=True):
@@ -89,28 +90,28 @@ def search_exactly(
 
 
 Source = Literal["bundle", "added"]
-LEAST_CANDIDATES = 1000
-MOST_CANDIDATES = 50_000
-"""So few rows are scored one by one, sooner than the index gets through a mask, and with full recall."""
+MIN_CANDIDATES = 1000
+MAX_CANDIDATES = 50_000
+"""Up to this many rows are scored one by one: faster than an index search with a mask, and with full recall."""
 POPULAR_CHUNK = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class Snapshot:
-    """An immutable catalogue. `Snapshot.of` makes the first, `service/catalogue/snapshot/edition.py` the next."""
+    """An immutable catalogue. `Snapshot.of` makes the first one, `service/catalogue/snapshot/edition.py` the next."""
 
     bundle: Bundle
     table: Table
     delta: Delta
     delta_rows: "immutables.Map[str, int]"
-    """Id -> row, of the items whose row is in the delta."""
+    """Id -> row, for items whose row is in the delta."""
     visibility: Visibility
     category_rows: CategoryRows
     given_categories: "immutables.Map[str, tuple[str, ...]]"
-    """Id -> categories that came with the item; all others have those of their attributes."""
+    """Id -> categories that a request set; the other items have the categories of their attributes."""
     segment: SegmentIndex
     num_added: int
-    """Items that were added to the bundle or took other attributes."""
+    """Items that were added to the bundle or whose attributes were replaced."""
     tail_popularity: int
 
     @classmethod
@@ -118,8 +119,8 @@ class Snapshot:
         """Return the bundle's own catalogue.
 
         Args:
-            bundle: its items.
-            segment: an index over them; None takes the bundle's own.
+            bundle: has the items.
+            segment: an index over them; None uses the bundle's own.
         """
         by_category = rows_by_category(bundle.items.attributes_json, bundle.manifest.categories_attribute)
         return cls(
@@ -136,7 +137,7 @@ class Snapshot:
         )
 
     def with_segment(self, segment: SegmentIndex) -> "Snapshot":
-        """Return the same catalogue with another index over its first rows, the base's at least."""
+        """Return the same catalogue with another index, over its first rows and at least the base."""
         return replace(self, segment=segment)
 
     def __len__(self) -> int:
@@ -144,31 +145,31 @@ class Snapshot:
 
     @property
     def num_rows(self) -> int:
-        """Rows, the hidden ones too."""
+        """The number of rows, hidden ones included."""
         return len(self.table) + len(self.delta)
 
     def row(self, item_id: str) -> int | None:
-        """Return an item's row, None where the catalogue does not hold it."""
+        """Return an item's row, or None if it is not in the catalogue."""
         row = self.delta_rows.get(item_id)
         if row is None:
             row = self.table.rows.get(item_id)
         return None if row is None or row in self.visibility.hidden else row
 
     def rows(self, item_ids: Sequence[str]) -> list[int | None]:
-        """Return the row of each item, None where the catalogue does not hold it."""
+        """Return the row of each item, or None if it is not in the catalogue."""
         if self.delta_rows or self.visibility.hidden:
             return list(map(self.row, item_ids))
         return list(map(self.table.rows.get, item_ids))
 
     def texts(self, rows: Sequence[int]) -> list[tuple[str, str]]:
-        """Return ids and attributes of rows' items, see `item_id` and `attributes_json`."""
+        """Return the id and the attributes of each row, see `item_id` and `attributes_json`."""
         if self.delta:
             return [(self.item_id(row), self.attributes_json(row)) for row in rows]
         ids, attributes_json = self.table.ids, self.table.attributes_json
         return [(ids[row], attributes_json[row]) for row in rows]
 
     def item_id(self, row: int) -> str:
-        """Return the id of a row's item."""
+        """Return an item's id."""
         place = row - len(self.table)
         item_id: str = self.table.ids[row] if place < 0 else self.delta.ids.rows[place]
         return item_id
@@ -189,28 +190,28 @@ class Snapshot:
         return self.own_categories(self.attributes_json(row)) if given is None else given
 
     def own_categories(self, attributes_json: str) -> tuple[str, ...]:
-        """Return the categories that an item with these attributes has when it is given no others."""
+        """Return the categories in these attributes."""
         return categories_of(attributes_json, self.bundle.manifest.categories_attribute)
 
     def available(self, row: int) -> bool:
-        """Say whether an item may be recommended by the usual filter."""
+        """Return whether the default filter lets an item through."""
         return row not in self.visibility.unavailable
 
     def source(self, row: int) -> Source:
-        """Say whether an item is as the bundle has it."""
+        """Return whether an item is the bundle's own or was added or replaced."""
         return "added" if row >= len(self.table) or self.table.added[row] else "bundle"
 
     def popularity(self, row: int) -> int:
-        """Return an item's training interactions; 0 for an id that the bundle does not know."""
+        """Return an item's training interactions; 0 if its id is not in the bundle."""
         place = row - len(self.table)
         return int(self.table.popularity[row] if place < 0 else self.delta.popularity.rows[place])
 
     def is_tail(self, row: int) -> bool:
-        """Say whether an item with training interactions is among the 80 % of those with the fewest."""
+        """Return whether an item has training interactions and is among the 80 % of items with the fewest."""
         return 0 < self.popularity(row) <= self.tail_popularity
 
     def is_cold(self, row: int) -> bool:
-        """Say whether an item has no training interactions."""
+        """Return whether an item has no training interactions."""
         return self.popularity(row) == 0
 
     def vector(self, row: int) -> Array:
@@ -220,7 +221,7 @@ class Snapshot:
         return vector
 
     def vectors(self, rows: Rows) -> Array:
-        """Return the vectors `(n, D)` of rows, in their order."""
+        """Return the vectors `(n, D)` of rows, in the given order."""
         in_table = rows < len(self.table)
         if in_table.all():
             return self.table.vectors[rows]
@@ -230,9 +231,9 @@ class Snapshot:
         return vectors
 
     def history_vectors(self, rows: Rows) -> Array:
-        """Return what rows' items are in a history, see `Bundle.history_vectors`.
+        """Return the vectors that represent the items in a history, see `Bundle.history_vectors`.
 
-        A successor vector belongs to the id, as a residual does: an item of the bundle keeps its own whatever its text.
+        A successor vector belongs to the id, like a residual: an item of the bundle keeps it when its text changes.
         """
         vectors = self.vectors(rows)
         if self.bundle.successors is None:
@@ -243,7 +244,7 @@ class Snapshot:
         return self.bundle.history_vectors(vectors, rows)
 
     def selection(self, filters: Filters, excluded_rows: Collection[int]) -> Passing:
-        """Return which rows pass `filters` and are not excluded; ids that are not here are passed over."""
+        """Return which rows pass `filters` and are not excluded; unknown ids are ignored."""
         allowed = None if filters.allow is None else as_rows(self._known_rows(filters.allow))
         excluded = {*excluded_rows, *self._known_rows(filters.deny)}
         any_of = [rows for name in filters.categories_any if len(rows := self.category_rows.rows(name))]
@@ -260,17 +261,17 @@ class Snapshot:
         return [row for item_id in item_ids if (row := self.row(item_id)) is not None]
 
     def _candidates(self, passing: Passing) -> Rows | None:
-        return passing.candidates(min(max(LEAST_CANDIDATES, self.num_rows // 16), MOST_CANDIDATES))
+        return passing.candidates(min(max(MIN_CANDIDATES, self.num_rows // 16), MAX_CANDIDATES))
 
     def search(self, queries: Array, ks: Sequence[int], passing: Sequence[Passing]) -> list[Hits]:
-        """Return the rows of the greatest inner products, for each query; equal scores in the order of their rows.
+        """Return the rows with the highest inner products for each query; equal scores by ascending row.
 
-        Where fewer rows pass than are wanted, all of them come.
+        Returns fewer than k rows where fewer pass.
 
         Args:
             queries: `(B, D)`.
-            ks: how many rows, for each query.
-            passing: as `selection` of this snapshot returned it, for each query.
+            ks: number of rows for each query.
+            passing: a result of this snapshot's `selection` for each query.
         """
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         hits = [Hits.none()] * len(ks)
@@ -305,7 +306,7 @@ class Snapshot:
         return [merge_hits([old, new], k) for old, new, k in zip(hits, fresh, ks, strict=True)]
 
     def popular(self, k: int, passing: Passing) -> Hits:
-        """Return the k rows of the most training interactions, their scores; those of equal scores ascending."""
+        """Return the k rows with the most training interactions, which are their scores; ties by ascending row."""
         rows = self._candidates(passing)
         if rows is None:
             start = len(self.table)
@@ -321,7 +322,7 @@ class Snapshot:
         return popularity
 
     def _popular_of_table(self, k: int, passing: Passing) -> Rows:
-        """Return the k most popular rows of the base that pass, looking no further than it takes."""
+        """Return the k most popular rows of the base that pass; stops as soon as it has them."""
         order, mask, found = self.table.by_popularity, passing.mask(0, len(self.table)), NO_ROWS
         start, size = 0, max(POPULAR_CHUNK, 2 * k)
         while len(found) < k and start < len(order):
@@ -331,9 +332,9 @@ class Snapshot:
         return found[:k]
 
     def similar(self, row: int, k: int, passing: Passing) -> Hits:
-        """Return the k rows whose item embeddings have the greatest cosine with that of `row`, never itself.
+        """Return the k rows whose item embeddings have the highest cosine with that of `row`, without `row` itself.
 
-        Exact, over all rows that pass: it takes as long as reading their vectors does.
+        The search is exact and reads the vectors of all rows that pass.
         """
         dim = self.bundle.space.dim
         query = _unit(self.vector(row)[None, :dim])[0]
@@ -349,7 +350,7 @@ class Snapshot:
         return best_hits(rows[others], scores[others], k)
 
     def _cosines(self, embeddings: Array, query: Array) -> Array:
-        """Return the cosines `(n,)` of embeddings `(n, d)` with a query `(d,)` of unit length; 0 where one has none."""
+        """Return the cosines `(n,)` of embeddings `(n, d)` with a query `(d,)` of unit length; 0 for zero vectors."""
         products: Array = embeddings @ query
         if self.bundle.manifest.scoring == "cosine":
             return products  # embeddings have unit length

@@ -1,1 +1,1 @@
-"""What every request passes before its route."""
+"""The middleware that handles every request before its route."""

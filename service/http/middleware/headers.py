@@ -1,4 +1,4 @@
-"""Headers: a request's as they came, and those by which every answer tells a browser what it may do."""
+"""Headers: read those of a request, and add the security headers to every answer."""
 
 import base64
 import hashlib
@@ -11,10 +11,10 @@ Header = tuple[bytes, bytes]
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """Return the first header of that name, None where there is none.
+    """Return the first header with this name, or None.
 
     Args:
-        scope: of the request; its names are in lower case, as ASGI has it.
+        scope: of the request; ASGI has its header names in lower case.
         name: in lower case.
     """
     for each, value in scope["headers"]:
@@ -30,7 +30,7 @@ _NO_STORE = "no-store"
 _ASK_AGAIN = "no-cache"
 _NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 FILES_POLICY = f"{_NOTHING}; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
-"""For a page that is made of files from here and asks nobody else."""
+"""For a page that only uses files and endpoints of this service."""
 _HEADERS = [
     (name.lower().encode(), value.encode())
     for name, value in {
@@ -47,27 +47,27 @@ _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 def with_security_headers(headers: Iterable[Header]) -> list[Header]:
-    """Return an answer's headers, and ours that are not among them; a page that needs another policy sets its own.
+    """Add the security headers that are missing; a page that needs another policy sets its own header.
 
     Args:
-        headers: names in lower case, as ASGI has it.
+        headers: of the answer, with names in lower case.
     """
     given = list(headers)
     there = {name for name, _ in given}
     if there.isdisjoint(_NAMES):
         return given + _HEADERS
     if b"etag" in there and b"cache-control" not in there:
-        # A file, which may be kept; nothing else may. Another version of the service may have another one.
+        # Only files have an ETag and may be cached. They must be revalidated, since a new version may change them.
         there.add(b"cache-control")
         given.append((b"cache-control", _ASK_AGAIN.encode()))
     return given + [header for header in _HEADERS if header[0] not in there]
 
 
 def page_policy(html: str) -> str:
-    """Return the policy under which a page of ours works: files from here, and the scripts that stand in `html`."""
+    """Return the policy for a page of the service: its own files, and the inline scripts of `html`."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()) for script in _INLINE_SCRIPT.findall(html))
     scripts = " ".join(f"'sha256-{digest.decode()}'" for digest in hashes)
-    # Swagger UI sets styles from its script and draws from data: addresses.
+    # Swagger UI sets inline styles and uses images from data: URLs.
     return (
         f"{_NOTHING}; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
         "connect-src 'self'"

@@ -1,4 +1,4 @@
-"""Limits: the maximum size of a request body, and how many recommendations run at once."""
+"""Limits: the maximum request body, and the maximum number of concurrent recommendations."""
 
 import asyncio
 import logging
@@ -14,13 +14,13 @@ from service.observability.metrics import Metrics
 from service.problems import error_response, problem_response
 
 _CLOSE = {"Connection": "close"}
-"""What is left of the body is not read, so the connection is of no more use."""
+"""The rest of the body is not read, so the connection cannot be reused."""
 
 
 class BodyLimitMiddleware:
-    """Refuses a body over `max_body_bytes`, and one that is not there after `timeout_seconds`.
+    """Refuses a body over `max_body_bytes`, and one that is not complete after `timeout_seconds`.
 
-    A length that is stated is refused at once, another as soon as the body has grown too long.
+    A `Content-Length` over the limit is refused at once, a body without one as soon as it exceeds the limit.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_seconds: float) -> None:
@@ -29,13 +29,13 @@ class BodyLimitMiddleware:
         self.timeout_seconds = timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI has it."""
+        """Handle one request as an ASGI app."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         stated = header(scope, b"content-length") or ""
         if stated.isdecimal() and int(stated[:20]) > self.max_body_bytes:
-            detail = f"the body has {stated[:20]} bytes, the service takes {self.max_body_bytes}"
+            detail = f"the body has {stated[:20]} bytes; the maximum is {self.max_body_bytes}"
             response = problem_response("body_too_large", detail, scope["state"]["request_id"], headers=_CLOSE)
             await response(scope, receive, send)
             return
@@ -43,9 +43,9 @@ class BodyLimitMiddleware:
 
 
 class _Body:
-    """One request's body as it comes.
+    """Reads one request's body.
 
-    FastAPI lets an `HTTPException` out of the reading of a body, and the handlers make it a problem.
+    FastAPI passes on an `HTTPException` that is raised while it reads a body, and the handlers make it a problem.
     """
 
     def __init__(self, receive: Receive, max_body_bytes: int, timeout_seconds: float) -> None:
@@ -56,9 +56,9 @@ class _Body:
         self._complete = False
 
     async def receive(self) -> Message:
-        """Return the next message, as ASGI has it."""
+        """Return the next ASGI message."""
         if self._complete:
-            return await self._receive()  # what comes now is that the client goes, and that may take any time
+            return await self._receive()  # the next message is the disconnect, for which there is no timeout
         try:
             async with asyncio.timeout_at(self._ends_at):
                 message = await self._receive()
@@ -79,15 +79,15 @@ _NO_ID = "00000000-0000-0000-0000-000000000000"
 logger = logging.getLogger(__name__)
 
 
-class Admission:
-    """Lets at most `max_running` requests for recommendations into `app`, and all others.
+class ConcurrencyLimit:
+    """Runs at most `max_running` requests for recommendations at a time; other paths have no limit.
 
-    A request runs from when its body is there, so those whose bodies come slowly keep nobody out.
+    A request counts from the end of its body, so slow uploads do not block others.
 
     Args:
         app: the service.
-        refusal: answers those that are not let in.
-        max_running: of all `PATHS` together. A batch counts as one: the rank queue bounds what it holds.
+        refusal: answers the requests above the limit.
+        max_running: maximum for all `PATHS` together. A batch counts as one; the rank queue limits its requests.
     """
 
     def __init__(self, app: ASGIApp, refusal: ASGIApp, max_running: int) -> None:
@@ -95,18 +95,18 @@ class Admission:
         self._refusal = refusal
         self._max_running = max_running
         self.running = 0
-        """Requests for recommendations that are under way."""
+        """Number of running requests for recommendations."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI has it."""
+        """Handle one request as an ASGI app."""
         if scope["type"] != "http" or scope["path"] not in PATHS:
             await self._app(scope, receive, send)
         elif self.running < self._max_running:
-            await self._let_in(scope, receive, send)
+            await self._run(scope, receive, send)
         else:
             await self._refusal(scope, receive, send)
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         runs = False
 
         async def receive_and_count() -> Message:
@@ -124,10 +124,10 @@ class Admission:
 
 
 class Refusal:
-    """Answers 429 to a request of which nothing but the head was read; counts it, and logs at most a line a second.
+    """Answers 429 without reading the body, counts the request, and logs at most one line per second.
 
-    All but the request's id is made beforehand: under ten times the load that can be answered, refusals are most of
-    what there is to do.
+    Everything except the request's id is prepared in the constructor: at ten times the maximum load, most of the work
+    is refusals.
 
     Args:
         metrics: of the service.
@@ -136,7 +136,7 @@ class Refusal:
     def __init__(self, metrics: Metrics) -> None:
         self._durations = {path: metrics.request_duration.labels("POST", path, "429") for path in PATHS}
         self._problems = metrics.problems.labels(OverloadedError.code)
-        error = OverloadedError("too many recommendations run; try again in 1 s")
+        error = OverloadedError("too many concurrent recommendations; try again in 1 s")
         response = error_response(error, _NO_ID)
         self._status = response.status_code
         self._headers = with_security_headers(response.raw_headers)
@@ -145,7 +145,7 @@ class Refusal:
         self._log_at = 0.0
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI has it."""
+        """Handle one request as an ASGI app."""
         started = time.perf_counter()
         request_id = request_id_for(header(scope, _REQUEST_ID)).encode()
         headers = [*self._headers, (_REQUEST_ID, request_id)]
@@ -159,5 +159,5 @@ class Refusal:
         self._refused += 1
         now = time.monotonic()
         if now >= self._log_at:
-            logger.warning("%d recommendations were refused since the last such line: too many run", self._refused)
+            logger.warning("%d recommendations refused by the concurrency limit since the last warning", self._refused)
             self._refused, self._log_at = 0, now + _LOG_SECONDS

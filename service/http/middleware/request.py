@@ -1,8 +1,6 @@
-"""Around every request: its id, its time, what is told of it afterwards, and the answer to what nobody caught.
+"""The outer middleware of every request: id, timing, observers, common headers, and 500 for unhandled exceptions.
 
-Every answer gets its headers here, so that it passes through one pair of hands on its way out.
-
-Plain ASGI: Starlette's `BaseHTTPMiddleware` would hide from a route that its client has gone.
+This is plain ASGI, because Starlette's `BaseHTTPMiddleware` would hide a client's disconnect from the route.
 """
 
 import logging
@@ -23,7 +21,7 @@ from service.problems import problem_response
 
 REQUEST_ID_HEADER = "X-Request-Id"
 CLIENT_GONE = 499
-"""The status that logs and metrics give to a request whose client did not wait; no client sees it."""
+"""The status in logs and metrics of a request whose client disconnected; no client sees it."""
 
 Observer = Callable[[ServedRequest], None]
 
@@ -36,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """Gives a request its id, times it, tells the observers, and answers 500 where all else failed."""
+    """Gives a request its id, measures its time, calls the observers, and answers 500 for unhandled exceptions."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, observers: Sequence[Observer]) -> None:
         self.app = app
@@ -45,7 +43,7 @@ class RequestMiddleware:
         metrics.active_requests.set_function(lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI has it."""
+        """Handle one request as an ASGI app."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -70,18 +68,18 @@ class RequestMiddleware:
         except Exception:
             logger.exception("request %s failed", answer.request_id)
             if answer.status:
-                raise  # half an answer is out; only closing the connection tells the client
-            detail = f"the service failed; its log tells more under the request id {answer.request_id}"
+                raise  # part of the answer is sent; the client can only see the failure if the connection closes
+            detail = f"internal error; the service's log has details under the request id {answer.request_id}"
             await problem_response("internal", detail, answer.request_id)(scope, receive, answer.send)
 
 
 class _Answer:
-    """What goes out for one request: passed on with its headers, and counted."""
+    """Sends the answer to one request, adds the common headers, and records its status and size."""
 
     def __init__(self, send: Send, state: Mapping[str, Any], parts: dict[str, float]) -> None:
         self.request_id: str = state["request_id"]
         self._state = state
-        self.status = 0  # until an answer has begun
+        self.status = 0  # until the answer begins
         self._send = send
         self._parts = parts
         self._num_bytes = 0
@@ -89,12 +87,12 @@ class _Answer:
         self._started = time.perf_counter()
 
     async def send(self, message: Message) -> None:
-        """Pass a message on, as ASGI has it."""
+        """Send an ASGI message."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             timing = server_timing_header({"total": self._seconds(), **self._parts})
             headers = with_security_headers(message.get("headers", ()))
-            # Nothing below sets these two.
+            # No inner middleware or route sets these two.
             headers += ((_REQUEST_ID, self.request_id.encode()), (_SERVER_TIMING, timing.encode()))
             headers += self._state.get("answer_headers", ())  # the rate limit's, also on a 500
             message["headers"] = headers
@@ -103,12 +101,12 @@ class _Answer:
         await self._send(message)
 
     def served(self, scope: Scope) -> ServedRequest:
-        """Sum the request up, when it is over."""
+        """Return the summary of the finished request for the observers."""
         state = scope["state"]
         key: ApiKey | None = state.get("api_key")
         return ServedRequest(
             request_id=self.request_id,
-            # The route's template and a known method: what a client makes up belongs into no label and no log.
+            # Only the route's template and known methods: arbitrary text from clients must not become a label.
             method=scope["method"] if scope["method"] in _METHODS else "_OTHER",
             route=_template(scope.get("route")),
             status=self.status,
@@ -129,13 +127,13 @@ class _Answer:
 
 
 def _template(route: BaseRoute | None) -> str:
-    # Without the converters of the path, as the API's description has it.
+    # `path_format` is the path without converters, as in the OpenAPI description.
     template: str = getattr(route, "path_format", "unmatched")
     return template
 
 
 def request_id_for(sent: str | None) -> str:
-    """Return the client's own request id where it is a UUID, else a fresh one."""
+    """Return the client's own request id if it is a UUID, else a new one."""
     try:
         return str(uuid.uuid4() if sent is None else uuid.UUID(sent))
     except ValueError:

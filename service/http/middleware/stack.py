@@ -1,15 +1,15 @@
-"""What stands around the routes, in one place, since its order matters.
+"""The middleware around the routes, in one module because its order matters.
 
 From the outside in:
 
-1. CORS, where origins are set: answers a browser's preflight, which brings no key, and lets pages read every answer,
-   errors too.
-2. the request: id, time, log, metrics, traces, the security headers, and the 500 for what nobody caught. All below is
-   seen by it.
-3. API keys: who is not allowed costs no more than this, and nothing of the body is read.
-4. rate limit: it counts by the key that was found.
-5. body: its length and its time.
-6. item ids: how the path is read.
+1. CORS, if origins are set: answers a browser's preflight, which has no API key, and lets pages read every answer,
+   errors included.
+2. Request: id, timing, log, metrics, traces, security headers, and 500 for unhandled exceptions. It observes all inner
+   layers.
+3. API keys: an unauthorized request stops here, before its body is read.
+4. Rate limit: counts by API key, or by address.
+5. Body: size limit and timeout.
+6. Item ids: keeps them encoded in the path.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from service.guard.key_middleware import KEY_HEADER, KeyMiddleware
 from service.guard.keys import KeyRing
 from service.guard.rate_limits import LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER, RateLimiter, RateMiddleware
 from service.http.middleware.headers import with_security_headers
-from service.http.middleware.limits import Admission, BodyLimitMiddleware, Refusal
+from service.http.middleware.limits import BodyLimitMiddleware, ConcurrencyLimit, Refusal
 from service.http.middleware.request import REQUEST_ID_HEADER, RequestMiddleware
 from service.http.routes.lean_route import ItemPathMiddleware
 from service.observability.logs import log_request
@@ -38,14 +38,14 @@ _CORS_SECONDS = 600
 
 
 def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    """Put the middleware around `app`; its lifespan lets `app.state.tracing` export.
+    """Add the middleware to `app`; the lifespan starts the export of `app.state.tracing`.
 
     Raises:
-        ConfigError: the file of the API keys cannot be used, or traces are asked for and cannot be made.
+        ConfigError: the API key file cannot be used, or tracing is configured and cannot start.
     """
     app.state.tracing = tracing = Tracing()
     for code in PROBLEMS:
-        metrics.problems.labels(code)  # from 0 on, so that the first one is seen as an increase
+        metrics.problems.labels(code)  # starts at 0, so that Prometheus sees the first problem as an increase
     # The last one added is the outermost.
     app.add_middleware(ItemPathMiddleware)
     app.add_middleware(
@@ -66,19 +66,19 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
         app.add_middleware(_Cors, origins=settings.cors_origins)
 
 
-def with_admission(app: ASGIApp, settings: Settings, metrics: Metrics) -> Admission:
-    """Bound how many recommendations run, outside of all that stands around the routes of `app`."""
+def with_concurrency_limit(app: ASGIApp, settings: Settings, metrics: Metrics) -> ConcurrencyLimit:
+    """Limit the concurrent recommendations. It wraps all other middleware, so that a refusal costs little."""
     refusal: ASGIApp = Refusal(metrics)
     if settings.cors_origins:
         refusal = _Cors(refusal, settings.cors_origins)
-    admission = Admission(app, refusal, settings.rank_max_running)
-    metrics.rank_running.set_function(lambda: admission.running)
+    limit = ConcurrencyLimit(app, refusal, settings.rank_max_running)
+    metrics.rank_running.set_function(lambda: limit.running)
     metrics.rank_max_running.set(settings.rank_max_running)
-    return admission
+    return limit
 
 
 class _Cors(CORSMiddleware):
-    """What pages of these origins may do."""
+    """CORS for pages of the configured origins."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         super().__init__(
@@ -98,7 +98,7 @@ class _Cors(CORSMiddleware):
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Answer what a browser asks before it sends a request; nothing below sees it."""
+        """Answer a browser's preflight request, which no inner middleware sees."""
         response = super().preflight_response(request_headers)
         response.raw_headers = with_security_headers(response.raw_headers)
         return response

@@ -1,1 +1,1 @@
-"""The OpenAPI description: FastAPI's own, with every error as the problem it is, and examples."""
+"""The OpenAPI description: FastAPI's own, plus problem responses, security, rate limit headers and examples."""

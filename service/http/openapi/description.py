@@ -1,4 +1,4 @@
-"""The OpenAPI description: FastAPI's own, with every error as the problem it is, and what the guard adds."""
+"""The OpenAPI description: FastAPI's own, plus problem responses, security schemes and rate limit headers."""
 
 from typing import Any
 
@@ -17,15 +17,15 @@ _SCHEMES = {
     "api_key": {"type": "apiKey", "in": "header", "name": KEY_HEADER, "description": "The same key in a header."},
 }
 _HEADERS = {
-    LIMIT_HEADER: "Requests a minute that the caller may send.",
-    REMAINING_HEADER: "Requests that would be answered now.",
-    RESET_HEADER: "Seconds until the whole limit is there again; of a `rate_limited` answer, those of `Retry-After`.",
+    LIMIT_HEADER: "Maximum number of requests per minute.",
+    REMAINING_HEADER: "Requests that the caller can send now.",
+    RESET_HEADER: "Seconds until the whole limit is available again; in a `rate_limited` answer, as `Retry-After`.",
 }
 _SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}, {}]
 
 
 def add_security(description: dict[str, Any]) -> None:
-    """Add the schemes, and name for each operation those that it takes."""
+    """Add the security schemes, and list those of each operation."""
     description["components"]["securitySchemes"] = _SCHEMES
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
@@ -34,10 +34,10 @@ def add_security(description: dict[str, Any]) -> None:
 
 
 def add_rate_limit_headers(description: dict[str, Any]) -> None:
-    """Add the headers of the rate limit to successes and 429; to name every other error would triple the text."""
+    """Add the rate limit headers to successes and 429; adding them to every other error would triple the text."""
     description["components"]["headers"] = {
         name: {
-            "description": f"{text} Sent with each answer where requests are limited.",
+            "description": f"{text} Sent with every answer if a rate limit is set.",
             "schema": {"type": "integer"},
         }
         for name, text in _HEADERS.items()
@@ -53,7 +53,7 @@ def add_rate_limit_headers(description: dict[str, Any]) -> None:
 
 
 def refusals(method: str, path: str, has_body: bool) -> list[str]:
-    """Return the codes of the problems by which the guard may refuse an operation."""
+    """Return the problem codes with which the middleware may refuse an operation."""
     codes = []
     access = needed_access(method.upper(), path)
     if access is not Open.ANYONE:
@@ -72,16 +72,16 @@ _REF = "#/components/schemas/{model}"
 _EXAMPLE_ID = "7f2f9a5e-1b1c-4f0e-9d8e-0c6f5d3a2b1f"
 _TAGS = [
     {"name": "recommendations", "description": "The next items after a history or a session."},
-    {"name": "sessions", "description": "Histories that the service keeps."},
+    {"name": "sessions", "description": "Histories that the service stores."},
     {"name": "items", "description": "The live catalogue, and embeddings of items."},
-    {"name": "embeddings", "description": "Embeddings of texts, as OpenAI's API has it."},
-    {"name": "admin", "description": "Bundles while the service runs."},
-    {"name": "operations", "description": "What operators and machines ask."},
+    {"name": "embeddings", "description": "Embeddings of texts, compatible with OpenAI's API."},
+    {"name": "admin", "description": "Load, roll back and compare bundles while the service runs."},
+    {"name": "operations", "description": "Health, readiness, status and metrics."},
 ]
 
 
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """Describe the answers of a route that fails with `codes`, for its `responses`."""
+    """Return the `responses` of a route that can fail with `codes`."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         kind = PROBLEMS[code]
@@ -106,7 +106,7 @@ def _example(code: str) -> dict[str, Any]:
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """Return the app's OpenAPI description, made once."""
+    """Return the app's OpenAPI description, computed once."""
     if app.openapi_schema is None:
         description = get_openapi(
             title=app.title,
@@ -136,13 +136,13 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _drop_default(responses: dict[str, Any]) -> None:
-    """Drop FastAPI's own 422, which it gives to every route with a parameter that names none: ours is a problem."""
+    """Drop FastAPI's default 422, which it adds to every route with parameters unless the route names its own."""
     if CONTENT_TYPE not in responses.get("422", {}).get("content", {CONTENT_TYPE: None}):
         del responses["422"]
 
 
 def _add_responses(responses: dict[str, Any], more: dict[int | str, dict[str, Any]]) -> None:
-    """Add the problems of `more` to those that a route names itself."""
+    """Add the problems of `more` to those that the route names itself."""
     for status, response in more.items():
         known = responses.setdefault(str(status), response)
         if known is not response:

@@ -31,7 +31,7 @@ PUT_EXAMPLES: dict[str, Any] = {
 }
 
 PATCH_EXAMPLES: dict[str, Any] = {
-    "unavailable": {"summary": "Recommend it no more", "value": {"available": False}},
+    "unavailable": {"summary": "Stop recommending it", "value": {"available": False}},
     "categories": {"summary": "Other categories", "value": {"categories": ["Crime"]}},
 }
 
@@ -41,11 +41,11 @@ RECOMMEND_EXAMPLES: dict[str, Any] = {
         "value": {"history": ["50", "172"], "k": 5},
     },
     "new": {
-        "summary": "After a film that the catalogue does not hold",
+        "summary": "After a film that is not in the catalogue",
         "value": {"history": ["50", {"attributes": HEAT}], "k": 5, "exclude_history": True},
     },
     "popular": {
-        "summary": "For somebody new: the most popular",
+        "summary": "For a new user: the most popular",
         "value": {"history": [], "k": 5},
     },
 }

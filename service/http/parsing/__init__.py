@@ -1,1 +1,1 @@
-"""From a body's content to values that the use cases take: checked once, every fault collected with its place."""
+"""Convert request bodies to the values that the service works with, and collect every fault with its location."""

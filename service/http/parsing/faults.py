@@ -1,4 +1,4 @@
-"""Faults of a body, collected with their whole places, and an item's attributes, as all routes take them."""
+"""Faults of a request, collected with their locations, and the validation of an item's attributes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from service.settings import Settings
 
 @contextmanager
 def collected(faults: list[Fault], *place: str | int) -> Iterator[None]:
-    """Turn an item's error into a fault; `place` is where the item stands, such as `body, items, 3`."""
+    """Turn an item's error into a fault; `place` is the item's location, such as `body, items, 3`."""
     try:
         yield
     except InvalidItemError as error:
@@ -20,27 +20,27 @@ def collected(faults: list[Fault], *place: str | int) -> Iterator[None]:
 
 
 def raise_any(faults: Sequence[Fault]) -> None:
-    """Raise where there are faults.
+    """Raise if there are faults.
 
     Raises:
-        InvalidRequestError: there are.
+        InvalidRequestError: there is at least one fault.
     """
     if faults:
         raise InvalidRequestError(faults)
 
 
-def too_many(list_name: str, number: int, most: int) -> InvalidRequestError:
-    """Return the error of a list in the body that is too long."""
+def too_many(list_name: str, number: int, maximum: int) -> InvalidRequestError:
+    """Return the error for a list of the body that is too long."""
     return InvalidRequestError(
-        [Fault(("body", list_name), f"has {number} entries, at most {most} are taken", "too_long")]
+        [Fault(("body", list_name), f"has {number} entries; the maximum is {maximum}", "too_long")]
     )
 
 
 def checked_attributes(raw: dict[str, object], prompt: PromptSpec, settings: Settings) -> Attributes:
-    """Check attributes against the bundle's names and the limits.
+    """Validate attributes against the bundle's names and the limits.
 
     Raises:
-        InvalidItemError: they cannot be used; says which and why.
+        InvalidItemError: an attribute is invalid; the message says which and why.
     """
     attributes = parse_attributes(raw)
     prompt.check(attributes)
@@ -48,6 +48,6 @@ def checked_attributes(raw: dict[str, object], prompt: PromptSpec, settings: Set
         characters = len(value) if isinstance(value, str) else sum(map(len, value))
         if characters > settings.max_value_characters:
             raise InvalidItemError(
-                f"attributes.{name}", f"has {characters} characters, at most {settings.max_value_characters} are taken"
+                f"attributes.{name}", f"has {characters} characters; the maximum is {settings.max_value_characters}"
             )
     return attributes

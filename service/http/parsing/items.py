@@ -13,10 +13,10 @@ from service.settings import Settings
 
 
 def parse_items(bodies: Sequence[ItemBody], prompt: PromptSpec, settings: Settings) -> list[NewItem]:
-    """Check the items of `/embed_items`.
+    """Validate the items of `/embed_items`.
 
     Raises:
-        InvalidRequestError: there are too many, an id comes twice, or an id or attributes cannot be used.
+        InvalidRequestError: there are too many items, an id occurs twice, or an id or attributes are invalid.
     """
     if len(bodies) > settings.max_items_per_request:
         raise too_many("items", len(bodies), settings.max_items_per_request)
@@ -28,17 +28,17 @@ def parse_items(bodies: Sequence[ItemBody], prompt: PromptSpec, settings: Settin
             item_id = parse_item_id(body.id)
             first = seen.setdefault(item_id, i)
             if first != i:
-                raise InvalidItemError("id", f"the same id as items.{first}; each may come once")
+                raise InvalidItemError("id", f"the same id as items.{first}; ids must be distinct")
             items.append(_item(item_id, body, prompt, settings))
     raise_any(faults)
     return items
 
 
 def parse_put(item_id: str, body: PutItemRequest, prompt: PromptSpec, settings: Settings) -> NewItem:
-    """Check the item of `PUT /items/{item_id}`.
+    """Validate the item of `PUT /items/{item_id}`.
 
     Raises:
-        InvalidRequestError: its id or attributes cannot be used.
+        InvalidRequestError: the id or the attributes are invalid.
     """
     faults: list[Fault] = []
     with collected(faults, "path"):
@@ -51,22 +51,22 @@ def parse_put(item_id: str, body: PutItemRequest, prompt: PromptSpec, settings: 
 
 
 def parse_patch(body: PatchItemRequest) -> tuple[str, ...] | None:
-    """Check the body of `PATCH /items/{item_id}`, and return its categories.
+    """Validate the body of `PATCH /items/{item_id}` and return its categories.
 
     Raises:
-        InvalidRequestError: it changes nothing.
+        InvalidRequestError: the body changes nothing.
     """
     if body.categories is None and body.available is None:
-        message = "changes nothing: it may hold `categories`, `available` or both"
+        message = "changes nothing: send `categories`, `available` or both"
         raise InvalidRequestError([Fault(("body",), message, "empty_patch")])
     return _categories(body.categories)
 
 
 def check_limit(name: str, value: int, settings: Settings) -> None:
-    """Check how many items a parameter asks for.
+    """Validate a query parameter that is a number of items.
 
     Raises:
-        InvalidRequestError: they are more than one request may ask for.
+        InvalidRequestError: the number is above `settings.max_k`.
     """
     if value > settings.max_k:
         raise InvalidRequestError([Fault(("query", name), f"must be at most {settings.max_k}", "too_great")])
@@ -78,5 +78,5 @@ def _item(item_id: str, body: ItemBody | PutItemRequest, prompt: PromptSpec, set
 
 
 def _categories(categories: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return each category once, in their order."""
+    """Return the distinct categories, in their order."""
     return None if categories is None else tuple(dict.fromkeys(categories))

@@ -13,19 +13,19 @@ from service.settings import Settings
 
 Place = tuple[str | int, ...]
 MAX_PLAIN_ID = 256
-"""Any id of so many ASCII characters can be used."""
+"""Every id of up to this many ASCII characters is valid."""
 _FILTER_LISTS = ("categories_any", "categories_all", "allow", "deny")
 
 
 def parse_query(body: RecommendRequest, prompt: PromptSpec, settings: Settings) -> Query:
-    """Check the body of `/recommend`; whether its ids are known, the catalogue says.
+    """Validate the body of `/recommend`; the recommender checks whether its ids are known.
 
     Returns:
-        The query; for a session, with an empty history in the place of the stored one.
+        The query. For a session, its history is empty and the caller fills in the stored one.
 
     Raises:
-        InvalidRequestError: it names neither history nor session or both, a list is too long, `k` too great, or an id
-            or attributes cannot be used.
+        InvalidRequestError: the body has neither or both of history and session, a list is too long, `k` is too large,
+            or an id or attributes are invalid.
     """
     faults: list[Fault] = []
     query = _query(body, prompt, settings, faults, ("body",))
@@ -34,15 +34,15 @@ def parse_query(body: RecommendRequest, prompt: PromptSpec, settings: Settings) 
 
 
 def parse_queries(body: RecommendBatchRequest, prompts: Sequence[PromptSpec], settings: Settings) -> list[Query]:
-    """Check the body of `/recommend/batch`, each request as `parse_query` does.
+    """Validate the body of `/recommend/batch`, each request as `parse_query` does.
 
     Args:
-        body: as it came.
-        prompts: of the bundle that answers each request.
+        body: of the request.
+        prompts: for each request, that of the bundle that answers it.
         settings: the limits.
 
     Raises:
-        InvalidRequestError: as in `parse_query`, the faults of all requests together.
+        InvalidRequestError: as in `parse_query`, with the faults of all requests.
     """
     faults: list[Fault] = []
     queries = [
@@ -54,7 +54,7 @@ def parse_queries(body: RecommendBatchRequest, prompts: Sequence[PromptSpec], se
 
 
 def check_number_of_requests(body: RecommendBatchRequest, settings: Settings) -> None:
-    """Check how many requests a batch has.
+    """Validate the number of requests of a batch.
 
     Raises:
         InvalidRequestError: there are too many.
@@ -64,10 +64,10 @@ def check_number_of_requests(body: RecommendBatchRequest, settings: Settings) ->
 
 
 def parse_events(body: EventsRequest, settings: Settings) -> list[str]:
-    """Check events and return their item ids; whether these are known, the catalogue says.
+    """Validate events and return their item ids; the caller checks whether these are known.
 
     Raises:
-        InvalidRequestError: there are too many, or an id cannot be used.
+        InvalidRequestError: there are too many events, or an id is invalid.
     """
     if len(body.events) > settings.max_history_items:
         raise too_many("events", len(body.events), settings.max_history_items)
@@ -80,7 +80,7 @@ def parse_events(body: EventsRequest, settings: Settings) -> list[str]:
 
 
 def places_of(item_ids: Sequence[str], body: RecommendRequest, *place: str | int) -> list[Place]:
-    """Return where a body's history has any of these ids."""
+    """Return the locations of these ids in a body's history."""
     wanted = set(item_ids)
     return [
         (*place, "history", i)
@@ -91,9 +91,9 @@ def places_of(item_ids: Sequence[str], body: RecommendRequest, *place: str | int
 
 def _query(body: RecommendRequest, prompt: PromptSpec, settings: Settings, faults: list[Fault], place: Place) -> Query:
     if body.history is None and body.session_id is None:
-        faults.append(Fault((*place, "history"), "a history or a session_id must be sent", "missing"))
+        faults.append(Fault((*place, "history"), "send a history or a session_id", "missing"))
     if body.history is not None and body.session_id is not None:
-        faults.append(Fault((*place, "session_id"), "either a history or a session_id is sent, not both", "too_many"))
+        faults.append(Fault((*place, "session_id"), "send either a history or a session_id, not both", "too_many"))
     if body.k > settings.max_k:
         faults.append(Fault((*place, "k"), f"must be at most {settings.max_k}", "too_great"))
     faults += _filter_faults(body.filters, settings, (*place, "filters"))
@@ -129,7 +129,7 @@ def _history(
 
 
 def _plain_ids(sent: Sequence[str | HistoryItem]) -> list[str] | None:
-    """Return the entries where each is an id that can surely be used, as nearly always: told without a look at each."""
+    """Return the entries if all are ids that need no check, the usual case, without a check of each one; else None."""
     ids = [entry for entry in sent if isinstance(entry, str)]
     plain = len(ids) == len(sent) and all(ids) and "".join(ids).isascii()
     return ids if plain and max(map(len, ids), default=0) <= MAX_PLAIN_ID else None
@@ -145,9 +145,9 @@ def _item_id(sent: str, faults: list[Fault], place: Place) -> str:
 
 def _filter_faults(filters: Filters, settings: Settings, place: Place) -> list[Fault]:
     lengths = {name: len(getattr(filters, name) or ()) for name in _FILTER_LISTS if name in filters.model_fields_set}
-    most = settings.max_filter_values
-    return [_too_long((*place, name), length, most) for name, length in lengths.items() if length > most]
+    maximum = settings.max_filter_values
+    return [_too_long((*place, name), length, maximum) for name, length in lengths.items() if length > maximum]
 
 
-def _too_long(place: Place, number: int, most: int) -> Fault:
-    return Fault(place, f"has {number} entries, at most {most} are taken", "too_long")
+def _too_long(place: Place, number: int, maximum: int) -> Fault:
+    return Fault(place, f"has {number} entries; the maximum is {maximum}", "too_long")

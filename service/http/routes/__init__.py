@@ -1,1 +1,1 @@
-"""The service's paths, by what they are for."""
+"""The service's routes, grouped by purpose."""

@@ -1,4 +1,4 @@
-"""`/admin`: bundles while the service runs."""
+"""`/admin`: manage bundles while the service runs."""
 
 from fastapi import APIRouter, Response
 
@@ -22,7 +22,7 @@ _BODY = ("invalid_json", "body_too_large", "unsupported_media_type", "invalid_re
 
 @router.get("/bundles", summary="Which bundles are loaded?", responses=problem_responses("internal"))
 async def bundles(versions: VersionsDep) -> BundlesResponse:
-    """Name the bundles in memory, and those that could be loaded."""
+    """List the loaded bundles and those that can be loaded."""
     return _describe(versions)
 
 
@@ -34,8 +34,8 @@ async def bundles(versions: VersionsDep) -> BundlesResponse:
 async def load_bundle(body: LoadBundleRequest, versions: VersionsDep) -> SwapResponse:
     """Load a bundle beside the running one, check it, replay recent requests, and swap between two requests.
 
-    Items that were added are embedded by the new bundle before it takes over. When it cannot answer, the answer is 409
-    and the running one goes on. A client that goes away does not stop it.
+    The new bundle embeds the added items before it takes over. If it cannot answer, the status is 409 and the running
+    bundle continues. The load continues if the client disconnects.
     """
     return _swapped(await versions.load(body.bundle))
 
@@ -69,7 +69,7 @@ async def set_experiment(body: ExperimentRequest, versions: VersionsDep) -> Bund
     responses=problem_responses("internal"),
 )
 async def end_experiment(versions: VersionsDep) -> None:
-    """Let the current bundle answer every session; without an experiment nothing changes."""
+    """Let the current bundle answer every session; without an experiment, do nothing."""
     versions.end_experiment()
 
 

@@ -1,4 +1,4 @@
-"""What routes ask for in their signatures, and work that ends when its client has gone."""
+"""Dependencies of routes, and work that is cancelled when its client disconnects."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -19,10 +19,10 @@ Result = TypeVar("Result")
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Await `work`, and cancel it when the client closes the connection. The body must have been read.
+    """Await `work`, and cancel it when the client disconnects. The body must have been read.
 
     Raises:
-        ClientDisconnect: the client has gone.
+        ClientDisconnect: the client has disconnected.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(request))
@@ -42,7 +42,7 @@ async def _disconnect(request: Request) -> None:
 
 
 def runtime_of(request: Request) -> Runtime:
-    """Return the runtime of the app that was asked."""
+    """Return the runtime of the request's app."""
     return cast(Runtime, request.app.state.runtime)
 
 
@@ -65,7 +65,7 @@ async def _readiness(request: Request) -> Readiness:
 
 
 def settings_of(request: Request) -> Settings:
-    """Return the settings of the app that was asked."""
+    """Return the settings of the request's app."""
     return cast(Settings, request.app.state.settings)
 
 
@@ -79,7 +79,7 @@ async def _metrics(request: Request) -> Metrics:
 
 VersionsDep = Annotated[Versions, Depends(_versions)]
 EngineDep = Annotated[Engine, Depends(_engine)]
-"""The bundle that answers, named in the log and the metrics; a route that goes by sessions asks `VersionsDep`."""
+"""The current bundle's engine, recorded in log and metrics. Routes that depend on a session use `VersionsDep`."""
 SessionsDep = Annotated[SessionStore, Depends(_sessions)]
 ReadinessDep = Annotated[Readiness, Depends(_readiness)]
 SettingsDep = Annotated[Settings, Depends(_settings)]

@@ -1,4 +1,4 @@
-"""`POST /v1/embeddings` and `GET /v1/models`, as OpenAI's clients expect them.
+"""`POST /v1/embeddings` and `GET /v1/models`, compatible with OpenAI's clients.
 
 `N` texts, `h` the LLM's width, `d` the width of item embeddings.
 """
@@ -36,7 +36,7 @@ Array = NDArray[np.float32]
 OWNER = "llmemb"
 _EXAMPLES = {
     "text": {
-        "summary": "Embed a text as the LLM reads it",
+        "summary": "Embed texts with the LLM",
         "value": {"input": ["a thriller with a heist", "a quiet drama"], "model": RAW_MODEL},
     },
     "adapted": {
@@ -50,7 +50,7 @@ router = APIRouter(prefix="/v1", tags=["embeddings"])
 
 @router.post(
     "/embeddings",
-    summary="Embed texts, as OpenAI's API has it",
+    summary="Embed texts, compatible with OpenAI's API",
     response_model=EmbeddingsResponse,
     responses=problem_responses(
         "invalid_json", "body_too_large", "unsupported_media_type", "invalid_request", "overloaded", "internal",
@@ -63,22 +63,22 @@ async def embeddings(
     engine: EngineDep,
     settings: SettingsDep,
 ) -> Response:
-    """Embed texts as they are: no prompt is made of them.
+    """Embed texts unchanged; the service makes no prompt of them.
 
-    An item's prompt gives, with `llmemb-adapted`, the item embedding of a new item. Tokens past the encoder's limit
-    are cut off. OpenAI's client for Python asks for base64 by itself, and decodes it.
+    With `llmemb-adapted`, the prompt of a new item gives its item embedding. Tokens after the encoder's limit are
+    truncated. OpenAI's Python client requests base64 and decodes it by default.
     """
     request.state.bundle_id = engine.bundle.manifest.id
     texts = _checked_texts(body, engine.bundle, settings)
     embedded = await unless_disconnected(request, engine.embedder.embed_texts(texts))
-    # Thousands of numbers as text take longer than the event loop may wait.
+    # Writing thousands of numbers as text would block the event loop for too long.
     content = await asyncio.to_thread(_answer, body, engine.bundle, embedded)
     return Response(content, media_type="application/json")
 
 
-@router.get("/models", summary="List what /v1/embeddings takes as model", responses=problem_responses("internal"))
+@router.get("/models", summary="List the models of /v1/embeddings", responses=problem_responses("internal"))
 async def models(request: Request, engine: EngineDep) -> ModelsResponse:
-    """List the two models; both are of the bundle that answers."""
+    """List the two models, both of the current bundle."""
     request.state.bundle_id = engine.bundle.manifest.id
     created = int(datetime.fromisoformat(engine.bundle.manifest.provenance.created_at).timestamp())
     return ModelsResponse(
@@ -87,15 +87,15 @@ async def models(request: Request, engine: EngineDep) -> ModelsResponse:
 
 
 def _checked_texts(body: EmbeddingsRequest, bundle: Bundle, settings: Settings) -> list[str]:
-    """Return the texts of a request.
+    """Validate and return the texts of a request.
 
     Raises:
-        InvalidRequestError: there are none or too many, one is empty, too long or no Unicode, or the model has another
-            width.
+        InvalidRequestError: there are no or too many texts, one is empty, too long or not valid Unicode, or the model
+            has other dimensions than requested.
     """
     texts = [body.input] if isinstance(body.input, str) else body.input
     if not texts:
-        raise InvalidRequestError([Fault(("body", "input"), "must hold at least one text", "too_short")])
+        raise InvalidRequestError([Fault(("body", "input"), "must have at least one text", "too_short")])
     if len(texts) > settings.max_items_per_request:
         raise too_many("input", len(texts), settings.max_items_per_request)
     faults: list[Fault] = []
@@ -110,15 +110,15 @@ def _checked_texts(body: EmbeddingsRequest, bundle: Bundle, settings: Settings) 
     return list(texts)
 
 
-def _text_faults(loc: tuple[str | int, ...], text: str, most: int) -> list[Fault]:
+def _text_faults(loc: tuple[str | int, ...], text: str, maximum: int) -> list[Fault]:
     if not text:
         return [Fault(loc, "must not be empty", "too_short")]
-    if len(text) > most:
-        return [Fault(loc, f"has {len(text)} characters, at most {most} are taken", "too_long")]
+    if len(text) > maximum:
+        return [Fault(loc, f"has {len(text)} characters; the maximum is {maximum}", "too_long")]
     try:
         text.encode()
     except UnicodeEncodeError:
-        return [Fault(loc, "is not valid Unicode: it holds half a surrogate pair", "not_unicode")]
+        return [Fault(loc, "is not valid Unicode: it has half a surrogate pair", "not_unicode")]
     return []
 
 

@@ -51,16 +51,16 @@ async def embed_items(
     engine: EngineDep,
     settings: SettingsDep,
 ) -> EmbedItemsResponse:
-    """Embed items, and with `index` put them in the catalogue: the next `/recommend` can return them.
+    """Embed items and, with `index`, add them to the catalogue: the next `/recommend` can return them.
 
-    An id of the bundle keeps what its interactions taught, whatever attributes come with it. With `index`, an id that
-    the catalogue holds gets the new attributes and embedding.
+    An item of the bundle keeps its collaborative residual, even with new attributes. With `index`, an item that is
+    already in the catalogue gets the new attributes and embedding.
     """
     items = parse_items(body.items, engine.bundle.prompt, settings)
     semantic = await unless_disconnected(request, engine.embedder.embed([item.attributes for item in items]))
     vectors = [each.vector for each in semantic]
     if body.index:
-        # Not cut off by a client that goes: begun is done.
+        # Not cancelled by a disconnect: a write that has begun must finish.
         await engine.catalogue.put(items, vectors)
     dim = engine.bundle.manifest.dim
     embeddings = item_vectors(engine.bundle, [item.id for item in items], np.stack(vectors))[:, :dim]
@@ -86,17 +86,17 @@ async def search_items(
         str | None,
         Query(
             max_length=256,
-            description="Words that an item's attributes must all hold, the last of which may be only begun; case and "
-            "accents do not count. Without words all items come.",
+            description="An item matches if its attributes contain all words, the last one as a prefix; case and "
+            "accents are ignored. Without words, all items are listed.",
         ),
     ] = None,
-    limit: Annotated[int, Query(ge=1, description="The most items of a page.")] = 20,
-    cursor: Annotated[str | None, Query(max_length=256, description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, description="Maximum number of items of a page.")] = 20,
+    cursor: Annotated[str | None, Query(max_length=256, description="`next_cursor` of the previous page.")] = None,
 ) -> ItemListResponse:
-    """Give a page of the items that match, the best match first, by BM25; without a query, in the catalogue's order.
+    """Return a page of the matching items, the best match first, by BM25; without a query, in the catalogue's order.
 
-    Matches of the first attribute count more than those of the others, and equal matches come in the catalogue's order:
-    the bundle's items first, then the added ones as they came. A page can lag a moment behind a change of an item.
+    Matches in the first attribute have a higher weight. Equal matches are in the catalogue's order: the bundle's items
+    first, then the added ones in the order of their addition. A page can lag a moment behind a change of an item.
     """
     check_limit("limit", limit, settings)
     bundle_id = engine.bundle.manifest.id
@@ -110,20 +110,20 @@ async def search_items(
 
 @router.get(
     "/items/{item_id}/similar",
-    summary="Items like one of the catalogue",
+    summary="Items similar to one of the catalogue",
     responses=problem_responses("item_not_found", "invalid_request", "internal", "not_ready"),
 )
 async def similar_items(
     item_id: ItemId,
     engine: EngineDep,
     settings: SettingsDep,
-    k: Annotated[int, Query(ge=1, description="How many items; where there are fewer, all of them come.")] = 10,
+    k: Annotated[int, Query(ge=1, description="Maximum number of items.")] = 10,
 ) -> SimilarItemsResponse:
-    """Give the available items whose embeddings are nearest to the item's, by cosine. The item itself does not come."""
+    """Return the available items with the nearest embeddings, by cosine, without the item itself."""
     check_limit("k", k, settings)
     snapshot = engine.catalogue.snapshot
     row = _row(snapshot, item_id)
-    # It reads every item's embedding.
+    # In a thread, because the search reads every item's embedding.
     hits = await asyncio.to_thread(lambda: snapshot.similar(row, k, snapshot.selection(Filters(), ())))
     return SimilarItemsResponse(
         bundle_id=engine.bundle.manifest.id,
@@ -140,13 +140,13 @@ async def similar_items(
     responses=problem_responses("item_not_found", "internal", "not_ready"),
 )
 async def get_item(item_id: ItemId, engine: EngineDep) -> ItemResponse:
-    """Give an item as the catalogue has it now."""
+    """Return an item of the catalogue."""
     return _item_response(engine, item_id)
 
 
 @router.put(
     "/items/{item_id}",
-    summary="Add an item, or put it in place of the one with its id",
+    summary="Add or replace an item",
     responses={
         201: {"model": ItemResponse, "description": "The item is new."},
         **problem_responses(*_BODY, *_EMBEDDING, *_WRITING, "item_not_found", "internal", "not_ready"),
@@ -160,13 +160,14 @@ async def put_item(
     engine: EngineDep,
     settings: SettingsDep,
 ) -> ItemResponse:
-    """Embed an item and put it in the catalogue; it is durable when the answer comes, and can be recommended.
+    """Embed an item and add it to the catalogue, or replace the one with its id.
 
-    404 if it was removed again before the answer.
+    When the service answers, the item is durable and can be recommended. The status is 404 if the item was removed
+    again before the answer.
     """
     item = parse_put(item_id, body, engine.bundle.prompt, settings)
     embedded = await unless_disconnected(request, engine.embedder.embed([item.attributes]))
-    is_new = not engine.catalogue.holds(item_id)
+    is_new = not engine.catalogue.contains(item_id)
     await engine.catalogue.put([item], [embedded[0].vector])
     response.status_code = 201 if is_new else 200
     return _item_response(engine, item_id)
@@ -180,7 +181,7 @@ async def put_item(
 async def patch_item(
     item_id: ItemId, body: Annotated[PatchItemRequest, Body(openapi_examples=PATCH_EXAMPLES)], engine: EngineDep
 ) -> ItemResponse:
-    """Change what filters go by, without embedding anything; durable when the answer comes."""
+    """Change the values that filters use, without a new embedding. The change is durable when the service answers."""
     await engine.catalogue.patch(item_id, parse_patch(body), body.available)
     return _item_response(engine, item_id)
 
@@ -189,11 +190,11 @@ async def patch_item(
     "/items/{item_id}",
     status_code=204,
     response_class=Response,
-    summary="Take an item out of the catalogue",
+    summary="Remove an item from the catalogue",
     responses=problem_responses("item_not_found", "storage", "internal", "not_ready"),
 )
 async def delete_item(item_id: ItemId, engine: EngineDep) -> None:
-    """Take an item out, one of the bundle too; durable when the answer comes. `PUT` brings it back."""
+    """Remove an item, also one of the bundle. The removal is durable when the service answers; `PUT` adds it again."""
     await engine.catalogue.remove(item_id)
 
 
@@ -233,10 +234,10 @@ def _attributes(snapshot: Snapshot, row: int) -> dict[str, str | list[str]]:
 )
 async def item_map(
     engine: EngineDep,
-    limit: Annotated[int, Query(ge=1, le=MAX_MAP_POINTS, description="The most points that come.")] = 100_000,
+    limit: Annotated[int, Query(ge=1, le=MAX_MAP_POINTS, description="Maximum number of points.")] = 100_000,
 ) -> Response:
-    """Give each item's place by the two directions in which item embeddings differ most.
+    """Return each item's coordinates in the two directions in which item embeddings differ most.
 
-    `weight` and `bias` place any other embedding of this bundle, such as one from `/embed_items`.
+    `weight` and `bias` project any other embedding of this bundle, such as one from `/embed_items`.
     """
-    return JsonResponse(await engine.drawn_map.json(limit))
+    return JsonResponse(await engine.map_cache.json(limit))

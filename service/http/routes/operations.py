@@ -1,4 +1,4 @@
-"""What operators ask: `GET /healthz`, `/readyz`, `/info`, `/metrics`."""
+"""Routes for operators: `GET /healthz`, `/readyz`, `/info`, `/metrics`."""
 
 import platform
 from importlib.metadata import version
@@ -19,19 +19,19 @@ _LIBRARIES = ("fastapi", "torch", "transformers", "faiss-cpu", "numpy")
 
 @router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> HealthResponse:
-    """Answer at once, whatever else goes on."""
+    """Answer at once, without any check."""
     return HealthResponse(status="alive")
 
 
 @router.get("/readyz", summary="Can requests be answered?", responses=problem_responses("internal", "not_ready"))
 async def readyz(engine: EngineDep, readiness: ReadinessDep) -> ReadyResponse:
-    """Run a real pass through sequence model and index, and ask all else; the result is reused for a few seconds.
+    """Make a recommendation and check every other part; the result is reused for a few seconds.
 
-    `degraded`, and 200: recommendations by history are answered, and something else is not, such as what needs the
-    encoder, or Redis.
+    `degraded` with status 200: recommendations for a history of known items work, but another part has failed, such as
+    the encoder or Redis.
 
     Raises:
-        NotReadyError: no recommendations, or not from the whole catalogue yet, or the encoder has not started; `checks`
+        NotReadyError: recommendations fail or lack a part of the catalogue, or the encoder has not started; `checks`
             says why.
     """
     health = await readiness.check()
@@ -46,7 +46,7 @@ async def readyz(engine: EngineDep, readiness: ReadinessDep) -> ReadyResponse:
 
 @router.get("/info", summary="What is running?", responses=problem_responses("internal"))
 async def info(engine: EngineDep, settings: SettingsDep) -> InfoResponse:
-    """Tell of the bundle, its evaluation, the catalogue, the limits and the versions."""
+    """Describe the bundle, its evaluation, the catalogue, the limits and the versions."""
     manifest = engine.bundle.manifest
     snapshot = engine.catalogue.snapshot
     return InfoResponse(
@@ -91,5 +91,5 @@ async def info(engine: EngineDep, settings: SettingsDep) -> InfoResponse:
     responses={200: {"description": "Prometheus' text format.", "content": {"text/plain": {}}}},
 )
 async def metrics(metrics: MetricsDep) -> Response:
-    """Give all metrics of this process in Prometheus' text format."""
+    """Return all metrics of this process in Prometheus' text format."""
     return Response(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})

@@ -30,7 +30,7 @@ async def docs() -> HTMLResponse:
         swagger_js_url=f"{ASSETS_PATH}/swagger-ui-bundle.js",
         swagger_css_url=f"{ASSETS_PATH}/swagger-ui.css",
         swagger_favicon_url=f"{ASSETS_PATH}/favicon-32x32.png",
-        # Unless told not to, it sends the description to a validator on another host.
+        # By default, Swagger UI sends the description to a validator on another host.
         swagger_ui_parameters={"validatorUrl": None},
     )
     page.headers[POLICY_HEADER] = page_policy(bytes(page.body).decode())
@@ -44,7 +44,7 @@ _READ = ["GET", "HEAD"]
 
 @router.api_route("/", methods=_READ)
 async def playground(request: Request) -> Response:
-    """Show what the service does, by doing it; the page asks the API, with a key where one is needed."""
+    """Show the playground, a page that calls the API, with an API key if one is needed."""
     page = await _FILES.get_response("index.html", request.scope)
     page.headers[POLICY_HEADER] = FILES_POLICY
     return page
@@ -52,28 +52,28 @@ async def playground(request: Request) -> Response:
 
 @router.api_route("/playground/{path:path}", methods=_READ)
 async def playground_file(path: str, request: Request) -> Response:
-    """Give one of the page's scripts, its style or its icon."""
-    # A route and no mount, so that logs and metrics have a name for it.
+    """Return one of the page's scripts, styles or icons."""
+    # A route, not a mount, so that it has a name in logs and metrics.
     return await _FILES.get_response(path, request.scope)
 
 
 MAX_REPORT_BYTES = 64 * 1024 * 1024
-"""It is kept in memory; those of the trainer have less than a megabyte."""
+"""The report is kept in memory. A usual one has less than a megabyte."""
 
 
 def report_routes(path: Path) -> APIRouter:
-    """Read the report, and return the router that shows it as it was then.
+    """Read the report and return the router that shows it; later changes of the file have no effect.
 
     Raises:
-        ConfigError: the file cannot be read, is none of text, or is too large.
+        ConfigError: the file cannot be read, is not UTF-8 text, or is too large.
     """
     html = _read(path)
-    headers = {POLICY_HEADER: page_policy(html)}  # once: it looks through the whole page
+    headers = {POLICY_HEADER: page_policy(html)}  # computed once, because it parses the whole page
     router = APIRouter(include_in_schema=False)
 
     @router.api_route("/report", methods=["GET", "HEAD"])
     async def report() -> HTMLResponse:
-        """Show the report; `HEAD` tells whether there is one."""
+        """Show the report; `HEAD` checks whether there is one."""
         return HTMLResponse(html, headers=headers)
 
     return router

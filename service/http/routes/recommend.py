@@ -1,4 +1,4 @@
-"""`/recommend` and `/recommend/batch`; an answer's JSON is put together from texts that are JSON already."""
+"""`/recommend` and `/recommend/batch`. The answer's JSON is concatenated from stored JSON texts, which is fast."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ _text = json.encoder.encode_basestring
 
 
 router = APIRouter(tags=["recommendations"])
-"""Answered by `LeanMiddleware`; FastAPI describes it, and tells the faults of bodies."""
+"""Its routes are called by `LeanMiddleware`; FastAPI describes them and reports faults of bodies."""
 
 _PROBLEMS = problem_responses(
     "invalid_json", "body_too_large", "unsupported_media_type", "invalid_request", "unknown_item", "overloaded",
@@ -78,8 +78,8 @@ async def recommend(
 ) -> Response:
     """Recommend items of the catalogue, the best first.
 
-    A history entry is the id of an item of the catalogue, or an item by its attributes, which is embedded first. An
-    empty history is answered by popularity, and `fallback` says so.
+    A history entry is the id of an item of the catalogue, or the attributes of an item, which is embedded first. For an
+    empty history, the most popular items are returned and `fallback` is `popular`.
     """
     runtime = runtime_of(request)
     engine = _engine(runtime.versions, body, "body")
@@ -89,7 +89,7 @@ async def recommend(
         query = await _with_history(query, body.session_id, runtime.storage.sessions)
     work = engine.recommender.recommend(query)
     try:
-        # Ids alone are answered before a client can go.
+        # A history of known ids is answered too fast for a disconnect to matter.
         recommendation = await (unless_disconnected(request, work) if query.has_attributes else work)
     except UnknownItemError as error:
         raise UnknownEntriesError(error.item_ids, places_of(error.item_ids, body, "body")) from error
@@ -105,7 +105,7 @@ async def recommend(
 async def recommend_batch(
     body: Annotated[RecommendBatchRequest, Body(openapi_examples=RECOMMEND_BATCH_EXAMPLES)], request: Request
 ) -> Response:
-    """Answer several requests, all of them or, after an error, none; those of one bundle from one catalogue."""
+    """Answer several requests, or none after an error; all requests to one bundle use the same catalogue snapshot."""
     runtime, settings = runtime_of(request), settings_of(request)
     check_number_of_requests(body, settings)
     engines = [_engine(runtime.versions, each, "body", "requests", i) for i, each in enumerate(body.requests)]
@@ -125,7 +125,7 @@ async def recommend_batch(
     results = []
     for answer in zip(engines, queries, recommendations, strict=True):
         results.append(await _json(*answer))
-        await asyncio.sleep(0)  # others run between two answers, since all of them may be large together
+        await asyncio.sleep(0)  # let other tasks run, since all answers together may be large
     return JsonResponse(batch_json(results).encode())
 
 
@@ -133,12 +133,12 @@ def _engine(versions: Versions, body: RecommendRequest, *place: str | int) -> En
     """Return the engine that answers a request.
 
     Raises:
-        InvalidRequestError: it names a bundle that is not loaded, or a part of the score that the bundle has not.
+        InvalidRequestError: the request names a bundle that is not loaded, or a strategy that the bundle lacks.
     """
     wanted = body.bundle_id
     engine = versions.for_session(body.session_id) if wanted is None else versions.find(wanted)
     if engine is None:
-        raise InvalidRequestError([Fault((*place, "bundle_id"), "is none of the loaded bundles", "unknown_bundle")])
+        raise InvalidRequestError([Fault((*place, "bundle_id"), "is not a loaded bundle", "unknown_bundle")])
     if body.strategy == "semantic" and engine.bundle.semantic_term is None:
         raise InvalidRequestError([Fault((*place, "strategy"), "the bundle has no semantic term", "no_semantic_term")])
     if body.strategy == "successors" and engine.bundle.successors is None:
@@ -152,7 +152,7 @@ async def _with_history(query: Query, session_id: str, sessions: SessionStore) -
 
 
 async def _recommend_all(engines: Sequence[Engine], queries: Sequence[Query]) -> list[Recommendation]:
-    """Answer each query by its engine, in their order."""
+    """Answer each query with its engine; the results are in the order of the queries."""
     groups: defaultdict[str, list[int]] = defaultdict(list)
     for place, engine in enumerate(engines):
         groups[engine.bundle.manifest.id].append(place)
@@ -166,6 +166,6 @@ async def _recommend_all(engines: Sequence[Engine], queries: Sequence[Query]) ->
 async def _json(engine: Engine, query: Query, recommendation: Recommendation) -> str:
     bundle_id = engine.bundle.manifest.id
     if query.explain:
-        # Up to thousands of items with a reason for each entry: too much for the event loop at once.
+        # Up to thousands of items with a reason for each history entry would block the event loop for too long.
         return await asyncio.to_thread(recommendation_json, bundle_id, recommendation)
     return recommendation_json(bundle_id, recommendation)

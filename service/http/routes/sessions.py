@@ -1,4 +1,4 @@
-"""`/sessions/{session_id}`: histories that the service keeps."""
+"""`/sessions/{session_id}`: histories that the service stores."""
 
 from typing import Annotated
 
@@ -32,9 +32,10 @@ async def append_events(
     versions: VersionsDep,
     settings: SettingsDep,
 ) -> SessionResponse:
-    """Append events to a session's history, durable before the answer; the first ones make the session.
+    """Append events to a session's history. They are durable when the service answers; the first one creates it.
 
-    The most recent items are kept, as many as the model reads, until some time after the last event.
+    The service keeps the most recent items, as many as the model reads. A session expires some time after its last
+    event.
     """
     item_ids = parse_events(body, settings)
     snapshot = versions.for_session(session_id).catalogue.snapshot
@@ -51,7 +52,7 @@ async def append_events(
     responses=problem_responses("session_not_found", "invalid_request", "internal", "storage", "not_ready"),
 )
 async def read_session(session_id: SessionId, sessions: SessionsDep) -> SessionResponse:
-    """Return what is kept of a session."""
+    """Return a session's history and when it expires."""
     session = await sessions.read(session_id)
     if session is None:
         raise SessionNotFoundError(session_id)
@@ -61,11 +62,11 @@ async def read_session(session_id: SessionId, sessions: SessionsDep) -> SessionR
 @router.delete(
     "",
     status_code=204,
-    summary="Forget a session",
+    summary="Delete a session",
     responses=problem_responses("session_not_found", "invalid_request", "internal", "storage", "not_ready"),
 )
 async def remove_session(session_id: SessionId, sessions: SessionsDep) -> Response:
-    """Forget a session and its history."""
+    """Delete a session and its history."""
     if not await sessions.remove(session_id):
         raise SessionNotFoundError(session_id)
     return Response(status_code=204)

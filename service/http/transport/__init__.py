@@ -1,1 +1,1 @@
-"""One client's connection: what it may send, in what time and size, and how answers are written to it."""
+"""Client connections: their timeouts and size limits, and how answers are written to them."""

@@ -1,4 +1,4 @@
-"""`service.lasting_memory`: what stays is left out of collections, and garbage is freed by the next call."""
+"""`service.lasting_memory`: collections skip frozen objects, and the next call frees those that are garbage by then."""
 
 import gc
 import weakref
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.lasting_memory import settle
+from service.lasting_memory import freeze
 
 
 class Knot:
@@ -22,23 +22,23 @@ def thawed() -> Iterator[None]:
     gc.unfreeze()
 
 
-def test_what_stays_is_left_out_of_collections() -> None:
-    """It is no longer among the objects that a collection looks through."""
+def test_collections_skip_frozen_objects() -> None:
+    """A frozen object is no longer among the objects that a collection scans."""
     stays = Knot()
-    settle()
+    freeze()
 
     assert gc.get_freeze_count() > 0
     assert all(each is not stays for each in gc.get_objects())
 
 
 def test_garbage_from_before_and_after_is_freed() -> None:
-    """Settling again frees what was kept before and has become garbage."""
+    """A second freeze frees frozen objects that have become garbage."""
     early = Knot()
     freed = weakref.ref(early)
-    settle()
+    freeze()
     del early
     gc.collect()
     assert freed() is not None
 
-    settle()
+    freeze()
     assert freed() is None

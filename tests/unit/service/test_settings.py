@@ -28,7 +28,7 @@ def test_settings_refuse_a_misspelt_variable(monkeypatch: pytest.MonkeyPatch) ->
     """The message names the variable and the one that was meant."""
     monkeypatch.setenv("LLMEMB_BUNDEL", "x")
 
-    with pytest.raises(ConfigError, match=r"LLMEMB_BUNDEL is no setting.*did you mean LLMEMB_BUNDLE"):
+    with pytest.raises(ConfigError, match=r"LLMEMB_BUNDEL is not a setting.*did you mean LLMEMB_BUNDLE"):
         load_settings({"bundle": Path("x")})
 
 
@@ -72,7 +72,7 @@ def test_trusted_proxies_come_from_the_variable_of_uvicorn(monkeypatch: pytest.M
 
     monkeypatch.setenv("LLMEMB_FORWARDED_ALLOW_IPS", "*")
     with pytest.raises(
-        ConfigError, match=r"LLMEMB_FORWARDED_ALLOW_IPS is no setting.*did you mean FORWARDED_ALLOW_IPS"
+        ConfigError, match=r"LLMEMB_FORWARDED_ALLOW_IPS is not a setting.*did you mean FORWARDED_ALLOW_IPS"
     ):
         load_settings({"bundle": Path("x")})
     monkeypatch.delenv("LLMEMB_FORWARDED_ALLOW_IPS")

@@ -13,7 +13,7 @@ from llmemb.client.errors import ApiError, ClientError, api_error
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, ClientError)]
 PROBLEM = {
     "type": "/problems/invalid_request",
-    "title": "The body's content cannot be used",
+    "title": "The request is invalid",
     "status": 422,
     "detail": "the body has 1 fault; see errors",
     "instance": "urn:uuid:7f2f9a5e-1b1c-4f0e-9d8e-0c6f5d3a2b1f",

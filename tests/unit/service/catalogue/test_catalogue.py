@@ -114,13 +114,13 @@ def test_full_catalogue_takes_no_new_item(bundle: Bundle, tmp_path: Path) -> Non
     async def run() -> None:
         async with opened(bundle, tmp_path, max_added_items=2) as catalogue:
             vectors = [vector_of(bundle, 1)] * 3
-            with pytest.raises(CatalogueFullError, match="there may be 2"):
+            with pytest.raises(CatalogueFullError, match="the maximum is 2"):
                 await catalogue.put([item(f"new-{i}", "x") for i in range(3)], vectors)
             results = await asyncio.gather(
                 *(catalogue.put([item(f"new-{i}", "x")], vectors[:1]) for i in range(3)), return_exceptions=True
             )
             assert sorted(type(result).__name__ for result in results) == ["CatalogueFullError", "NoneType", "NoneType"]
-            held = [f"new-{i}" for i in range(3) if catalogue.holds(f"new-{i}")]
+            held = [f"new-{i}" for i in range(3) if catalogue.contains(f"new-{i}")]
             await catalogue.put([item(held[0], "y")], vectors[:1])
             with pytest.raises(CatalogueFullError):
                 await catalogue.put([item("1", "y")], vectors[:1])
@@ -161,18 +161,18 @@ def test_item_of_another_bundle_waits_for_its_vector(bundle: Bundle) -> None:
             assert catalogue.pending["1"].attributes == {"title": "b"}
             assert catalogue.has_pending.is_set()
             assert state_of(catalogue, "new") is None
-            assert catalogue.holds("new")
+            assert catalogue.contains("new")
             assert state_of(catalogue, "1") == (
                 bundle.items.attributes(0),
                 set(bundle.items.attributes(0)["genres"]),
                 False,
             )
 
-            catalogue.give_vectors({"new": ('{"title":"old"}', vector_of(bundle, 1))})
+            catalogue.add_vectors({"new": ('{"title":"old"}', vector_of(bundle, 1))})
             assert list(catalogue.pending) == ["new", "1"]
             given = {item_id: (one.attributes_json, vector_of(bundle, 1)) for item_id, one in catalogue.pending.items()}
-            catalogue.give_vectors(given)
-            catalogue.give_vectors(given)
+            catalogue.add_vectors(given)
+            catalogue.add_vectors(given)
             assert state_of(catalogue, "new") == ({"title": "a"}, {"Mine"}, True)
             assert state_of(catalogue, "1") == ({"title": "b"}, set(), False)
             assert not catalogue.pending
@@ -194,7 +194,7 @@ def test_pending_item_can_be_replaced_and_removed(bundle: Bundle) -> None:
             catalogue.apply([replace(foreign("a", "y"), embedded=mine), RemoveItem("b")])
             assert state_of(catalogue, "a") == ({"title": "y"}, {"Mine"}, False)
             assert not catalogue.pending
-            assert not catalogue.holds("b")
+            assert not catalogue.contains("b")
 
             catalogue.apply([RemoveItem("a"), foreign("a", "y")])
             assert list(catalogue.pending) == ["a"]

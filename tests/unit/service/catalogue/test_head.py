@@ -41,7 +41,7 @@ def test_head_answers_alike_while_it_folds(first: Snapshot, data: st.DataObject)
     """Whatever comes while a fold runs is there before, during and after it."""
     head, reference = Head(first, fold_items=3, metrics=Metrics()), Reference(first.bundle)
     for batch in data.draw(st.lists(st.lists(changes(first.bundle), min_size=1, max_size=5), max_size=12)):
-        head.take(batch)
+        head.apply(batch)
         for change in batch:
             reference.take(change)
         reference.check(head.snapshot)
@@ -56,10 +56,10 @@ def test_head_answers_alike_while_it_folds(first: Snapshot, data: st.DataObject)
 def test_added_items_go_into_the_index(first: Snapshot) -> None:
     """Past the limit; an older snapshot stays as it was."""
     head = Head(first, fold_items=10, metrics=Metrics())
-    head.take(puts(first, range(8)))
+    head.apply(puts(first, range(8)))
     old = head.snapshot
     before = answer(old)
-    head.take(puts(first, range(8, 20)))
+    head.apply(puts(first, range(8, 20)))
     head.wait_until_folded()
 
     assert len(head.snapshot.segment) == head.snapshot.num_rows == 60
@@ -74,7 +74,7 @@ def test_hidden_rows_go_for_good(first: Snapshot) -> None:
     for number in range(300):
         put = puts(first, range(number, number + 1))[0]
         assert isinstance(put, PutItem)
-        head.take([PutItem("same", put.attributes_json, None, None, put.embedded)])
+        head.apply([PutItem("same", put.attributes_json, None, None, put.embedded)])
     head.wait_until_folded()
 
     assert len(head.snapshot) == 41
@@ -88,7 +88,7 @@ def test_reset_forgets_the_fold_that_runs(first: Snapshot) -> None:
     """A log that restores its followers has the last word."""
     head = Head(first, fold_items=2, metrics=Metrics())
     for number in range(20):
-        head.take([*puts(first, range(5 * number, 5 * number + 5)), RemoveItem(str(number + 1))])
+        head.apply([*puts(first, range(5 * number, 5 * number + 5)), RemoveItem(str(number + 1))])
         head.reset(puts(first, range(number)))
         assert len(head.snapshot) == 40 + number
     head.wait_until_folded()
@@ -113,15 +113,15 @@ def test_failed_fold_is_said_and_tried_again_later(first: Snapshot, caplog: pyte
     broken = _Broken(first)
     head = Head(first.with_segment(broken), fold_items=10, metrics=Metrics())
     with caplog.at_level(logging.ERROR):
-        head.take(puts(first, range(11)))
+        head.apply(puts(first, range(11)))
         head.wait_until_folded()
-        head.take(puts(first, range(11, 15)))
+        head.apply(puts(first, range(11, 15)))
         head.wait_until_folded()
     assert broken.tries == 1
     assert "folded" in caplog.text
     assert len(answer(head.snapshot)) == 55
 
-    head.take(puts(first, range(15, 40)))
+    head.apply(puts(first, range(15, 40)))
     head.wait_until_folded()
     assert broken.tries == 2
     assert len(answer(head.snapshot)) == 80
@@ -131,7 +131,7 @@ def test_closed_head_folds_no_more(first: Snapshot) -> None:
     """And still takes changes."""
     head = Head(first, fold_items=1, metrics=Metrics())
     head.close()
-    head.take(puts(first, range(10)))
+    head.apply(puts(first, range(10)))
 
     assert len(head.snapshot) == 50
     assert len(head.snapshot.segment) == 40

@@ -30,8 +30,8 @@ def ids(search: ItemSearch, query: str | None = None, limit: int = 100) -> list[
 
 
 def take(search: ItemSearch, texts: dict[str, str | None]) -> None:
-    search.take(texts)
-    asyncio.run(search.caught_up())
+    search.update(texts)
+    asyncio.run(search.wait_until_current())
 
 
 @pytest.mark.parametrize(

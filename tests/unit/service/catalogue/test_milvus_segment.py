@@ -202,12 +202,12 @@ def test_a_restart_finds_the_base_and_fills_it_only_where_it_is_incomplete(
         caplog.clear()
         with milvus_store(bundle, file) as store:
             assert_same(store.base.search(queries, ks, passing), expected)
-            assert ("is given" in caplog.text) == (not found_whole)
+            assert ("filling Milvus" in caplog.text) == (not found_whole)
             if found_whole:
                 delete(store, expected[0].rows.tolist())
     caplog.clear()
     with milvus_store(bundle, file) as store:
-        assert "is given" in caplog.text
+        assert "filling Milvus" in caplog.text
         assert_same(store.base.search(queries, ks, passing), expected)
 
 

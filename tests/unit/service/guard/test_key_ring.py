@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from service.guard.keys import LOOK_SECONDS, MAX_FILE_BYTES, MAX_KEYS, KeyRing, Role
+from service.guard.keys import CHECK_INTERVAL_SECONDS, MAX_FILE_BYTES, MAX_KEYS, KeyRing, Role
 from tests.support.key_files import add_key
 
 
@@ -71,10 +71,10 @@ def test_changed_file_is_read_again_without_a_restart(path: Path) -> None:
     path.unlink()
     new = add_key(path, "shop", Role.RECOMMEND)
 
-    clock.now = LOOK_SECONDS / 2
+    clock.now = CHECK_INTERVAL_SECONDS / 2
     assert ring.find(old)
     assert not ring.find(new)
-    clock.now = LOOK_SECONDS
+    clock.now = CHECK_INTERVAL_SECONDS
     assert ring.find(new)
     assert not ring.find(old)
 
@@ -96,13 +96,13 @@ def test_bad_file_leaves_the_keys_in_force_and_is_logged_once(
         path.write_bytes(content)
 
     for _ in range(3):
-        clock.now += LOOK_SECONDS
+        clock.now += CHECK_INTERVAL_SECONDS
         assert ring.find(key)
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
     path.unlink(missing_ok=True)
     new = add_key(path, "shop", Role.RECOMMEND)
-    clock.now += LOOK_SECONDS
+    clock.now += CHECK_INTERVAL_SECONDS
     assert ring.find(new)
     assert not ring.find(key)
 

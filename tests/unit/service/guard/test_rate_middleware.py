@@ -24,7 +24,7 @@ def test_requests_over_the_limit_are_refused() -> None:
         refused = client.put("/items/1")
 
         assert refused.json()["code"] == "rate_limited"
-        assert refused.json()["detail"] == "at most 2 requests a minute are answered"
+        assert refused.json()["detail"] == "the rate limit of 2 requests per minute is exceeded"
         assert 1 <= int(refused.headers["Retry-After"]) <= 121
         assert client.get("/healthz").status_code == 200
     assert b'llmemb_rate_limited_total{key="none"} 2.0' in app.state.metrics.exposition()

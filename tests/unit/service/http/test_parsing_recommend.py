@@ -78,7 +78,7 @@ def test_lists_that_are_too_long_are_refused() -> None:
         ("body", "filters", "allow"),
         ("body", "history"),
     ]
-    assert found[-1].msg == "has 6 entries, at most 5 are taken"
+    assert found[-1].msg == "has 6 entries; the maximum is 5"
 
 
 def test_a_batch_reports_the_faults_of_all_requests() -> None:

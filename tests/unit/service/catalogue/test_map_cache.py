@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llmemb.bundle import read_bundle
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.map import DrawnMap
+from service.catalogue.map import MapCache
 from service.observability.metrics import Metrics
 from service.storage.changes import RemoveItem
 from service.storage.sqlite.log import SqliteItemLog
@@ -23,13 +23,13 @@ def test_map_is_drawn_again_for_another_state_or_limit_only(tiny_bundle: Path, t
         log = SqliteItemLog(tmp_path / "catalogue.sqlite3")
         catalogue = Catalogue(read_bundle(tiny_bundle), log, make_settings(Path(), tmp_path), Metrics())
         try:
-            drawn_map = DrawnMap(catalogue)
-            first = await drawn_map.json(100)
+            map_cache = MapCache(catalogue)
+            first = await map_cache.json(100)
 
-            assert await drawn_map.json(100) is first
-            assert len(json.loads(await drawn_map.json(3))["ids"]) == 3
+            assert await map_cache.json(100) is first
+            assert len(json.loads(await map_cache.json(3))["ids"]) == 3
             catalogue.apply([RemoveItem("1")])
-            assert json.loads(await drawn_map.json(100))["ids"] == json.loads(first)["ids"][1:]
+            assert json.loads(await map_cache.json(100))["ids"] == json.loads(first)["ids"][1:]
         finally:
             await catalogue.close()
             await log.close()
@@ -44,9 +44,9 @@ def test_drawn_state_is_freed_after_a_compaction(tiny_bundle: Path, tmp_path: Pa
         log = SqliteItemLog(tmp_path / "catalogue.sqlite3")
         catalogue = Catalogue(read_bundle(tiny_bundle), log, make_settings(Path(), tmp_path, fold_items=1), Metrics())
         try:
-            drawn_map = DrawnMap(catalogue)
+            map_cache = MapCache(catalogue)
             remove_until_compacted(catalogue, first=1)
-            await drawn_map.json(100)
+            await map_cache.json(100)
             snapshot = catalogue.snapshot
             old = [weakref.ref(part) for part in (snapshot, snapshot.table, snapshot.segment)]
             del snapshot

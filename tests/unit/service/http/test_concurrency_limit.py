@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.http.middleware.limits import Admission
-from service.http.middleware.stack import with_admission
+from service.http.middleware.limits import ConcurrencyLimit
+from service.http.middleware.stack import with_concurrency_limit
 from service.observability.metrics import Metrics
 from service.settings import Settings
 
@@ -37,7 +37,7 @@ class Held:
 class Asked:
     """A request under way, and what was answered."""
 
-    def __init__(self, app: Admission, path: str = "/recommend", *, whole: bool = True, **headers: str) -> None:
+    def __init__(self, app: ConcurrencyLimit, path: str = "/recommend", *, whole: bool = True, **headers: str) -> None:
         self.scope: dict[str, Any] = {
             "type": "http",
             "method": "POST",
@@ -66,8 +66,8 @@ async def others_run() -> None:
         await asyncio.sleep(0)
 
 
-def admission(app: Held, metrics: Metrics, **settings: Any) -> Admission:
-    return with_admission(app, Settings(bundle=Path(), rank_max_running=2, **settings), metrics)
+def limited(app: Held, metrics: Metrics, **settings: Any) -> ConcurrencyLimit:
+    return with_concurrency_limit(app, Settings(bundle=Path(), rank_max_running=2, **settings), metrics)
 
 
 def test_what_comes_past_the_bound_is_refused() -> None:
@@ -75,7 +75,7 @@ def test_what_comes_past_the_bound_is_refused() -> None:
 
     async def run() -> None:
         app, metrics = Held(), Metrics()
-        bound = admission(app, metrics)
+        bound = limited(app, metrics)
         running = [Asked(bound), Asked(bound, "/recommend/batch")]
         await others_run()
         request_id = str(uuid.uuid4())
@@ -109,7 +109,7 @@ def test_body_that_comes_slowly_takes_no_place() -> None:
 
     async def run() -> None:
         app = Held()
-        bound = admission(app, Metrics())
+        bound = limited(app, Metrics())
         slow = [Asked(bound, whole=False) for _ in range(5)]
         await others_run()
         quick = [Asked(bound), Asked(bound)]
@@ -134,7 +134,7 @@ def test_page_may_read_a_refusal(origin: str, allowed: str | None) -> None:
 
     async def run() -> None:
         app = Held()
-        bound = admission(app, Metrics(), cors_origins=(ORIGIN,))
+        bound = limited(app, Metrics(), cors_origins=(ORIGIN,))
         running = [Asked(bound), Asked(bound)]
         await others_run()
         refused = Asked(bound, origin=origin)
