@@ -55,11 +55,11 @@ class TracedService:
     """Set when a request is over, its log line and metrics included."""
 
     def files_of(self, path: str, body: Mapping[str, object], drawn: set[str]) -> set[str]:
-        """Return the files that a request enters; threads that go on after the answer may take until all are `drawn`."""
+        """Return the files that a request enters; waits for threads that finish after the answer."""
         self.over.clear()
         self.trace.files = set()
         self.trace.on = True
-        answer = httpx2.post(self.url + path, json=body, timeout=None)  # noqa: S113  # a busy machine takes its time
+        answer = httpx2.post(self.url + path, json=body, timeout=None)
         self.over.wait()
         assert answer.status_code == 200, answer.text
         wait_until(lambda: drawn <= self.trace.files, f"{path} enters {sorted(drawn - self.trace.files)}")
