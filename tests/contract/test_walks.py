@@ -3,6 +3,7 @@
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,8 +89,8 @@ def traced_service(bundle: Path, state_dir: Path) -> Iterator[TracedService]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            wait_until(lambda: server.started or not thread.is_alive(), "the server starts")
-            wait_until(lambda: app.state.runtime.versions.started.done(), "the encoder starts")
+            while thread.is_alive() and not (server.started and app.state.runtime.versions.started.done()):
+                time.sleep(0.01)  # without a deadline: on a busy machine an encoder starts in minutes
             yield TracedService(f"http://127.0.0.1:{listener.getsockname()[1]}", trace, over)
         finally:
             server.should_exit = True
