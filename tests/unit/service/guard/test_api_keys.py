@@ -64,7 +64,7 @@ def test_no_key_and_too_many_are_refused(number: int) -> None:
     """A file that was just emptied must not shut everybody out."""
     lines = (json.dumps(GOOD | {"sha256": digest(str(i))}) for i in range(number))
 
-    with pytest.raises(ConfigError, match=f"holds {number} keys"):
+    with pytest.raises(ConfigError, match=f"has {number} keys"):
         parse_keys("\n".join(lines).encode(), PATH)
 
 
