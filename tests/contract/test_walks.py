@@ -16,7 +16,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from service.app import create_app
-from service.http.middleware.stack import with_admission
+from service.http.middleware.stack import with_concurrency_limit
 from service.http.transport.connection import connections
 from tests.docs.page import Block, blocks_of
 from tests.support.service import HEAT, make_settings
@@ -73,7 +73,7 @@ def traced_service(bundle: Path, state_dir: Path) -> Iterator[TracedService]:
     """Serve as `llmemb serve` does, with an encoder process of its own."""
     settings = make_settings(bundle, state_dir, encoder_url=None)
     app = create_app(settings)
-    admission = with_admission(app, settings, app.state.metrics)
+    admission = with_concurrency_limit(app, settings, app.state.metrics)
     over = threading.Event()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:

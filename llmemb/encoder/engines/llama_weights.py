@@ -95,8 +95,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type != "cpu":
         return True
     if platform.machine().lower() in ("x86_64", "amd64"):
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)
-        return bool(capabilities().get("avx512_bf16", False))
+        if not hasattr(torch.cpu, "get_capabilities"):
+            return False
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
     return _onednn_has_bfloat16()
 
 
