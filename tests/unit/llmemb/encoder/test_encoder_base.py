@@ -181,7 +181,8 @@ def _unknown_pre_tokenizer(folder: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "adapter": (
         _adapter_alone,
-        r"is a PEFT adapter of 'Qwen/Qwen3-0.6B' and not a complete model: merge it into that base",
+        r"is a PEFT adapter of 'Qwen/Qwen3-0.6B' and not a complete model: "
+        r"merge it into that base \(`merge_and_unload`\)",
     ),
     "no tokenizer": (_without("tokenizer*.json"), r"has no tokenizer: there is none of tokenizer.json, "),
     "no vocabulary": (_special_tokens_alone, r"has no tokenizer, or one without a vocabulary$"),
