@@ -37,12 +37,12 @@ from training.rat.recommenders import VANILLA, read_recommender
 
 FOLDER = WORK / "peer_quality"
 PEERS = {"recbole": RECBOLE_MODELS, "rectools": RECTOOLS_MODELS}
-"""Their models, by our names."""
+"""Models of each peer, by our names."""
 KS = (10, 20)
 AIM = 0.97
-"""Least ratio of ours to the peer's."""
+"""Target: minimum ratio of ours to the peer's."""
 TOLERANCE = 2e-4
-"""RecBole rounds to four places, and both order equal scores in another way."""
+"""RecBole rounds to four digits, and ties are ordered differently."""
 Options = dict[str, float | str]
 
 
@@ -72,7 +72,7 @@ class Limits:
 
 
 def train_ours(config: RatConfig, seed: int, dataset: Dataset, *, exclude_history: bool) -> Trained:
-    """Train our vanilla model, or go on from where it was broken off."""
+    """Train our vanilla model, or resume its training."""
     folder = FOLDER / f"ours-{_key(config.model_dump_json(), seed, dataset.info.model_dump_json())}"
     folder.mkdir(parents=True, exist_ok=True)
     progress = train_on_ids(VANILLA, config, seed, dataset, folder, folder / "logs")
@@ -135,7 +135,7 @@ def rank(outcome: Path, dataset: Dataset, *, exclude_history: bool) -> Trained:
         scorer = _scorer(sessions, items, dataset.num_items)
         return full_ranks(scorer, dataset.test, dataset.num_items, exclude_history=exclude_history)
 
-    # With nothing left out it must come to what the peer's own evaluation says, or the export is wrong.
+    # Without exclusions, the result must equal the peer's own evaluation; otherwise the export is wrong.
     plain = float(ndcg(ranks_of(exclude_history=False), 10).mean())
     assert abs(plain - own) < TOLERANCE, f"NDCG@10 {plain:.5f} by our ranking, {own:.5f} by the peer's"
     best = max(epochs, key=lambda epoch: epoch["ndcg@10"])
@@ -148,7 +148,7 @@ def rank(outcome: Path, dataset: Dataset, *, exclude_history: bool) -> Trained:
 
 
 def _scorer(sessions: Array, items: Array, num_items: int) -> Scorer:
-    """Score the first items `(W, d)` by the sessions `(n, d)`, which stand in the order they are asked for."""
+    """Score the first W items by their vectors `(W, d)` and the session vectors `(n, d)`, in request order."""
     done = 0
     # A peer may have no vector of an item that it never met.
     known = np.flatnonzero(np.isfinite(items).all(axis=1))
@@ -180,9 +180,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=kind, help="of both sides; the run's by default")
     for name in ("learning-rate", "mask-share"):
         parser.add_argument(f"--{name}", type=float, help="of both sides; the run's by default")
-    parser.add_argument("--peer-set", action="append", default=[], metavar="NAME=VALUE", help="in the peer's words")
+    parser.add_argument("--peer-set", action="append", default=[], metavar="NAME=VALUE", help="an option of the peer")
     parser.add_argument("--batch-size", type=int, default=512, help="of RecBole, in targets")
-    parser.add_argument("--epochs", type=int, default=200, help="at most, of both sides")
+    parser.add_argument("--epochs", type=int, default=200, help="maximum epochs of both sides")
     parser.add_argument("--patience", type=int, default=10, help="epochs without a better validation NDCG@10")
     parser.add_argument("--max-minutes", type=float, default=600, help="ends the peer's training after its epoch")
     parser.add_argument("--threads", type=int, default=1)

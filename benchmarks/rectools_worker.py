@@ -239,7 +239,7 @@ def ndcg_at_10(
 
 
 def own_ndcg(model: TransformerModelBase[Any], histories: NDArray[np.int64], targets: NDArray[np.int64]) -> float:
-    """Return NDCG@10 of RecTools' own recommendations, nothing left out: what the export is checked against."""
+    """Return NDCG@10 of RecTools' own recommendations, without exclusions, to verify the export."""
     lengths = (histories >= 0).sum(axis=1)
     rows = histories[histories >= 0]
     users = np.repeat(np.arange(len(targets)), lengths)

@@ -75,7 +75,7 @@ def prepared(sequences: Path, seed: int) -> Dataset:
 
 
 def train(loss: Loss, config: RatConfig, dataset: Dataset, seed: int) -> tuple[Recommender, Progress]:
-    """Train until validation says stop; goes on from a checkpoint of the same loss, sizes and seed."""
+    """Train with early stopping; resume from a checkpoint of the same loss, sizes and seed."""
     text = f"{config.model_dump_json()} {seed}"
     folder = FOLDER / f"{loss}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     folder.mkdir(parents=True, exist_ok=True)

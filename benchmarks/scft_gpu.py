@@ -10,7 +10,7 @@ two more. Without a GPU it does the same, slowly. Writes into OUT:
     adapter_model.safetensors    the LoRA weights in PEFT's form, with `adapter_config.json`
     summary.json                 pairs, steps, seconds, losses and the configuration
 
-The run itself, float32 throughout, is in OUT/run; the same command goes on where it was stopped.
+The run itself, in float32, is in OUT/run; the same command resumes it.
 """
 
 import argparse

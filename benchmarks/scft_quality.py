@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 def measure_neighbours(dataset: Dataset, raw: Array, components: int, config: EvaluateConfig) -> dict[str, float]:
-    """Return each of `COLUMNS` for raw embeddings `(N, h)`; NaN where there is no target.
+    """Return each of `COLUMNS` for raw embeddings `(N, h)`; NaN if there are no targets.
 
     Args:
         dataset: the dataset of the embeddings.
@@ -54,7 +54,7 @@ def measure_neighbours(dataset: Dataset, raw: Array, components: int, config: Ev
     validation = ranks(_among(scorer, slice(dataset.num_warm)), dataset.validation, dataset.num_warm)
     test = ranks(scorer, dataset.test, dataset.num_items)
     cold = ranks(scorer, dataset.cold_targets, dataset.num_items)
-    # The histories hold warm items alone: among the cold ones nothing of them is left out.
+    # Histories contain only warm items, so nothing is excluded among the cold ones.
     cold_items = Targets(
         dataset.cold_targets.user_ids, dataset.cold_targets.histories, dataset.cold_targets.rows - dataset.num_warm
     )
