@@ -196,8 +196,7 @@ docs: $(INSTALLED)  ## write the generated pages anew
 	$(BIN)/python -m service.settings_page > docs/settings.md
 	$(BIN)/llmemb openapi > openapi.json
 	$(BIN)/python -m service.sight.metrics_page > docs/metrics.md
-	$(BIN)/python -m service.http.reference_pages endpoints > docs/endpoints.md
-	$(BIN)/python -m service.http.reference_pages errors > docs/errors.md
+	$(BIN)/python -m service.http.errors_page > docs/errors.md
 	$(BIN)/python -m benchmarks.comparison_page > docs/comparison.md
 
 site: $(INSTALLED)  ## build the documentation into site/, strictly; open site/index.html
