@@ -26,9 +26,9 @@ DATASETS ?= scientific beauty movielens
 MODELS ?= sasrec gru4rec bert4rec
 TABLE ?= runs/table
 TABLE_OPTIONS ?=
-TABLE_scientific = training/configs/scientific.toml
-TABLE_beauty = training/configs/beauty.toml
-TABLE_movielens = training/configs/demo.toml
+TABLE_scientific = training/config/scientific.toml
+TABLE_beauty = training/config/beauty.toml
+TABLE_movielens = training/config/demo.toml
 TABLE_SET_scientific = --set scientific:prepare.path=$(EVAL_DATA_scientific)
 TABLE_SET_beauty = --set beauty:prepare.path=$(EVAL_DATA_beauty)
 # Of `scft-gpu`.
@@ -60,7 +60,7 @@ BASE := $(if $(filter minilm,$(MODEL)),$(MINILM),$(MODEL))
 BASE_OPTIONS := $(if $(filter $(MINILM),$(BASE)),--set encoder.depth=6)
 # The demo's configuration names the columns of MovieLens; other data brings its own.
 OWN_DATA := $(if $(filter-out $(DEFAULT_DATA),$(DATA)),--set prepare.domain=$(DOMAIN) --set 'prepare.attributes={}' --set 'prepare.list_attributes=[]')
-TRAIN = $(BIN)/llmemb train training/configs/demo.toml --run $(RUN) --set encoder.base=$(BASE) $(BASE_OPTIONS) --set prepare.path=$(DATA) $(OWN_DATA)
+TRAIN = $(BIN)/llmemb train training/config/demo.toml --run $(RUN) --set encoder.base=$(BASE) $(BASE_OPTIONS) --set prepare.path=$(DATA) $(OWN_DATA)
 
 LOAD = $(BIN)/python -m tests.load $(1) --bundle $(RUN)/bundle --out $(RUN)/load/$(1) $(if $(URL),--url $(URL)) $(if $(LOAD_SECONDS),--seconds $(LOAD_SECONDS))
 
@@ -113,18 +113,18 @@ demo-bundle: $(INSTALLED) $(filter $(DEFAULT_MODEL) $(MINILM),$(BASE)) $(filter 
 model: $(DEFAULT_MODEL)  ## the demo's small model alone, for catalogues of your own
 
 ablate: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## the demo with SCFT and alignment on and off, three seeds: docs/experiments.md
-	$(BIN)/llmemb ablate training/configs/demo.toml
+	$(BIN)/llmemb ablate training/config/demo.toml
 
 eval: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Scientific, all steps into runs/scientific: tables, predictions, report
-	$(BIN)/llmemb train training/configs/scientific.toml --set prepare.path=$(EVAL_DATA_scientific)
+	$(BIN)/llmemb train training/config/scientific.toml --set prepare.path=$(EVAL_DATA_scientific)
 	@cat runs/scientific/evaluate/table.md
 
 eval-beauty: $(INSTALLED) $(DEFAULT_MODEL)  ## Amazon Beauty, the same into runs/beauty
-	$(BIN)/llmemb train training/configs/beauty.toml --set prepare.path=$(EVAL_DATA_beauty)
+	$(BIN)/llmemb train training/config/beauty.toml --set prepare.path=$(EVAL_DATA_beauty)
 	@cat runs/beauty/evaluate/table.md
 
 eval-seeds: $(INSTALLED) $(DEFAULT_MODEL)  ## CATALOGUE over SEEDS, mean and deviation into runs/CATALOGUE-ablation
-	$(BIN)/llmemb ablate training/configs/$(CATALOGUE).toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
+	$(BIN)/llmemb ablate training/config/$(CATALOGUE).toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
 	  --set prepare.path=$(EVAL_DATA_$(CATALOGUE))
 
 table: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## the paper's table: DATASETS by MODELS over SEEDS, tuned alike, into TABLE; many hours, goes on after an interruption
@@ -151,7 +151,7 @@ bench-growth: demo-bundle  ## an IVF index of up to ten million items: time, mem
 	$(BIN)/python -m benchmarks.index_growth --bundle $(RUN)/bundle
 
 scft-gpu: $(INSTALLED) $(filter $(DEFAULT_MODEL),$(MODEL))  ## SCFT of CATALOGUE by MODEL on one GPU in ten minutes: vectors and LoRA weights into OUT
-	$(BIN)/python -m benchmarks.scft_gpu training/configs/$(CATALOGUE).toml --out $(OUT) --set encoder.base=$(MODEL) \
+	$(BIN)/python -m benchmarks.scft_gpu training/config/$(CATALOGUE).toml --out $(OUT) --set encoder.base=$(MODEL) \
 	  --set prepare.path=$(EVAL_DATA_$(CATALOGUE))
 
 bench-quality: $(INSTALLED)  ## our vanilla models beside RecBole's and RecTools', on the split of RUN
@@ -195,8 +195,8 @@ lock: $(INSTALLED)  ## write docker/locks anew, after a change of dependencies
 docs: $(INSTALLED)  ## write the generated pages anew
 	$(BIN)/python -m service.settings_page > docs/settings.md
 	$(BIN)/llmemb openapi > openapi.json
-	$(BIN)/python -m service.sight.metrics_page > docs/metrics.md
-	$(BIN)/python -m service.http.errors_page > docs/errors.md
+	$(BIN)/python -m service.observability.metrics_page > docs/metrics.md
+	$(BIN)/python -m service.errors_page > docs/errors.md
 	$(BIN)/python -m benchmarks.comparison_page > docs/comparison.md
 
 site: $(INSTALLED)  ## build the documentation into site/, strictly; open site/index.html

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import redis
 
-from service.backup.archive_writer import ArchiveWriter
-from service.backup.manifest import ITEMS, SESSIONS, Manifest
-from service.backup.records import KeptItem, KeptSession, item_line, session_line
+from service.backup.archive import Manifest, write_archive
+from service.backup.progress import Progress
+from service.backup.state_files import KeptItem, KeptSession, open_state_files
 from tests.support.redis_server import RedisServer
 
 SEED = 42
@@ -58,35 +58,37 @@ def write_made(path: Path, num_items: int, num_sessions: int, width: int) -> Non
     """Write a backup of items and sessions that nobody has put."""
     random = np.random.default_rng(SEED)
 
-    def items() -> Iterable[bytes]:
+    def items() -> Iterable[KeptItem]:
         for number in range(num_items):
             vector = random.standard_normal(width).astype("<f4").tobytes()
             attributes = (
                 f'{{"title":"Item number {number}","brand":"Brand {number % 97}","description":"{"word " * 40}"}}'
             )
-            yield item_line(KeptItem(f"item-{number}", attributes, ("a", "b"), None, False, {"bundle": vector}))
+            yield KeptItem(f"item-{number}", attributes, '["a", "b"]', None, False, {"bundle": vector})
 
-    def sessions() -> Iterable[bytes]:
+    def sessions() -> Iterable[KeptSession]:
         for number in range(num_sessions):
             history = tuple(f"item-{item}" for item in random.integers(0, num_items, HISTORY).tolist())
-            yield session_line(KeptSession(f"session-{number}", history, time.time() + 86400))
+            yield KeptSession(f"session-{number}", history, time.time() + 86400)
 
-    with ArchiveWriter(path) as archive:
-        archive.write_part(ITEMS, items())
-        archive.write_part(SESSIONS, sessions())
-        archive.write_manifest(
-            Manifest(
-                created="made",
-                program="made",
-                storage="sqlite",
-                position=None,
-                items=num_items,
-                removed=0,
-                sessions=num_sessions,
-                bundles=("bundle",),
-                parts=archive.parts,
-            )
+    with tempfile.TemporaryDirectory(dir=path.parent) as name:
+        folder = Path(name)
+        with open_state_files(folder) as files:
+            files.add_items(items())
+            files.set_bundles(["bundle"])
+            files.add_sessions(sessions())
+        manifest = Manifest(
+            created="made",
+            program="made",
+            storage="sqlite",
+            position=None,
+            items=num_items,
+            removed=0,
+            sessions=num_sessions,
+            bundles=("bundle",),
+            parts={},
         )
+        write_archive(path, folder, manifest, Progress())
 
 
 def measure(name: str, server: RedisServer, variables: dict[str, str], *arguments: str) -> None:

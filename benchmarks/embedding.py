@@ -22,8 +22,8 @@ from benchmarks.matmul_rate import RateMeter
 from benchmarks.results import REPOSITORY, WORK, Row, compare, make_results, write_results
 from llmemb.bundle import read_bundle
 from llmemb.bundle.bundle import ENCODER_FOLDER
-from llmemb.encoder import Encoder, load_llm
-from llmemb.encoder_engines.admission import LEAST_COSINE, LEAST_OVERLAP, agreement
+from llmemb.encoder.encoder import Encoder, load_llm
+from llmemb.encoder.engines.admission import LEAST_COSINE, LEAST_OVERLAP, agreement
 
 Array = NDArray[np.float32]
 PEER = "sentence-transformers"

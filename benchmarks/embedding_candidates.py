@@ -26,10 +26,10 @@ from benchmarks.exported_encoder import exported_encoders
 from benchmarks.peer_environment import CANDIDATES, candidates_python
 from benchmarks.results import compare, make_results, write_results
 from llmemb.bundle.bundle import ENCODER_FOLDER
-from llmemb.encoder import Encoder
-from llmemb.encoder_engines import llama_weights
-from llmemb.encoder_engines.admission import LEAST_COSINE, LEAST_OVERLAP, agreement
-from llmemb.encoder_engines.engine import EngineName
+from llmemb.encoder.encoder import Encoder
+from llmemb.encoder.engines import llama_weights
+from llmemb.encoder.engines.admission import LEAST_COSINE, LEAST_OVERLAP, agreement
+from llmemb.encoder.engines.engine import EngineName
 
 Array = NDArray[np.float32]
 BASE = "transformers"

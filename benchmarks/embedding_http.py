@@ -6,7 +6,6 @@ Writes `results/embedding_http.json` and `results/embedding_http.md`.
 """
 
 import argparse
-import asyncio
 import base64
 import json
 import os
@@ -16,18 +15,21 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
-from benchmarks.http_load import Load, load, request_bytes
+from benchmarks.http_load import Load, load, load_row
 from benchmarks.infinity_folder import folder_for_infinity
 from benchmarks.peer_environment import INFINITY, infinity_python
 from benchmarks.processes import READY_SECONDS, serving, wait_for_answer
-from benchmarks.results import WORK, Row, compare, make_results, write_results
+from benchmarks.results import WORK, make_results, write_results
 from benchmarks.worker import worker_environment
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.bundle.bundle import ENCODER_FOLDER
-from llmemb.encoder_engines.admission import agreement
+from llmemb.client.calls import Call
+from llmemb.encoder.engines.admission import agreement
+from tests.load.http_load import AnyCall
 from tests.support.ports import free_port
 
 CLIENTS = 16
@@ -59,14 +61,15 @@ def main() -> None:
             for clients in (1, CLIENTS):
                 for side in sorted(sides, reverse=number % 2 == 1):
                     requests = _requests(sides[side], bundle, f"{side} {number} {clients}")
-                    taken = asyncio.run(load(sides[side], requests, connections=clients, seconds=options.seconds))
+                    taken = load(sides[side], requests, clients=clients, seconds=options.seconds)
                     loads.setdefault((side, clients), []).append(taken)
                     print(f"round {number + 1}: {side}, {clients}: {taken.percentile_ms(50):.1f} ms", flush=True)
+    one, many = ((loads["ours", clients], loads["infinity", clients]) for clients in (1, CLIENTS))
     rows = [
-        _row("one item, idle, p50; Infinity", "ms", loads, 1, ("<=", 0.7)),
-        _row("one item, idle, p99; Infinity", "ms", loads, 1, None),
-        _row(f"{CLIENTS} clients; Infinity", "items/s", loads, CLIENTS, (">=", 1.5)),
-        _row(f"{CLIENTS} clients, p50; Infinity", "ms", loads, CLIENTS, None),
+        load_row("one item, idle, p50; Infinity", "ms", *one, "p50", ("<=", 0.7)),
+        load_row("one item, idle, p99; Infinity", "ms", *one, "p99"),
+        load_row(f"{CLIENTS} clients; Infinity", "items/s", *many, "rate", (">=", 1.5)),
+        load_row(f"{CLIENTS} clients, p50; Infinity", "ms", *many, "p50"),
     ]
     results = make_results(
         "embedding_http",
@@ -77,20 +80,6 @@ def main() -> None:
         notes=(*NOTES, f"Our vectors beside Infinity's: {same.describe()}."),
     )
     write_results(results)
-
-
-def _row(
-    name: str, unit: str, loads: dict[tuple[str, int], list[Load]], clients: int, aim: tuple[str, float] | None
-) -> Row:
-    percent = 99 if "p99" in name else 50
-
-    def each(side: str) -> list[float]:
-        for one in loads[side, clients]:
-            if set(one.statuses) != {200}:
-                raise RuntimeError(f"{name}: {side} answered {dict(one.statuses)}")
-        return [one.percentile_ms(percent) if unit == "ms" else one.per_second for one in loads[side, clients]]
-
-    return compare(name, unit, each("ours"), each("infinity"), aim)  # type: ignore[arg-type]  # one of its two signs
 
 
 def _texts(bundle: Bundle, number: int, mark: str) -> list[str]:
@@ -105,10 +94,10 @@ def _texts(bundle: Bundle, number: int, mark: str) -> list[str]:
     return texts
 
 
-def _requests(url: str, bundle: Bundle, mark: str) -> list[bytes]:
-    path = "/" + url.split("/", 3)[3]
+def _requests(url: str, bundle: Bundle, mark: str) -> list[AnyCall]:
     bodies = ({"model": "llmemb-raw", "input": text} for text in _texts(bundle, 2000, mark))
-    return [request_bytes(url, path, json.dumps(body).encode()) for body in bodies]
+    # Not by `calls.embeddings`, which asks for base64: both are asked in the same form.
+    return [Call(method="POST", path=urlsplit(url).path, body=json.dumps(body).encode(), read=bytes) for body in bodies]
 
 
 def _vectors(url: str, texts: Sequence[str]) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.results import REPOSITORY, WORK
 from llmemb.item import attributes_from_json
 from training.config import Config, load_config
-from training.dataset import read_dataset
+from training.data.dataset import read_dataset
 from training.steps import prepare
 
 CONFIGS = {"MovieLens": "demo", "Beauty": "beauty", "Scientific": "scientific"}

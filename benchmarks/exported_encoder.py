@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.results import WORK
-from llmemb.encoder import Encoder
-from llmemb.encoder_engines.padded import batches_by_tokens
+from llmemb.encoder.encoder import Encoder
+from llmemb.encoder.engines.padded import batches_by_tokens
 
 Array = NDArray[np.float32]
 Run = Callable[[NDArray[np.int64]], Array]

@@ -7,8 +7,8 @@ import numpy as np
 
 from llmemb.bundle import Bundle, BundleItems, write_bundle
 from llmemb.index import Array, choose_spec
-from llmemb.projection import unit_length
-from llmemb.session import session_vectors
+from llmemb.scoring.projection import unit_length
+from llmemb.scoring.session import session_vectors
 
 NOISE = 0.3
 """Of the spread of the vectors, so that no two items are the same."""

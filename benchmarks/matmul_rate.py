@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import PreTrainedModel
 
-from llmemb.encoder import Encoder
-from llmemb.encoder_engines.packed import PackedEngine
-from llmemb.encoder_engines.token_tree import build_tree
+from llmemb.encoder.encoder import Encoder
+from llmemb.encoder.engines.packed import PackedEngine
+from llmemb.encoder.engines.token_tree import build_tree
 
 SIDE = 2048
 BATCH_TOKENS = 2048

@@ -1,7 +1,6 @@
 """Servers for a benchmark, each a process of its own on a free port of this machine."""
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -9,6 +8,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tests.load.target import announced_server, serve_command
 
 READY_SECONDS = 180.0
 
@@ -18,8 +19,7 @@ def starting(bundle: Path, variables: Mapping[str, str] | None = None) -> Iterat
     """Serve a bundle by `llmemb serve` with fresh state; gives URL and process id while its encoder still starts."""
     with tempfile.TemporaryDirectory() as state:
         own = {"LLMEMB_STATE_DIR": state, "LLMEMB_LOG_LEVEL": "warning"} | dict(variables or {})
-        command = [sys.executable, "-m", "llmemb", "serve", "--bundle", str(bundle), "--port", "0"]
-        with _process(command, own) as served:
+        with announced_server(serve_command(bundle), _own_environment(own)) as served:
             yield served
 
 
@@ -48,18 +48,10 @@ def wait_for_answer(url: str) -> None:
 @contextmanager
 def constant_route() -> Iterator[str]:
     """Serve `benchmarks.constant_app`; gives its URL."""
-    with _process([sys.executable, "-m", "benchmarks.constant_app"], {}) as (url, _):
+    with announced_server([sys.executable, "-m", "benchmarks.constant_app"], _own_environment({})) as (url, _):
         yield url
 
 
-@contextmanager
-def _process(command: list[str], variables: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")}
-    environment |= variables
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            url = next(line.split()[2] for line in process.stdout if line.startswith("serving on "))
-            yield url, process.pid
-        finally:
-            process.terminate()
+def _own_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the settings of a service, and with these variables."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")} | dict(variables)

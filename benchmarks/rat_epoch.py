@@ -20,10 +20,10 @@ from benchmarks.recbole_options import recbole_options
 from benchmarks.rectools_options import rectools_options
 from benchmarks.results import REPOSITORY, WORK, Row, compare, make_results, write_results
 from benchmarks.worker import Answer, Worker
-from training.batches import cut_windows
 from training.config import PrepareConfig, RatConfig
-from training.dataset import read_dataset
-from training.recommenders import LLMEMB, VANILLA
+from training.data.dataset import read_dataset
+from training.rat.batches import cut_windows
+from training.rat.recommenders import LLMEMB, VANILLA
 from training.steps import prepare
 
 SEED = 42
@@ -39,7 +39,7 @@ NOTES = (
     f"`{OWN_BATCH}`: {RECBOLE_BATCH}, RecBole's default.",
     f"`{RECTOOLS}` gets our windows, each as a user of its own, and as many in a batch; timed is Lightning's epoch.",
     "`vanilla` is SASRec on ids; `llmemb` is RAT: the adapted table with residual, and alignment. Timed are "
-    "`training.fitting.train_epoch` and RecBole's `Trainer.fit` of one epoch; neither validates nor saves. "
+    "`training.rat.fitting.train_epoch` and RecBole's `Trainer.fit` of one epoch; neither validates nor saves. "
     "`processor`: the time of all threads, which says more than the clock on a machine that others use too.",
 )
 

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from benchmarks.worker import Answer, serve
 from llmemb.sequence_models import build_sequence_model
-from training.batches import cut_windows
 from training.config import RatConfig
-from training.dataset import Dataset, read_dataset
-from training.fitting import Recommender, Regulariser, train_epoch
-from training.item_tables import AdaptedTable, IdTable
-from training.losses import alignment_loss
-from training.recommenders import LLMEMB
+from training.data.dataset import Dataset, read_dataset
+from training.rat.batches import cut_windows
+from training.rat.fitting import Recommender, Regulariser, train_epoch
+from training.rat.item_tables import AdaptedTable, IdTable
+from training.rat.losses import alignment_loss
+from training.rat.recommenders import LLMEMB
 
 SEED = 42
 

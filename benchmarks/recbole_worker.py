@@ -29,7 +29,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.trainer import Trainer
 from recbole.utils import get_model, init_seed
 
-from benchmarks.worker import Answer, serve
+from benchmarks.worker import Answer, serve_verb
 
 HISTORY, LENGTH = "item_id_list", "item_length"
 PACKAGES = ("recbole", "torch", "numpy", "pandas")
@@ -190,9 +190,4 @@ def sessions(model: SequentialRecommender, histories: NDArray[np.int64]) -> NDAr
 
 
 if __name__ == "__main__":
-    verb, path = sys.argv[1:]
-    given: Options = json.loads(Path(path).read_text(encoding="utf-8"))
-    if verb == "epochs":
-        serve(lambda: epochs(given))
-    else:
-        train(given)
+    serve_verb(epochs, train)

@@ -27,7 +27,7 @@ from rectools.dataset import Dataset
 from rectools.models.nn.item_net import IdEmbeddingsItemNet
 from rectools.models.nn.transformers.base import TransformerModelBase
 
-from benchmarks.worker import Answer, serve
+from benchmarks.worker import Answer, serve_verb
 
 SEED = 42
 PACKAGES = ("rectools", "torch", "pytorch-lightning")
@@ -259,9 +259,4 @@ def own_ndcg(model: TransformerModelBase[Any], histories: NDArray[np.int64], tar
 
 
 if __name__ == "__main__":
-    verb, path = sys.argv[1:]
-    given: Options = json.loads(Path(path).read_text(encoding="utf-8"))
-    if verb == "epochs":
-        serve(lambda: epochs(given))
-    else:
-        train(given)
+    serve_verb(epochs, train)

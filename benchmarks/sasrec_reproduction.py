@@ -24,13 +24,13 @@ import torch
 from benchmarks.results import WORK, Row, compare, make_results, write_results
 from llmemb.files import sha256_of_file
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
-from training.checkpoint import Progress
 from training.config import PrepareConfig, RatConfig
-from training.dataset import Dataset, Targets, read_dataset
-from training.fitting import Recommender, fit
-from training.item_tables import IdTable
-from training.ranking import Ranks, hit_rate, ndcg, rank_targets
-from training.seeds import derive_generator, derive_seed
+from training.config.seeds import derive_generator, derive_seed
+from training.data.dataset import Dataset, Targets, read_dataset
+from training.evaluation.ranking import Ranks, hit_rate, ndcg, rank_targets
+from training.rat.checkpoint import Progress
+from training.rat.fitting import Recommender, fit
+from training.rat.item_tables import IdTable
 from training.steps import prepare
 
 Loss = Literal["softmax", "bce"]

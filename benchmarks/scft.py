@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.embedding_texts import CONFIGS, source_folder
 from benchmarks.results import REPOSITORY, WORK, Row, compare, make_results, write_results
 from benchmarks.worker import Answer, Worker
-from llmemb.encoder import load_llm
+from llmemb.encoder.encoder import load_llm
 from training.config import ScftConfig, load_config
 from training.steps import prepare
 

@@ -20,12 +20,11 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.losses import MultipleNegativesRankingLoss
 
 from benchmarks.worker import Answer, serve
-from llmemb.encoder_engines.llama_weights import multiplies_bfloat16
+from llmemb.encoder.engines.llama_weights import multiplies_bfloat16
 from training.config import ScftConfig
-from training.contrastive import ContrastiveTrainer
-from training.dataset import read_dataset
-from training.lora import add_lora
-from training.scft_batches import Batch, Batches
+from training.data.dataset import read_dataset
+from training.scft.batches import Batch, Batches
+from training.scft.contrastive import ContrastiveTrainer, add_lora
 
 SEED = 42
 STEPS = 2

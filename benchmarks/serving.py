@@ -7,17 +7,19 @@ Writes `results/serving.json` and `results/serving.md`.
 
 import argparse
 import asyncio
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.http_load import Load, load, request_bytes
+import uvloop
+
+from benchmarks.http_load import HISTORY_ITEMS, SEED, Load, load, load_async, load_row, recommend_requests
 from benchmarks.large_bundle import write_large_bundle
 from benchmarks.processes import constant_route, serving
-from benchmarks.recommend_requests import HISTORY_ITEMS, SEED, recommend_requests
-from benchmarks.results import WORK, Row, compare, make_results, write_results
+from benchmarks.results import WORK, Row, make_results, write_results
+from llmemb.api.items import ItemBody
 from llmemb.bundle import Bundle, read_bundle
+from llmemb.client import calls
+from tests.load.http_load import AnyCall
 
 ITEMS_OF_A_FLOOD = 32
 FLOOD_CONNECTIONS = 4
@@ -65,9 +67,9 @@ def _beside_constant(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
             ours.append(_load(url, bundle, options))
             peer.append(_load(constant, bundle, options))
     return [
-        _row("recommend; constant route", "requests/s", ours, peer, "rate", (">=", 0.5)),
-        _row("recommend; constant route, p50", "ms", ours, peer, "p50", None),
-        _row("recommend; constant route, p99", "ms", ours, peer, "p99", None),
+        load_row("recommend; constant route", "requests/s", ours, peer, "rate", (">=", 0.5)),
+        load_row("recommend; constant route, p50", "ms", ours, peer, "p50"),
+        load_row("recommend; constant route, p99", "ms", ours, peer, "p99"),
     ]
 
 
@@ -79,10 +81,10 @@ def _busy_encoder(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
     with serving(bundle.folder) as (url, _):
         for _ in range(options.rounds):
             idle.append(_load(url, bundle, few))
-            busy.append(asyncio.run(_load_beside_flood(url, bundle, few)))
+            busy.append(uvloop.run(_load_beside_flood(url, bundle, few)))
     return [
-        _row("recommend, encoder busy; idle, p99", "ms", busy, idle, "p99", ("<=", 3.0)),
-        _row("recommend, encoder busy; idle, p50", "ms", busy, idle, "p50", None),
+        load_row("recommend, encoder busy; idle, p99", "ms", busy, idle, "p99", ("<=", 3.0)),
+        load_row("recommend, encoder busy; idle, p50", "ms", busy, idle, "p50"),
     ]
 
 
@@ -97,60 +99,36 @@ def _large_catalogue(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
             small.append(_load(own, bundle, options))
     name = f"recommend of {options.items:,} items; of {len(bundle.items.ids):,}"
     return [
-        _row(name, "requests/s", large, small, "rate", None),
-        _row(f"{name}, p50", "ms", large, small, "p50", None),
-        _row(f"{name}, p99", "ms", large, small, "p99", None),
+        load_row(name, "requests/s", large, small, "rate"),
+        load_row(f"{name}, p50", "ms", large, small, "p50"),
+        load_row(f"{name}, p99", "ms", large, small, "p99"),
     ]
 
 
-def _row(
-    name: str, unit: str, ours: Sequence[Load], peer: Sequence[Load], figure: str, aim: tuple[str, float] | None
-) -> Row:
-    def each(loads: Sequence[Load]) -> list[float]:
-        for one in loads:
-            if set(one.statuses) != {200}:
-                raise RuntimeError(f"{name}: answered {dict(one.statuses)}")
-        if figure == "rate":
-            return [one.per_second for one in loads]
-        return [one.percentile_ms(float(figure.removeprefix("p"))) for one in loads]
-
-    return compare(name, unit, each(ours), each(peer), aim)  # type: ignore[arg-type]  # one of its two signs
-
-
 def _load(url: str, bundle: Bundle, options: argparse.Namespace) -> Load:
-    return asyncio.run(
-        load(url, recommend_requests(url, bundle), connections=options.connections, seconds=options.seconds)
-    )
+    return load(url, recommend_requests(bundle), clients=options.connections, seconds=options.seconds)
 
 
 async def _load_beside_flood(url: str, bundle: Bundle, options: argparse.Namespace) -> Load:
     flood = asyncio.create_task(
-        load(url, _flood_requests(url, bundle), connections=FLOOD_CONNECTIONS, seconds=options.seconds + 1)
+        load_async(url, _flood_requests(bundle), clients=FLOOD_CONNECTIONS, seconds=options.seconds + 1)
     )
     await asyncio.sleep(0.5)
-    measured = await load(
-        url, recommend_requests(url, bundle), connections=options.connections, seconds=options.seconds
-    )
+    measured = await load_async(url, recommend_requests(bundle), clients=options.connections, seconds=options.seconds)
     await flood
     return measured
 
 
-def _flood_requests(url: str, bundle: Bundle) -> list[bytes]:
-    """Texts that no cache knows: each differs, in every run."""
+def _flood_requests(bundle: Bundle) -> list[AnyCall]:
+    """Make texts that no cache knows: each is different, in every run."""
     name = bundle.manifest.prompt.attribute_names[0]
     mark = os.urandom(4).hex()
     return [
-        request_bytes(
-            url,
-            "/embed_items",
-            json.dumps(
-                {
-                    "items": [
-                        {"id": f"{i}", "attributes": {name: f"Flood {mark} {batch} {i}, a long title of many words"}}
-                        for i in range(ITEMS_OF_A_FLOOD)
-                    ]
-                }
-            ).encode(),
+        calls.embed_items(
+            [
+                ItemBody(id=f"{i}", attributes={name: f"Flood {mark} {batch} {i}, a long title of many words"})
+                for i in range(ITEMS_OF_A_FLOOD)
+            ]
         )
         for batch in range(2000)
     ]

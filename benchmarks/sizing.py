@@ -7,7 +7,6 @@ what a core does, also where others use the machine. Writes `results/sizing.json
 """
 
 import argparse
-import asyncio
 import json
 import os
 import time
@@ -17,10 +16,9 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.http_load import load
+from benchmarks.http_load import HISTORY_ITEMS, SEED, load, recommend_requests
 from benchmarks.large_bundle import write_large_bundle
 from benchmarks.processes import serving
-from benchmarks.recommend_requests import HISTORY_ITEMS, SEED, recommend_requests
 from benchmarks.results import RESULTS, WORK, Results, make_results
 from llmemb.bundle import read_bundle
 from llmemb.files import write_text_atomically
@@ -93,13 +91,11 @@ def measure(folder: Path, seconds: float) -> Size:
     with serving(folder, ONE_THREAD) as (url, pid):
         start = time.perf_counter() - began
         process = psutil.Process(pid)
-        requests = recommend_requests(url, bundle)
-        asyncio.run(load(url, requests, connections=CONNECTIONS, seconds=2.0))  # what is slow once is over
+        requests = recommend_requests(bundle)
+        load(url, requests, clients=CONNECTIONS, seconds=2.0)  # what is slow once is over
         before = processor_seconds(process)
-        done = asyncio.run(load(url, requests, connections=CONNECTIONS, seconds=seconds))
+        done = load(url, requests, clients=CONNECTIONS, seconds=seconds)
         taken = processor_seconds(process) - before
-        if set(done.statuses) != {200}:
-            raise RuntimeError(f"{folder}: answered {dict(done.statuses)}")
         return Size(
             items=len(bundle.items.ids),
             index=bundle.manifest.index.kind,

@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 Answer = dict[str, float | str]
+Options = TypeVar("Options")
+"""What the JSON file of a worker's options holds."""
 ROUND = "round"
 
 
@@ -98,3 +101,20 @@ def serve(prepare: Callable[[], tuple[Answer, Callable[[], Answer]]]) -> None:
     for line in sys.stdin:
         if line.strip() == ROUND:
             print(json.dumps(work()), file=answers, flush=True)
+
+
+def serve_verb(
+    epochs: Callable[[Options], tuple[Answer, Callable[[], Answer]]], train: Callable[[Options], None]
+) -> None:
+    """Run the command line of a peer's worker, `epochs OPTIONS` or `train OPTIONS`; OPTIONS is a JSON file.
+
+    Args:
+        epochs: prepares to train an epoch a round.
+        train: trains to the end.
+    """
+    verb, path = sys.argv[1:]
+    options: Options = json.loads(Path(path).read_text(encoding="utf-8"))
+    if verb == "epochs":
+        serve(lambda: epochs(options))
+    else:
+        train(options)

@@ -26,7 +26,7 @@ ENV PATH=/opt/load/bin:$PATH \
     LOAD_OUT=/reports
 WORKDIR /app
 # Of the core only what the client is made of; it imports no more.
-COPY llmemb/__init__.py llmemb/errors.py llmemb/item.py llmemb/prompt.py llmemb/
+COPY llmemb/__init__.py llmemb/errors.py llmemb/item.py llmemb/encoder/prompt.py llmemb/
 COPY llmemb/api llmemb/api
 COPY llmemb/client llmemb/client
 COPY tests/load tests/load

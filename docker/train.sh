@@ -6,7 +6,7 @@
 # CONFIG names the configuration, BUNDLE the bundle. Stopped, it goes on where it was when it is called again. A bundle
 # that is there is never changed, since a service may have it loaded: another one needs another name.
 set -eu
-config=${CONFIG:-training/configs/demo.toml}
+config=${CONFIG:-training/config/demo.toml}
 name=${BUNDLE:-demo}
 run=/runs/$name
 target=/bundles/$name

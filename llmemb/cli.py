@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "replay": ("training.cli:replay", "train", "measure what a new item gains by its first clicks, in time order"),
     "runs": ("training.cli:runs", "train", "list runs with what came out, or compare some"),
     "serve": ("service.cli:serve", "serve", "serve a bundle over HTTP"),
-    "check": ("service.check:check", "serve", "serve a bundle on a free port, ask it real requests, and stop"),
+    "check": ("service.bundles.check:check", "serve", "serve a bundle on a free port, ask it real requests, and stop"),
     "key": ("service.guard.key_cli:key", "serve", "make an API key for the service"),
     "backup": ("service.backup.cli:backup", "serve", "write added items and sessions to a file; the service may run"),
     "restore": ("service.backup.cli:restore", "serve", "put a backup into an empty storage, whole or not at all"),

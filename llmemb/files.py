@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+_RETIRED = ".retired"
+
 
 def sha256_of_file(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
@@ -41,9 +43,10 @@ def save_arrays(arrays: Mapping[str, NDArray[np.floating]], path: Path) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `target` that takes its place when the block ends without an error.
+    """Yield a temporary folder beside `target` that replaces it when the block ends without an error.
 
-    A reader sees the old folder, the new one, or for a moment none; never a half-written one.
+    A reader sees the old folder, the new one, or for a moment none; never a half-written one. After a kill at that
+    moment `clear_leftovers` puts the old one back.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
@@ -62,14 +65,34 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def _replace_folder(source: Path, target: Path) -> None:
+    # Exchanging two folders in one step needs Linux and a file system that can do it; two renames work on all.
+    retired = target.with_name(f".{target.name}{_RETIRED}")
     if target.exists():
-        retired = source.with_name(f"{source.name}.old")
+        if retired.exists():
+            shutil.rmtree(retired)
         target.rename(retired)
-        source.rename(target)
-        shutil.rmtree(retired)
-    else:
-        source.rename(target)
+    source.rename(target)
     sync_folder(target.parent)
+    if retired.exists():
+        shutil.rmtree(retired)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Undo what killed processes left half-done directly in `folder`; call it while no other process writes there.
+
+    A folder that was to be replaced, and was not yet, is put back. Temporary files and folders are removed.
+    """
+    for retired in folder.glob(f".*{_RETIRED}"):
+        target = folder / retired.name.removeprefix(".").removesuffix(_RETIRED)
+        if target.exists():
+            shutil.rmtree(retired)
+        else:
+            retired.rename(target)
+    for temporary in folder.glob(".*.tmp"):
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb.errors import DataError
-from llmemb.projection import Projection, fit_reduction, fold
+from llmemb.scoring.projection import Projection, fit_reduction, fold
 
 Array = NDArray[np.float32]
 AXES = 2

@@ -3,25 +3,14 @@
 from fastapi import FastAPI
 
 from llmemb import __version__
-from service.http.lean_route import LeanMiddleware
-from service.http.middleware_stack import add_middleware
-from service.http.openapi import describe
-from service.http.problem_handlers import add_problem_handlers
-from service.http.routes import (
-    admin,
-    documentation,
-    embeddings,
-    item_map,
-    items,
-    operations,
-    playground,
-    recommend,
-    report,
-    sessions,
-)
-from service.lifespan import lifespan
+from service.http.middleware.stack import add_middleware
+from service.http.openapi.description import describe
+from service.http.routes import admin, embeddings, items, operations, pages, recommend, sessions
+from service.http.routes.lean_route import LeanMiddleware
+from service.observability.metrics import Metrics
+from service.problems import add_problem_handlers
+from service.runtime import lifespan
 from service.settings import Settings
-from service.sight.metrics import Metrics
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -38,18 +27,18 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        # `service/sight/` tells what is to be told; FastAPI's own asks the environment three times a request.
+        # `service/observability/` tells what is to be told; FastAPI's own asks the environment three times a request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
     app.state.metrics = Metrics()
     # Routes are looked through in their order: the one that is asked most comes first.
-    for routes in (recommend, items, item_map, sessions, embeddings, admin, operations, documentation, playground):
+    for routes in (recommend, items, sessions, embeddings, admin, operations, pages):
         app.include_router(routes.router)
     if settings.report is not None:
-        app.include_router(report.report_routes(settings.report))
-    app.mount(documentation.ASSETS_PATH, documentation.swagger_assets())
+        app.include_router(pages.report_routes(settings.report))
+    app.mount(pages.ASSETS_PATH, pages.swagger_assets())
     add_problem_handlers(app)
     # Innermost: all that stands around routes stands around these too.
     app.add_middleware(LeanMiddleware, router=recommend.router)

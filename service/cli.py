@@ -17,9 +17,9 @@ import uvloop
 
 from llmemb.errors import ConfigError
 from service import lasting_memory
-from service.guard.open_warning import warn_if_open
+from service.guard.access import warn_if_open
+from service.observability.logs import configure_logging
 from service.settings import Settings, load_settings
-from service.sight.logs import configure_logging
 
 
 def serve(arguments: list[str]) -> None:
@@ -71,8 +71,8 @@ async def _serve(settings: Settings) -> None:
     # The port first: it is the quicker to fail. It does not listen before all is loaded.
     with _bind(settings.host, settings.port) as listener:
         from service.app import create_app
-        from service.http.connection import connections
-        from service.http.middleware_stack import with_admission
+        from service.http.middleware.stack import with_admission
+        from service.http.transport.connection import connections
 
         app = create_app(settings)
         # uvicorn's own lifespan protocol would turn our errors into a traceback and an exit code of its own.
@@ -85,7 +85,7 @@ async def _serve(settings: Settings) -> None:
                     log_config=None,
                     access_log=False,
                     server_header=False,
-                    # Nothing here asks for a client's address, and to find it would cost each request something.
+                    # Rate limits alone need the client's address: service/client_address.py reads it there.
                     proxy_headers=False,
                     timeout_graceful_shutdown=settings.shutdown_seconds,
                 )

@@ -18,7 +18,7 @@
     ├── DeadlineError          the answer took too long
     └── NotReadyError          a part of the service does not work
 
-`service/http/problems.py` maps them, and those of the core, to statuses.
+`service/problems.py` maps them, and those of the core, to statuses.
 """
 
 from collections.abc import Mapping, Sequence

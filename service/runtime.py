@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from fastapi import FastAPI
+
 from llmemb.bundle.read import read_manifest
-from service.chosen_bundle import chosen_bundle
-from service.readiness import Readiness
+from service.bundles.readiness import Readiness
+from service.bundles.versions import Versions, chosen_bundle, open_versions
+from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.sight.metrics import Metrics
 from service.storage.storage import Storage, open_storage
-from service.versions import Versions, open_versions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,3 +46,11 @@ async def open_runtime(settings: Settings, metrics: Metrics) -> AsyncIterator[Ru
             timeout_seconds=settings.ready_timeout_seconds,
         )
         yield Runtime(storage=storage, versions=versions, readiness=readiness)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open the runtime that the app's settings ask for, and close it when the app has stopped serving."""
+    async with app.state.tracing.exporting(), open_runtime(app.state.settings, app.state.metrics) as runtime:
+        app.state.runtime = runtime
+        yield

@@ -1,5 +1,6 @@
 """Every setting of the service: its variable is `LLMEMB_` and its name in capitals.
 
+One variable has no prefix, `FORWARDED_ALLOW_IPS`: uvicorn and gunicorn call it so.
 Only how the service runs is set here. What changes a number (prompt, pooling, widths) stands in the bundle.
 """
 
@@ -9,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from llmemb.encoder_engines.engine import EngineName
+from llmemb.encoder.engines.engine import EngineName
 from llmemb.errors import ConfigError
+from service.client_address import TrustedProxies
 
 PREFIX = "LLMEMB_"
 
@@ -22,7 +24,12 @@ class Settings(BaseSettings):
     """The service's settings; read once, by `load_settings`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
     bundle: Path
@@ -50,8 +57,10 @@ class Settings(BaseSettings):
     at the start."""
     encoder_threads: int | None = Field(default=None, ge=1)
     """Threads of the encoder's process; unset, one for each core."""
-    encoder_nice: int = Field(default=10, ge=0, le=19)
-    """By how much the encoder's process stands back when the cores are busy."""
+    encoder_nice: int | None = Field(default=None, ge=0, le=19)
+    """The encoder's nice level. Unset, the encoder runs in Linux's idle scheduling class: what else is busy in its
+    container goes first, and while all cores are busy little is embedded. Set it, such as to 10, where embedding must
+    have a share of its own. On systems without that class, unset is 10."""
     encoder_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     """A server of the bundle's encoder that speaks OpenAI's `/v1/embeddings`, such as vLLM, TEI or Infinity: its
     address up to `/v1`. Set, no encoder is started here."""
@@ -131,8 +140,12 @@ class Settings(BaseSettings):
     """File of the API keys, as `llmemb key` writes its lines; read again when it changes. Unset, nobody is asked for
     one."""
     rate_limit_per_minute: int | None = Field(default=None, ge=1)
-    """Requests a minute of one API key, or of one address where there are no keys, at each replica; unset, any
-    number."""
+    """Requests a minute of one API key, or of one client address where there are no keys, at each replica; unset, any
+    number. IPv6 addresses of one /64 count as one."""
+    forwarded_allow_ips: str = Field(default="127.0.0.1,::1", validation_alias="FORWARDED_ALLOW_IPS")
+    """Proxies whose `X-Forwarded-For` names the client: addresses and networks separated by commas, or `*` for every
+    peer. The last entry of the header that is not one of them is the client; with `*` it is the first one, which a
+    client can forge unless the proxy overwrites the header."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the service from a browser, as a JSON list."""
 
@@ -150,6 +163,12 @@ class Settings(BaseSettings):
     replay_requests: int = Field(default=100, ge=0)
     """Recent recommendations that a new bundle answers before it takes over."""
 
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_addresses(cls, text: str) -> str:
+        TrustedProxies(text)
+        return text
+
     @model_validator(mode="after")
     def _a_whole_request_fits_the_queues(self) -> Self:
         if self.queue_max_items < self.max_items_per_request:
@@ -163,6 +182,12 @@ class Settings(BaseSettings):
                 f"max_items_per_request {self.max_items_per_request}"
             )
         return self
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"{PREFIX}{name.upper()}"
 
 
 def load_settings(overrides: Mapping[str, object]) -> Settings:
@@ -184,13 +209,16 @@ def load_settings(overrides: Mapping[str, object]) -> Settings:
 def _say(loc: tuple[int | str, ...], kind: str, message: str) -> str:
     if not loc:
         return message.removeprefix("Value error, ")
-    variable = f"{PREFIX}{str(loc[0]).upper()}"
-    return f"{variable} is not set, nor --{loc[0]} given" if kind == "missing" else f"{variable}: {message}"
+    name = str(loc[0])
+    # An alias is given as it is.
+    named = variable(name) if name in Settings.model_fields else name
+    message = message.removeprefix("Value error, ")
+    return f"{named} is not set, nor --{name} given" if kind == "missing" else f"{named}: {message}"
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     """Refuse variables that look like ours and are none: a misspelt setting must not pass in silence."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known = {variable(name) for name in Settings.model_fields}
     for name in sorted(environment):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)

@@ -8,7 +8,7 @@ from typing import Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from service.settings import PREFIX, Settings
+from service.settings import Settings, variable
 
 _HEAD = """# Settings of the service
 
@@ -35,7 +35,7 @@ def _row(name: str, field: FieldInfo) -> str:
     else:
         default = f"`{field.default}`"
     meaning = " ".join((field.description or "").split())
-    return f"| `{PREFIX}{name.upper()}` | {_type_name(field)} | {default} | {meaning} |\n"
+    return f"| `{variable(name)}` | {_type_name(field)} | {default} | {meaning} |\n"
 
 
 def _type_name(field: FieldInfo) -> str:

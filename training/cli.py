@@ -5,8 +5,8 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from training import processes
 from training.config import Config, load_config
+from training.scft import processes
 
 
 def _with_helpers(verb: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
@@ -89,7 +89,7 @@ def ablate(arguments: list[str]) -> None:
         help='such as "no SCFT"; all by default; `llmemb` is among them',
     )
     parsed = parser.parse_args(arguments)
-    from training.ablation import ablate as run_ablation
+    from training.comparison.ablation import ablate as run_ablation
 
     folder = parsed.run or Path("runs") / f"{parsed.config.stem}-ablation"
     table = run_ablation(parsed.config, parsed.set, parsed.seeds, parsed.variants, folder)
@@ -124,12 +124,12 @@ def table(arguments: list[str]) -> None:
     parsed = parser.parse_args(arguments)
     if parsed.summary == bool(parsed.configs):
         parser.error("give configurations, or --summary without any")
-    from training.comparison_tables import make_summary, read_table
+    from training.comparison.table_pages import make_summary, read_table
 
     if parsed.summary:
         print(make_summary(read_table(parsed.run)), end="")
         return
-    from training.comparison import TableRequest, make_table
+    from training.comparison.table import TableRequest, make_table
 
     request = TableRequest(
         config_paths=parsed.configs,
@@ -159,8 +159,8 @@ def runs(arguments: list[str]) -> None:
     )
     parser.add_argument("folders", type=Path, nargs="*", default=[Path("runs")], metavar="FOLDER")
     folders: list[Path] = parser.parse_args(arguments).folders
-    from training.run_summary import find_runs, read_run
-    from training.run_tables import compare_runs, list_runs
+    from training.comparison.run_summary import find_runs, read_run
+    from training.comparison.run_tables import compare_runs, list_runs
 
     if len(folders) > 1:
         print(compare_runs([read_run(folder) for folder in folders]), end="")
@@ -185,7 +185,7 @@ def _parse(verb: str, arguments: list[str]) -> tuple[Config, Path]:
 
 def _parser(verb: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"llmemb {verb}")
-    parser.add_argument("config", type=Path, help="a TOML file, such as training/configs/demo.toml")
+    parser.add_argument("config", type=Path, help="a TOML file, such as training/config/demo.toml")
     parser.add_argument("--run", type=Path, help="the run folder; by default under runs/, by the config's name")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a value, e.g. rat.alignment.alpha=0"

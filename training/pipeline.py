@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -12,13 +11,14 @@ from llmemb import __version__
 from llmemb.errors import RunError
 from llmemb.files import sha256_of_file, write_text_atomically
 from training.config import Config, dump_config
-from training.progress import View, watching
-from training.run_folder import RunFolder, fingerprint_of
-from training.selection import open_options, read_selections, with_choices
+from training.preflight import check_base, check_dataset, check_encoder, check_ray
+from training.rat.selection import open_options, read_selections, with_choices
+from training.runs.progress import bar, say, watching
+from training.runs.run_folder import RunFolder, fingerprint_of
 from training.sources import source_files
-from training.step_table import ASIDE, STEPS, VERBS, VERBS_ASIDE
+from training.step_table import ASIDE, STEPS, VERBS, VERBS_ASIDE, encoder_folder
 
-_AFTER_SELECT = "scft"
+_AFTER_PREPARE, _AFTER_SELECT = "select", "scft"
 _STEPS = STEPS | ASIDE
 
 
@@ -32,18 +32,20 @@ def train(config: Config, folder: Path, last: str = "bundle", shared: Sequence[R
         shared: other run folders; a step that is done there by the same inputs is taken over.
     """
     run = RunFolder(folder)
-    with run.locked(), _watching(run, list(STEPS)) as view:
+    with run.locked(), watching():
         _write_config(config, folder)
         described = describe_inputs(config)
-        _check_base(config, run, described)
+        _check_encoder(config, run, described)
         given = config
         for name in STEPS:
+            if name == _AFTER_PREPARE:
+                _check_dataset(config, run, described)
             if name == _AFTER_SELECT:
                 config = resolved(config, run)
             fingerprints = step_fingerprints(config, described, given)
             for other in shared:
                 run.adopt(name, fingerprints[name], other)
-            _run_step(name, config, run, fingerprints, view)
+            _run_step(name, config, run, fingerprints)
             if name == last:
                 break
 
@@ -55,20 +57,24 @@ def run_verb(verb: str, config: Config, folder: Path) -> None:
         RunError: a step before it is not up to date.
     """
     run, names = RunFolder(folder), (VERBS | VERBS_ASIDE)[verb]
-    with run.locked(), _watching(run, names) as view:
+    with run.locked(), watching():
         _write_config(config, folder)
         described = describe_inputs(config)
-        if verb in ("select", "scft"):
-            _check_base(config, run, described)
-        fingerprints = step_fingerprints(config, described)
+        if verb != "prepare":
+            _check_encoder(config, run, described)
+        given, fingerprints = config, step_fingerprints(config, described)
         if verb not in ("prepare", "select") and open_options(config):
             _require("select", run, fingerprints)
-            given, config = config, resolved(config, run)
+            config = resolved(config, run)
             fingerprints = step_fingerprints(config, described, given)
         for name in names:
             for needed in _STEPS[name].inputs:
-                _require(needed, run, fingerprints)
-            _run_step(name, config, run, fingerprints, view)
+                if needed not in names:
+                    _require(needed, run, fingerprints)
+        if verb != "prepare":
+            _check_dataset(given, run, described)
+        for name in names:
+            _run_step(name, config, run, fingerprints)
 
 
 def step_fingerprints(
@@ -109,14 +115,25 @@ def describe_inputs(config: Config) -> dict[str, list[str]]:
     }
 
 
-def _check_base(config: Config, run: RunFolder, described: Mapping[str, Sequence[str]]) -> None:
-    """Refuse what the base cannot do; once its encoder is there, nothing is asked of the base."""
-    fingerprints = step_fingerprints(resolved(config, run), described, config)
-    if not all(run.is_done(name, fingerprints[name]) for name in ("select", "scft")):
-        # With it comes transformers, which takes seconds.
-        from training.base_check import check_base
-
+def _check_encoder(config: Config, run: RunFolder, described: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what the LLM cannot do; once the tuned encoder is there the base is not read, and may be gone."""
+    done = _done(config, run, described)
+    if "embed" not in done:
+        check_ray(config)
+    if not done.issuperset(("select", "scft")):
         check_base(config)
+    elif "rat" not in done:
+        check_encoder(resolved(config, run), encoder_folder(run))
+
+
+def _check_dataset(config: Config, run: RunFolder, described: Mapping[str, Sequence[str]]) -> None:
+    if "evaluate" not in _done(config, run, described):
+        check_dataset(config, run.step("prepare"))
+
+
+def _done(config: Config, run: RunFolder, described: Mapping[str, Sequence[str]]) -> set[str]:
+    fingerprints = step_fingerprints(resolved(config, run), described, config)
+    return {name for name in STEPS if run.is_done(name, fingerprints[name])}
 
 
 def resolved(config: Config, run: RunFolder) -> Config:
@@ -130,16 +147,11 @@ def _require(name: str, run: RunFolder, fingerprints: Mapping[str, str]) -> None
         raise RunError(f"{run.path}: {name} is not up to date; run its verb or `llmemb train` first")
 
 
-def _watching(run: RunFolder, steps: Sequence[str]) -> AbstractContextManager[View]:
-    records = {name: record for name in steps if (record := run.record(name)) is not None}
-    return watching(str(run.path), steps, {name: record.seconds for name, record in records.items()})
+def _run_step(name: str, config: Config, run: RunFolder, fingerprints: dict[str, str]) -> None:
+    run_step(name, run, fingerprints[name], lambda: _STEPS[name].run(config, run))
 
 
-def _run_step(name: str, config: Config, run: RunFolder, fingerprints: dict[str, str], view: View) -> None:
-    run_step(name, run, fingerprints[name], lambda: _STEPS[name].run(config, run), view)
-
-
-def run_step(name: str, run: RunFolder, fingerprint: str, work: Callable[[], str], view: View) -> None:
+def run_step(name: str, run: RunFolder, fingerprint: str, work: Callable[[], str]) -> None:
     """Run one step and record it, unless it is up to date.
 
     Args:
@@ -147,20 +159,21 @@ def run_step(name: str, run: RunFolder, fingerprint: str, work: Callable[[], str
         run: the run folder, locked by the caller.
         fingerprint: of all that the step depends on.
         work: fills the step's folder and returns the summary line.
-        view: shows the step.
     """
     why = run.why_not_done(name, fingerprint)
     if why is None:
         record = run.record(name)
-        view.skip(name, f"up to date: {record.summary if record else ''}")
+        say(name, f"up to date: {record.summary if record else ''}")
         return
-    view.begin(name, why or None)
+    if why:
+        say(name, why)
     run.begin(name, fingerprint)
     start = time.monotonic()
-    summary = work()
+    with bar(name):
+        summary = work()
     seconds = time.monotonic() - start
     run.finish(name, fingerprint, seconds, summary)
-    view.end(name, summary, seconds)
+    say(name, f"{summary} ({seconds:.1f} s)")
 
 
 def _section(dumped: JsonValue, path: str) -> JsonValue:

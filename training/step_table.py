@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.config import Config
-from training.run_folder import RunFolder
+from training.runs.run_folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def _vanilla(config: Config, run: RunFolder) -> str:
 
 
 def _rat(config: Config, run: RunFolder) -> str:
-    from training.raw_embeddings import read_raw_embeddings
+    from training.embedding.raw_embeddings import read_raw_embeddings
     from training.steps import rat
 
     return rat.run(
@@ -73,7 +73,7 @@ def _rat(config: Config, run: RunFolder) -> str:
 
 
 def _baselines(config: Config, run: RunFolder) -> str:
-    from training.raw_embeddings import read_raw_embeddings
+    from training.embedding.raw_embeddings import read_raw_embeddings
     from training.steps import baselines
 
     if not config.evaluate.baselines:
@@ -89,7 +89,7 @@ def _baselines(config: Config, run: RunFolder) -> str:
 
 
 def _evaluate(config: Config, run: RunFolder) -> str:
-    from training.raw_embeddings import read_raw_embeddings
+    from training.embedding.raw_embeddings import read_raw_embeddings
     from training.steps import evaluate
 
     return evaluate.run(
@@ -124,9 +124,9 @@ def _bundle(config: Config, run: RunFolder) -> str:
 
 
 def _retrain(config: Config, run: RunFolder) -> str:
-    from training.dataset import read_dataset, write_dataset
-    from training.raw_embeddings import read_raw_embeddings
-    from training.replaying import plan_replay, with_first_clicks
+    from training.data.dataset import read_dataset, write_dataset
+    from training.embedding.raw_embeddings import read_raw_embeddings
+    from training.evaluation.replay import plan_replay, with_first_clicks
     from training.steps import rat, vanilla
 
     dataset = read_dataset(run.step("prepare"))

@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb.bundle.manifest import Manifest
+from llmemb.encoder.prompt import PromptSpec
 from llmemb.index import ItemIndex, Rows
 from llmemb.item import Attributes, attributes_from_json
 from llmemb.item_map import fit_item_map
-from llmemb.item_space import ItemSpace, compose, join
-from llmemb.projection import Projection
-from llmemb.prompt import PromptSpec
-from llmemb.semantic_term import SemanticTerm, SuccessorArray
+from llmemb.scoring.item_space import ItemSpace, compose, join
+from llmemb.scoring.projection import Projection
+from llmemb.scoring.semantic_term import SemanticTerm, SuccessorArray
 from llmemb.sequence_models import SequenceModel
 
 if TYPE_CHECKING:
-    from llmemb.encoder import Encoder
+    from llmemb.encoder.encoder import Encoder
 
 Array = NDArray[np.float32]
 ENCODER_FOLDER = "encoder"
@@ -123,7 +123,7 @@ class Bundle:
     def load_encoder(self, device: str = "cpu") -> "Encoder":
         """Load the encoder of this bundle, told how its prompts begin."""
         # With it comes transformers, which takes seconds; who only recommends never needs it.
-        from llmemb.encoder import Encoder
+        from llmemb.encoder.encoder import Encoder
 
         encoder = Encoder.load(self.folder / ENCODER_FOLDER, device)
         encoder.expect(self.prompt.beginning)

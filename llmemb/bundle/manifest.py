@@ -18,10 +18,10 @@ from pydantic import (
     model_validator,
 )
 
+from llmemb.encoder.prompt import INSTRUCTION, PromptSpec, check_instruction
 from llmemb.index import IndexSpec
-from llmemb.item_space import Scoring
-from llmemb.prompt import INSTRUCTION, PromptSpec, check_instruction
-from llmemb.semantic_term import SemanticTerm
+from llmemb.scoring.item_space import Scoring
+from llmemb.scoring.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec
 
 FORMAT_VERSION = 4

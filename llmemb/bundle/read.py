@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 import numpy as np
@@ -18,8 +18,8 @@ from llmemb.errors import BundleCorruptError, BundleVersionError
 from llmemb.files import sha256_of_file
 from llmemb.index import ItemIndex
 from llmemb.item_map import AXES
-from llmemb.projection import Projection
-from llmemb.semantic_term import SemanticTerm, SuccessorArray
+from llmemb.scoring.projection import Projection
+from llmemb.scoring.semantic_term import SemanticTerm, SuccessorArray
 from llmemb.sequence_models import build_sequence_model
 
 Array = NDArray[np.float32]
@@ -31,7 +31,7 @@ def read_bundle(folder: Path) -> Bundle:
     Raises:
         BundleVersionError: the bundle has another format version, or its sequence model another shape.
         BundleCorruptError: a file is missing, changed, not in the manifest, or does not hold what the manifest says;
-            the message names it.
+            the message names it. Or the bundle was replaced meanwhile.
         ConfigError: no installed package brings its sequence model.
     """
     manifest = read_manifest(folder)
@@ -70,6 +70,10 @@ def read_bundle(folder: Path) -> Bundle:
             f"index.faiss: it holds {len(bundle.index)} vectors of width {bundle.index.dim}, "
             f"but the manifest says {manifest.num_items} of {bundle.space.width}"
         )
+    # The files were loaded after their hashes were compared: a bundle renamed into this place between the two would be
+    # loaded under the id of the one before.
+    if read_manifest(folder).checksum != manifest.checksum:
+        raise BundleCorruptError(f"{folder} was replaced while it was read: read it again")
     return bundle
 
 
@@ -151,18 +155,25 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def verify_files(folder: Path, manifest: Manifest) -> None:
-    """Hold every file against the manifest.
+def verify_files(folder: Path, manifest: Manifest, part: str = "") -> None:
+    """Compare files with the manifest.
+
+    Args:
+        folder: of the bundle.
+        manifest: of the bundle.
+        part: a folder in the bundle, of which alone the files are compared; empty: all are.
 
     Raises:
         BundleCorruptError: a file is missing, changed or not in the manifest; the message names it.
     """
     # A stray file can change what is loaded: an `adapter_config.json` in `encoder/` would bring other weights.
-    for path in sorted(folder.rglob("*")):
+    for path in sorted((folder / part).rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in manifest.files and name != MANIFEST_FILE:
             raise BundleCorruptError(f"{name}: the file is not in the manifest")
     for name, expected in manifest.files.items():
+        if not PurePosixPath(name).is_relative_to(part):
+            continue
         path = folder / name
         if not path.is_file():
             raise BundleCorruptError(f"{name}: the file is missing")

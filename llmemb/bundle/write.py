@@ -19,14 +19,14 @@ from llmemb.bundle.manifest import (
     Selection,
     SemanticTermInfo,
 )
+from llmemb.encoder.prompt import PromptSpec
 from llmemb.errors import BundleError
 from llmemb.files import new_folder, save_arrays, sha256_of_file
 from llmemb.index import Array, IndexSpec, ItemIndex, tuned
 from llmemb.item_map import fit_item_map
-from llmemb.item_space import Scoring, compose, join
-from llmemb.projection import Projection
-from llmemb.prompt import PromptSpec
-from llmemb.semantic_term import SemanticTerm, SuccessorArray
+from llmemb.scoring.item_space import Scoring, compose, join
+from llmemb.scoring.projection import Projection
+from llmemb.scoring.semantic_term import SemanticTerm, SuccessorArray
 from llmemb.sequence_models import SequenceModel
 
 

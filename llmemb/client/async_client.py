@@ -11,7 +11,7 @@ import httpx2
 
 from llmemb.api.items import ListedItem
 from llmemb.client import calls
-from llmemb.client.call import Answer, Call
+from llmemb.client.calls import Answer, Call
 from llmemb.client.exchange import TIMEOUT_SECONDS, Exchange, Wait, headers_of
 from llmemb.client.methods import AsyncSender, Methods
 from llmemb.client.retrying import DEFAULT_RETRYING, Retrier, Retrying

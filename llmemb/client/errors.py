@@ -15,13 +15,41 @@
 They are no `LlmembError`: those are the program's own, and the service answers its callers by them.
 """
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 
 import httpx2
 from pydantic import ValidationError
 
-from llmemb.api.problem import Problem, ProblemFault
-from llmemb.client.retry_after import retry_after_seconds
+from llmemb.api.base import Problem, ProblemFault
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return how long the server asks to be left alone, at least 0; None where it does not say so.
+
+    A date is compared with the answer's own `Date`, so that the two clocks need not agree.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdecimal():
+        seconds = float(value)
+        return seconds if math.isfinite(seconds) else None
+    until = _timestamp(value)
+    if until is None:
+        return None
+    now = _timestamp(headers.get("Date", ""))
+    return max(0.0, until - (time.time() if now is None else now))
+
+
+def _timestamp(text: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # HTTP dates are in UTC, whether or not they say it in a way that Python reads.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class ClientError(Exception):

@@ -6,7 +6,7 @@ from typing import Generic
 
 import httpx2
 
-from llmemb.client.call import Answer, Call
+from llmemb.client.calls import Answer, Call
 from llmemb.client.errors import ConnectionFailedError, UnexpectedAnswerError, api_error
 from llmemb.client.retrying import Attempts
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, overload
 
 from llmemb.client import calls
-from llmemb.client.call import Answer, Call
+from llmemb.client.calls import Answer, Call
 
 P = ParamSpec("P")
 

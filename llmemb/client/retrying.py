@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import httpx2
 
-from llmemb.client.call import Repeat
+from llmemb.client.calls import Repeat
 from llmemb.client.errors import ApiError, BusyError
 
 _UNAVAILABLE = 503

@@ -1,9 +1,8 @@
 """The index: the k items that pass a filter and whose vectors have the greatest inner product with a session vector."""
 
-from llmemb.index.hits import NO_ROWS, Array, Hits, Rows, merge_hits
+from llmemb.index.hits import NO_ROWS, Array, Hits, RowFilter, Rows, merge_hits
 from llmemb.index.item_index import ItemIndex
 from llmemb.index.recall import tuned
-from llmemb.index.row_filter import RowFilter
 from llmemb.index.spec import HnswParameters, IndexKind, IndexSpec, IvfParameters, choose_spec
 
 __all__ = [

@@ -6,10 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from llmemb.index.hits import Array, Hits, Rows, best_hits, in_order
+from llmemb.index.hits import (
+    Array,
+    Hits,
+    RowFilter,
+    Rows,
+    best_hits,
+    best_of_each,
+    in_order,
+    rough_products,
+    score_candidates,
+    score_rows,
+    table_of,
+)
 from llmemb.index.library import faiss
-from llmemb.index.row_filter import RowFilter
-from llmemb.index.scoring import best_of_each, rough_products, score_candidates, score_rows, table_of
 
 _PRODUCT_SHARE = 0.25
 """From this share of passing rows on a query takes part in the batch's matrix product; below, its rows are scored one

@@ -1,10 +1,14 @@
-"""Answers of an index: rows and scores, the best first."""
+"""What every index takes and returns: rows that a query may get, exact scores by one arithmetic, hits, best first."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from llmemb.index.library import faiss
 
 Array = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -53,3 +57,96 @@ def merge_hits(parts: Sequence[Hits], k: int) -> Hits:
     rows = np.concatenate([part.rows for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     return best_hits(rows, scores, k)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowFilter:
+    """The rows that the mask lets through, but for a few.
+
+    Args:
+        mask: `(N,)`, true where a row passes; None lets all through.
+        excluded: further rows that do not pass, ascending, each once and each a row of the index.
+    """
+
+    mask: NDArray[np.bool_] | None = None
+    excluded: Rows = field(default_factory=lambda: NO_ROWS)
+
+    def count(self, num_rows: int) -> int:
+        """Return how many of `num_rows` rows pass."""
+        passing = num_rows if self.mask is None else int(np.count_nonzero(self.mask))
+        return passing - (len(self.excluded) if self.mask is None else int(np.count_nonzero(self.mask[self.excluded])))
+
+    def passing(self, num_rows: int) -> Rows:
+        """Return those of `num_rows` rows that pass, in order."""
+        if self.mask is None:
+            return np.delete(np.arange(num_rows), self.excluded)
+        rows = np.flatnonzero(self.mask)
+        return rows[~np.isin(rows, self.excluded)] if len(self.excluded) else rows
+
+    def first(self, rows: Rows, k: int) -> slice | Rows | None:
+        """Return where the first k of some rows that pass stand, None where fewer do; -1 is no row.
+
+        Args:
+            rows: `(n,)`, what is no row after all others.
+            k: at least 1.
+        """
+        if self.mask is None and not len(self.excluded):
+            return slice(k) if k <= len(rows) and rows[k - 1] >= 0 else None
+        passing = rows >= 0
+        if self.mask is not None:
+            passing &= self.mask[rows]
+        if len(self.excluded):
+            passing &= self.excluded.take(self.excluded.searchsorted(rows), mode="clip") != rows
+        places = passing.nonzero()[0][:k]
+        return places if len(places) == k else None
+
+
+def table_of(flat: Any) -> Array:
+    """Return the vectors `(N, D)` in a FAISS flat index, without a copy; the index must outlive them."""
+    if flat.ntotal == 0:
+        return np.empty((0, flat.d), dtype=np.float32)
+    table: Array = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
+    return table
+
+
+def score_rows(table: Array, query: Array, rows: Rows) -> Array:
+    """Return the inner products `(n,)` of a query `(D,)` with n rows of a table.
+
+    Args:
+        table: `(N, D)`, contiguous.
+        query: contiguous.
+        rows: contiguous, each below N.
+    """
+    scores: Array = score_candidates(table, query[None], rows[None])[0]
+    return scores
+
+
+def score_candidates(table: Array, queries: Array, rows: Rows) -> Array:
+    """Return the inner products `(B, n)` of each query with its own n rows of a table.
+
+    Args:
+        table: `(N, D)`, contiguous.
+        queries: `(B, D)`, contiguous.
+        rows: `(B, n)`, contiguous, each below N; -1 is no row, and its score is minus infinity.
+    """
+    scores = np.empty(rows.shape, dtype=np.float32)
+    if rows.size:
+        faiss.fvec_inner_products_by_idx(
+            *map(faiss.swig_ptr, (scores, queries, table, rows)), table.shape[1], *rows.shape
+        )
+    return scores
+
+
+def rough_products(queries: Array, table: Array) -> Array:
+    """Return the inner products `(B, N)` of queries `(B, D)` with all rows, as a matrix product rounds them.
+
+    It is torch's, which keeps to the threads that the caller's thread was given; NumPy's takes every core.
+    """
+    products: Array = (torch.from_numpy(queries) @ torch.from_numpy(table).T).numpy()
+    return products
+
+
+def best_of_each(scores: Array, k: int) -> tuple[Array, Rows]:
+    """Return the k greatest of each row of `(B, N)`, descending, and where they stand; each `(B, k)`, k at most N."""
+    best = torch.from_numpy(scores).topk(k)
+    return best.values.numpy(), best.indices.numpy()

@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 
 from llmemb.errors import BundleCorruptError
+from llmemb.index.approximate import HnswSearch, IvfSearch, build_hnsw, build_ivf, grow_hnsw
 from llmemb.index.flat import FlatSearch, build_flat
-from llmemb.index.hits import Array, Hits
-from llmemb.index.hnsw import HnswSearch, build_hnsw, grow_hnsw
-from llmemb.index.ivf import IvfSearch, build_ivf
+from llmemb.index.hits import Array, Hits, RowFilter
 from llmemb.index.library import faiss
-from llmemb.index.row_filter import RowFilter
 from llmemb.index.spec import IndexSpec
 
 _FAISS_CLASSES = {"flat": faiss.IndexFlatIP, "hnsw": faiss.IndexHNSWFlat, "ivf": faiss.IndexIVFFlat}

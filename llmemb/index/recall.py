@@ -4,9 +4,8 @@ from bisect import bisect_left
 
 import numpy as np
 
-from llmemb.index.hits import Array, Hits, Rows, merge_hits
+from llmemb.index.hits import Array, Hits, RowFilter, Rows, merge_hits
 from llmemb.index.item_index import ItemIndex
-from llmemb.index.row_filter import RowFilter
 from llmemb.index.spec import MEASURED_K, IndexSpec
 
 _AIM = 0.99

@@ -1,33 +1,30 @@
-"""Writes a backup: the state is copied as it is at one moment, and the copy is written to one file."""
+"""Writes a backup: copies the state into two SQLite databases, then puts these into one file."""
 
+import fcntl
+import os
+import shutil
 import sqlite3
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from llmemb import __version__
 from llmemb.files import sync_folder
-from service.backup.archive_writer import ArchiveWriter
+from service.backup.archive import LogPosition, Manifest, write_archive
 from service.backup.errors import BackupError
-from service.backup.manifest import ITEMS, SESSIONS, LogPosition, Manifest
 from service.backup.progress import Progress
-from service.backup.records import item_line, session_line
-from service.backup.redis_session_source import copy_sessions
-from service.backup.redis_source import copy_catalogue
-from service.backup.sqlite_source import copy_state_folder
+from service.backup.redis_backup import copy_catalogue, copy_sessions
+from service.backup.sqlite import copy_state_folder
 from service.backup.state_files import open_state_files
-from service.backup.work_folder import own_work_folder
 from service.settings import Settings
-from service.storage.redis_catalogue import RedisKeys
-from service.storage.redis_connections import connect
+from service.storage.redis.catalogue import RedisKeys
+from service.storage.redis.connections import connect
 
 REDIS_SECONDS = 60.0
 """How long Redis may take to answer one step of a backup or restore."""
-
-T = TypeVar("T")
+_WORK_FOLDER = ".llmemb-backup.tmp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,22 @@ async def write_backup(settings: Settings, out: Path, progress: Progress) -> Bac
     try:
         with own_work_folder(target.parent) as work:
             position = await _copy(settings, work, progress)
-            manifest = _write(work, settings, created, position, progress)
+            with open_state_files(work) as files:
+                files.drop_ended_sessions()
+                items, removed, sessions = files.counts()
+                bundles = files.bundles()
+            manifest = Manifest(
+                created=created.isoformat(timespec="seconds"),
+                program=__version__,
+                storage="sqlite" if settings.redis_url is None else "redis",
+                position=position,
+                items=items,
+                removed=removed,
+                sessions=sessions,
+                bundles=bundles,
+                parts={},
+            )
+            manifest = write_archive(work / "backup.zip", work, manifest, progress)
             (work / "backup.zip").replace(target)
             sync_folder(target.parent)
     except (OSError, sqlite3.Error) as error:
@@ -81,32 +93,42 @@ async def _copy(settings: Settings, work: Path, progress: Progress) -> LogPositi
     return LogPosition(epoch=position.epoch.decode(), sequence=position.sequence)
 
 
-def _write(
-    work: Path, settings: Settings, created: datetime, position: LogPosition | None, progress: Progress
-) -> Manifest:
-    now = time.time()
-    with open_state_files(work) as files, ArchiveWriter(work / "backup.zip") as archive:
-        items, removed, sessions = files.counts(now)
-        archive.write_part(ITEMS, _telling(map(item_line, files.items()), "items written", items + removed, progress))
-        archive.write_part(
-            SESSIONS, _telling(map(session_line, files.read_sessions(now)), "sessions written", sessions, progress)
-        )
-        manifest = Manifest(
-            created=created.isoformat(timespec="seconds"),
-            program=__version__,
-            storage="sqlite" if settings.redis_url is None else "redis",
-            position=position,
-            items=items,
-            removed=removed,
-            sessions=sessions,
-            bundles=files.bundles(),
-            parts=archive.parts,
-        )
-        archive.write_manifest(manifest)
-    return manifest
+@contextmanager
+def own_work_folder(parent: Path) -> Iterator[Path]:
+    """Yield an empty folder in `parent`, deleted at the end of the block. What a killed process left goes first.
+
+    Raises:
+        BackupError: another process writes a backup to `parent`.
+        OSError: it cannot be written.
+    """
+    folder = parent / _WORK_FOLDER
+    descriptor = _lock(folder)
+    try:
+        for path in folder.iterdir():
+            if path.name != "lock":
+                shutil.rmtree(path)
+        work = folder / "work"
+        work.mkdir()
+        yield work
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
 
 
-def _telling(stream: Iterable[T], what: str, total: int, progress: Progress) -> Iterator[T]:
-    for done, one in enumerate(stream, 1):
-        progress.tell(what, done, total)
-        yield one
+def _lock(folder: Path) -> int:
+    while True:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # another process has just finished, and deleted the folder
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (folder / "lock").stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise BackupError(f"another backup is being written to {folder.parent}") from error
+        except FileNotFoundError:
+            pass  # another process has just finished, and deleted the folder
+        os.close(descriptor)

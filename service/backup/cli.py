@@ -9,8 +9,8 @@ from llmemb.errors import ConfigError
 from service.backup.backup import write_backup
 from service.backup.progress import Progress
 from service.backup.restore import restore_backup
+from service.observability.logs import configure_logging
 from service.settings import Settings, load_settings
-from service.sight.logs import configure_logging
 
 _STATE = "The settings say where the state is, as for `llmemb serve`: LLMEMB_STATE_DIR, or LLMEMB_REDIS_URL."
 

@@ -1,12 +1,22 @@
-"""The live catalogue of one bundle: it follows the item log, and writes to it what requests change."""
+"""The live catalogue of one bundle: it follows the item log, writes changes to it, and has the current snapshot."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from llmemb.bundle import Bundle
 from llmemb.item import attributes_to_json
-from service.catalogue.changes import (
+from service.catalogue.pending import NewItem, PendingItem
+from service.catalogue.search.item_search import ItemSearch
+from service.catalogue.snapshot.base import SegmentIndex
+from service.catalogue.snapshot.edition import compacted, extended_segment, is_due, wants_compaction, with_changes
+from service.catalogue.snapshot.snapshot import Snapshot
+from service.errors import CatalogueFullError, ItemNotFoundError
+from service.observability.metrics import Metrics
+from service.settings import Settings
+from service.storage.changes import (
     Array,
     Change,
     EmbeddedBy,
@@ -15,17 +25,119 @@ from service.catalogue.changes import (
     PutItem,
     RemoveItem,
 )
-from service.catalogue.head import Head
-from service.catalogue.item_search import ItemSearch
-from service.catalogue.new_item import NewItem
-from service.catalogue.pending import PendingItem
-from service.catalogue.segment import SegmentIndex
-from service.catalogue.sizes import CatalogueSizes
-from service.catalogue.snapshot import Snapshot
-from service.errors import CatalogueFullError, ItemNotFoundError
-from service.settings import Settings
-from service.sight.metrics import Metrics
 from service.storage.item_log import ItemLog
+
+FEW_CHANGES = 64
+"""So many are taken into a folded snapshot while a change waits."""
+
+logger = logging.getLogger(__name__)
+
+
+class Head:
+    """Holds the present snapshot. Readers take `snapshot` once; every change and every fold is one assignment.
+
+    Args:
+        first: the catalogue before any change.
+        fold_items: rows beside the index past which they are folded into it.
+        metrics: told of folds.
+        folded: called after each fold, in its thread.
+    """
+
+    def __init__(
+        self, first: Snapshot, fold_items: int, metrics: Metrics, folded: Callable[[], object] = lambda: None
+    ) -> None:
+        self.snapshot = first
+        self._first = first
+        self._fold_items = fold_items
+        self._metrics = metrics
+        self._folded = folded
+        self._changing = threading.Lock()  # held for no longer than a change takes
+        self._generation = 0
+        self._since: list[Change] | None = None
+        """Changes that came while a snapshot is compacted."""
+        self._thread: threading.Thread | None = None
+        self._failed_rows = 0
+        self._closed = False
+
+    def take(self, changes: Sequence[Change]) -> None:
+        """Take changes in."""
+        with self._changing:
+            self.snapshot = with_changes(self.snapshot, changes)
+            if self._since is not None:
+                self._since.extend(changes)
+            self._fold_if_due()
+
+    def reset(self, changes: Sequence[Change]) -> None:
+        """Begin again with the first snapshot, and take these changes in."""
+        snapshot = with_changes(self._first, changes)
+        with self._changing:
+            self.snapshot = snapshot
+            self._generation += 1
+            self._since = None
+            self._failed_rows = 0
+            self._fold_if_due()
+
+    def wait_until_folded(self) -> None:
+        """Wait for the fold that runs, if one does."""
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def close(self) -> None:
+        """Begin no fold any more, and wait for the one that runs."""
+        self._closed = True
+        self.wait_until_folded()
+
+    def _is_due(self) -> bool:
+        # After a failure another piece must have come together, lest it fail over and over.
+        rows = self.snapshot.num_rows - self._failed_rows
+        return not self._closed and rows > 0 and is_due(self.snapshot, self._fold_items)
+
+    def _fold_if_due(self) -> None:
+        if self._thread is None and self._is_due():
+            self._thread = threading.Thread(target=self._fold, name="fold", daemon=True)
+            self._thread.start()
+
+    def _fold(self) -> None:
+        while True:
+            try:
+                with self._metrics.fold_seconds.time():
+                    self._fold_once()
+                self._folded()
+            except Exception:
+                self._metrics.fold_errors.inc()
+                logger.exception("the added items could not be folded into the index; they are searched beside it")
+                self._failed_rows = self.snapshot.num_rows + self._fold_items
+            with self._changing:
+                if not self._is_due():
+                    self._thread = None
+                    return
+
+    def _fold_once(self) -> None:
+        with self._changing:
+            snapshot, generation = self.snapshot, self._generation
+            compacts = wants_compaction(snapshot)
+            self._since = [] if compacts else None
+        if compacts:
+            self._replay(compacted(snapshot), generation)
+            return
+        segment = extended_segment(snapshot)
+        with self._changing:
+            if generation == self._generation:
+                self.snapshot = self.snapshot.with_segment(segment)
+
+    def _replay(self, snapshot: Snapshot, generation: int) -> None:
+        """Put a compacted snapshot there, with the changes that have come since it was begun."""
+        while True:
+            with self._changing:
+                if generation != self._generation or self._since is None:
+                    return
+                changes, self._since = self._since, []
+                if len(changes) <= FEW_CHANGES:
+                    self.snapshot = with_changes(snapshot, changes)
+                    self._since = None
+                    return
+            snapshot = with_changes(snapshot, changes)
 
 
 class Catalogue:
@@ -52,7 +164,7 @@ class Catalogue:
         self._prompt = bundle.prompt
         self._log = log
         self._max_added_items = settings.max_added_items
-        self._sizes = CatalogueSizes(metrics, bundle.manifest.id)
+        self._metrics = metrics
         self._head = Head(Snapshot.of(bundle, segment), settings.fold_items, metrics, self._show_sizes)
         self._pending: dict[str, PendingItem] = {}
         self._left_out: dict[str, PendingItem] = {}
@@ -165,7 +277,6 @@ class Catalogue:
         """Stop folding and the full-text index."""
         await asyncio.to_thread(self._head.close)
         await asyncio.to_thread(self.search.close)
-        self._sizes.forget()
 
     def _check_held(self, item_id: str) -> None:
         if not self.holds(item_id):
@@ -235,7 +346,13 @@ class Catalogue:
         self._show_sizes()
 
     def _show_sizes(self) -> None:
-        self._sizes.show(self.snapshot, len(self._pending), len(self._left_out))
+        metrics, bundle_id, snapshot = self._metrics, self.bundle_id, self.snapshot
+        metrics.catalogue_items.labels(bundle_id, "bundle").set(len(snapshot) - snapshot.num_added)
+        metrics.catalogue_items.labels(bundle_id, "added").set(snapshot.num_added)
+        metrics.pending_items.labels(bundle_id).set(len(self._pending))
+        metrics.left_out_items.labels(bundle_id).set(len(self._left_out))
+        metrics.fresh_rows.labels(bundle_id).set(snapshot.num_rows - len(snapshot.segment))
+        metrics.hidden_rows.labels(bundle_id).set(len(snapshot.visibility.hidden))
 
 
 def _texts(changes: Sequence[Change]) -> dict[str, str | None]:

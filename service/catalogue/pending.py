@@ -1,11 +1,21 @@
-"""An item that the log has and a snapshot cannot show yet: the bundle must embed it first, or does not know it all."""
+"""Items on their way into the catalogue: checked and not embedded yet, or in the log and not in a snapshot yet."""
 
 from dataclasses import dataclass, replace
 
+from llmemb.encoder.prompt import PromptSpec
 from llmemb.errors import InvalidItemError
 from llmemb.item import Attributes, attributes_from_json
-from llmemb.prompt import PromptSpec
-from service.catalogue.changes import Array, EmbeddedBy, PatchItem, PutItem
+from service.storage.changes import Array, EmbeddedBy, PatchItem, PutItem
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """An item to add, or to put in place of the one with the id; what is None stays as it was."""
+
+    id: str
+    attributes: Attributes
+    categories: tuple[str, ...] | None = None
+    available: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

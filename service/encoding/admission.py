@@ -3,9 +3,9 @@
 import numpy as np
 
 from llmemb.bundle import Bundle
-from llmemb.encoder_engines.admission import LEAST_COSINE, LEAST_OVERLAP, agreement
+from llmemb.encoder.engines.admission import LEAST_COSINE, LEAST_OVERLAP, agreement
 from llmemb.errors import ConfigError
-from llmemb.item_space import join
+from llmemb.scoring.item_space import join
 from service.encoding.prompt_encoder import PromptEncoder
 
 SAMPLE_ITEMS = 200

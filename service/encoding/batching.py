@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class LanguageModel(Protocol):
-    """What the batches go through; `llmemb.encoder.Encoder` is one."""
+    """What the batches go through; `llmemb.encoder.encoder.Encoder` is one."""
 
     def tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each prompt."""

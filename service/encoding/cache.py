@@ -1,15 +1,134 @@
 """The cache of raw embeddings, by bundle and text: in memory, or in Redis for several replicas to share."""
 
+import logging
+import struct
+import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
+import numpy as np
 from cachetools import LRUCache
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from service.encoding.prompt_encoder import RawEmbedding
-from service.encoding.redis_cache import RedisCache
+from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.sight.metrics import Metrics
-from service.storage.redis_connections import connect
+from service.storage.redis.connections import connect
+
+_TOKENS = struct.Struct("<I")
+_TRIM = """
+local surplus = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[1])
+if surplus > 0 then
+    local oldest = redis.call('ZPOPMIN', KEYS[1], surplus)
+    for i = 1, #oldest, 2 do redis.call('UNLINK', oldest[i]) end
+end
+"""
+"""Deletes the keys that were used longest ago, past the greatest number of them."""
+
+logger = logging.getLogger(__name__)
+
+
+class RedisCache:
+    """Raw embeddings in Redis: the number of tokens and float32, for a time to live.
+
+    A sorted set has every key and when it was last used; writing trims the set, and the keys with it. After a failure
+    Redis is left alone for a while, so that only few requests pay its timeout.
+
+    Args:
+        redis: answers bytes, and gives up by itself after a short time.
+        prefix: begins every key.
+        max_items: embeddings that are kept, of all bundles together.
+        ttl_seconds: how long one is kept after it was written.
+        retry_seconds: how long Redis is left alone after a failure.
+        metrics: counts the failures.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        prefix: str,
+        max_items: int,
+        ttl_seconds: int,
+        retry_seconds: float,
+        metrics: Metrics,
+    ) -> None:
+        self._redis = redis
+        self._prefix = f"{prefix}:embedding:"
+        self._used = f"{prefix}:embeddings_used"
+        self._max_items = max_items
+        self._ttl_seconds = ttl_seconds
+        self._retry_seconds = retry_seconds
+        self._metrics = metrics
+        self._retry_at = 0.0
+
+    async def read(self, keys: Sequence[str]) -> list[RawEmbedding | None]:
+        """See `VectorCache`."""
+        if keys and time.monotonic() >= self._retry_at:
+            try:
+                return await self._read([self._prefix + key for key in keys])
+            except (RedisError, OSError) as error:
+                self._failed(error)
+        return [None] * len(keys)
+
+    async def write(self, embeddings: Mapping[str, RawEmbedding]) -> None:
+        """See `VectorCache`."""
+        if not embeddings or time.monotonic() < self._retry_at:
+            return
+        now = time.time()
+        values = {self._prefix + key: _to_bytes(embedding) for key, embedding in embeddings.items()}
+        try:
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                for key, value in values.items():
+                    pipeline.set(key, value, ex=self._ttl_seconds)
+                pipeline.zadd(self._used, dict.fromkeys(values, now))
+                # What was not used for its whole time to live has left Redis by itself.
+                pipeline.zremrangebyscore(self._used, "-inf", now - self._ttl_seconds)
+                pipeline.eval(_TRIM, 1, self._used, str(self._max_items))
+                await pipeline.execute()
+        except (RedisError, OSError) as error:
+            self._failed(error)
+
+    async def fault(self) -> str | None:
+        """See `VectorCache`."""
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            self._failed(error)
+            return f"Redis does not answer ({type(error).__name__})"
+        self._retry_at = 0.0
+        return None
+
+    async def close(self) -> None:
+        """See `VectorCache`."""
+        await self._redis.aclose()
+
+    async def _read(self, keys: list[str]) -> list[RawEmbedding | None]:
+        # The client is typed for decoded answers too; ours are bytes.
+        raw = cast("list[bytes | None]", await self._redis.mget(keys))
+        found = [key for key, value in zip(keys, raw, strict=True) if value is not None]
+        if found:
+            # XX: a key that another replica trims now must not come back into the set.
+            await self._redis.zadd(self._used, dict.fromkeys(found, time.time()), xx=True)
+        return [_from_bytes(value) for value in raw]
+
+    def _failed(self, error: Exception) -> None:
+        self._metrics.redis_errors.inc()
+        self._retry_at = time.monotonic() + self._retry_seconds
+        # The kind alone: a message may hold the address.
+        logger.warning("Redis failed (%s); going on without it", type(error).__name__)
+
+
+def _to_bytes(embedding: RawEmbedding) -> bytes:
+    return _TOKENS.pack(embedding.tokens) + embedding.vector.astype("<f4").tobytes()
+
+
+def _from_bytes(value: bytes | None) -> RawEmbedding | None:
+    # A value that does not divide into numbers is not ours, or half of one: embedding anew replaces it.
+    if value is None or len(value) <= _TOKENS.size or len(value) % 4:
+        return None
+    return RawEmbedding(np.frombuffer(value, dtype="<f4", offset=_TOKENS.size), _TOKENS.unpack_from(value)[0])
 
 
 class VectorCache(Protocol):

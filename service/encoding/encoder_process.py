@@ -9,27 +9,30 @@ import math
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from llmemb.errors import EncoderError
+from llmemb.errors import BundleError, EncoderError
 from service.encoding.frames import BatchDone, Cancel, Job, JobDone, JobFailed, Ready, Refused, pack, read_from_encoder
 from service.encoding.host_process import Connection
 from service.encoding.prompt_encoder import RawEmbedding
 from service.encoding.worker import WorkerOptions
 from service.encoding.worker_host import WorkerHost
 from service.errors import EncoderUnavailableError, OverloadedError
-from service.sight import server_timing
-from service.sight.metrics import Metrics
+from service.observability.logs import record_part
+from service.observability.metrics import Metrics
 
 START_SECONDS = 300.0
 """How long a worker may take until it is ready; past it another process is to start it."""
 QUICK_DEATH_SECONDS = 10.0
 """A worker that lived shorter than this lets the next one wait."""
 LONGEST_PAUSE_SECONDS = 5.0
+REFUSED_PAUSE_SECONDS = 30.0
+"""Before an LLM that could not be loaded, or was not the bundle's, is loaded again: it seldom helps."""
 RETRY_SECONDS = 2
 """When a caller who met no encoder should come again."""
 _PROBE = "ready?"
@@ -65,14 +68,25 @@ class EncoderProcess:
 
     Args:
         options: of the process.
+        verify: called in a thread after each loading of the LLM; raises BundleError where the files that it was loaded
+            from are not the bundle's. A trainer may have replaced the bundle in its folder.
         max_items: prompts that may wait for the LLM or be in it.
         timeout_seconds: how long a caller waits. Who would wait longer is refused at once, and a worker that has work
-            and says nothing for twice as long is killed.
+            and says nothing for twice as long is killed, unless it waits for a core.
         metrics: told of depth, batches and restarts.
     """
 
-    def __init__(self, options: WorkerOptions, *, max_items: int, timeout_seconds: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        *,
+        verify: Callable[[], object],
+        max_items: int,
+        timeout_seconds: float,
+        metrics: Metrics,
+    ) -> None:
         self._host = WorkerHost(options)
+        self._verify = verify
         self._max_items = max_items
         self._timeout_seconds = timeout_seconds
         self._stall_seconds = 2 * timeout_seconds
@@ -85,6 +99,8 @@ class EncoderProcess:
         self._progress_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._first_start: asyncio.Task[None] | None = None
+        self._other_files: str | None = None
+        """Why nothing is embedded, while the LLM in the folder is not the bundle's."""
         self.pid: int | None = None
         """Of the worker that embeds, None while there is none."""
 
@@ -128,16 +144,16 @@ class EncoderProcess:
             answer = await self._answer(prompts)
         finally:
             self._count(-len(prompts))
-        server_timing.record("queue", answer.done.queue_seconds)
-        server_timing.record("tokenise", answer.done.tokenise_seconds)
-        server_timing.record("encode", answer.done.encode_seconds)
+        record_part("queue", answer.done.queue_seconds)
+        record_part("tokenise", answer.done.tokenise_seconds)
+        record_part("encode", answer.done.encode_seconds)
         return answer.embeddings()
 
     async def _answer(self, prompts: Sequence[str]) -> _Answer:
         if self._first_start is not None and not self._first_start.done():
             await asyncio.wait([self._first_start])
         if self._connection is None:
-            raise EncoderUnavailableError(_STARTING, RETRY_SECONDS)
+            raise EncoderUnavailableError(self._other_files or _STARTING, RETRY_SECONDS)
         if not self._jobs:
             self._progress_at = time.monotonic()
         self._last_id += 1
@@ -155,7 +171,7 @@ class EncoderProcess:
     async def fault(self) -> str | None:
         """See `PromptEncoder`; embeds something, unless other work is the proof already."""
         if self._connection is None:
-            return "starts again" if self._tasks else "starts"
+            return self._other_files or ("starts again" if self._tasks else "starts")
         if self._jobs and time.monotonic() - self._progress_at < self._timeout_seconds:
             return None
         try:
@@ -193,20 +209,34 @@ class EncoderProcess:
         self._metrics.queue_items.inc(change)
 
     async def _new_connection(self) -> Connection:
-        """Have a worker started and wait until it is ready; from then on callers reach it."""
+        """Have a worker started and wait until it is ready; from then on callers reach it.
+
+        Raises:
+            EncoderError: the LLM cannot be loaded, or is not the bundle's.
+            EOFError: the worker has ended; so have OSError and ValueError.
+            TimeoutError: it takes too long.
+        """
         connection = await self._host.new_worker()
         try:
-            async with asyncio.timeout(START_SECONDS):
-                message, _ = await read_from_encoder(connection.reader)
+            pid = await _pid_when_ready(connection)
+            await self._verify_loaded()
         except BaseException:
             connection.writer.transport.abort()
             raise
-        if not isinstance(message, Ready):
-            connection.writer.transport.abort()
-            raise EncoderError(message.reason if isinstance(message, Refused) else "the encoder spoke out of turn")
-        self.pid = message.pid
-        self._connection = connection
+        self._connection, self.pid = connection, pid
         return connection
+
+    async def _verify_loaded(self) -> None:
+        # After the loading, not before it: files that are the bundle's now were so when they were read.
+        try:
+            await asyncio.to_thread(self._verify)
+        except BundleError as error:
+            self._other_files = (
+                f"nothing is embedded: the encoder's folder is not that of the loaded bundle any more ({error}); load "
+                "the bundle again with POST /admin/bundles, or restart the service"
+            )
+            raise EncoderError(self._other_files) from error
+        self._other_files = None
 
     async def _keep_running(self, connection: Connection) -> None:
         """Take the worker's messages; when it is gone tell who waits, and have another one started, without end."""
@@ -229,7 +259,10 @@ class EncoderProcess:
                 await asyncio.sleep(min(LONGEST_PAUSE_SECONDS, 0.1 * 2**quick_deaths))
             try:
                 return await self._new_connection()
-            except (*_UNAVAILABLE, EncoderError) as error:
+            except EncoderError as error:
+                logger.error("the encoder is not started again: %s", error)  # noqa: TRY400
+                await asyncio.sleep(REFUSED_PAUSE_SECONDS)
+            except _UNAVAILABLE as error:
                 logger.warning("the encoder's process does not start: %s %s", type(error).__name__, error)
                 quick_deaths += 1
                 await self._host.kill()
@@ -252,11 +285,16 @@ class EncoderProcess:
                 job.answered.set_exception(EncoderUnavailableError(f"the encoder failed at this ({message.error})"))
 
     async def _watch(self) -> None:
-        """Cut off a worker that has work and makes no progress; the next one's start kills it."""
+        """Kill a worker that has work and makes no progress, but not one that other processes keep from the cores."""
+        interval = self._stall_seconds / 4
+        before = 0.0
         while True:
-            await asyncio.sleep(self._stall_seconds / 4)
+            await asyncio.sleep(interval)
+            used = 0.0 if self.pid is None else processor_seconds(self.pid)
+            # It uses no core where it hangs, and a whole one where it runs in circles.
+            held_back, before = 0 < used - before < interval / 2, used
             stalled = self._jobs and time.monotonic() - self._progress_at > self._stall_seconds
-            if stalled and self.pid is not None:
+            if stalled and not held_back and self.pid is not None:
                 logger.error("the encoder has made no progress for %g s; it is killed", self._stall_seconds)
                 with suppress(ProcessLookupError):
                     os.kill(self.pid, signal.SIGKILL)
@@ -269,3 +307,20 @@ class EncoderProcess:
                 job.answered.set_exception(EncoderUnavailableError(reason, RETRY_SECONDS))
         if connection is not None:
             connection.writer.transport.abort()
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has used, in seconds; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _pid_when_ready(connection: Connection) -> int:
+    async with asyncio.timeout(START_SECONDS):
+        message, _ = await read_from_encoder(connection.reader)
+    if isinstance(message, Ready):
+        return message.pid
+    raise EncoderError(message.reason if isinstance(message, Refused) else "the encoder spoke out of turn")

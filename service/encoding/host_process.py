@@ -64,8 +64,6 @@ class HostProcess:
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.PIPE,
                     env=_environment(os.environ),
-                    # A Ctrl-C at the terminal is for the service, which finishes its requests first.
-                    start_new_session=True,
                 )
             except BaseException:
                 ours.close()
@@ -124,13 +122,17 @@ class HostProcess:
 
 def _command(options: WorkerOptions) -> list[str]:
     command = [sys.executable, "-m", "service.encoding.worker", "--folder", str(options.folder)]
-    command += ["--device", options.device, "--nice", str(options.nice), "--batch-tokens", str(options.batch_tokens)]
+    command += ["--device", options.device, "--batch-tokens", str(options.batch_tokens)]
     command += ["--engine", options.engine, f"--beginning={options.beginning}"]
-    return command if options.threads is None else [*command, "--threads", str(options.threads)]
+    if options.threads is not None:
+        command += ["--threads", str(options.threads)]
+    return command if options.nice is None else [*command, "--nice", str(options.nice)]
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what the process gets: none of our settings, which hold secrets, and no look at the network."""
     kept = {name: value for name, value in environment.items() if not name.upper().startswith(PREFIX)}
-    # Threads that wait must sleep: a service that keeps its cores busy shares them. numpy needs none before a fork.
-    return {"OMP_WAIT_POLICY": "passive"} | kept | {"HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": "1"}
+    # Threads that wait must sleep: a service that keeps its cores busy shares them. numpy needs none before a fork, and
+    # the tokenizers' would be started before the worker lowers its priority.
+    own = {"HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {"OMP_WAIT_POLICY": "passive"} | kept | own

@@ -1,17 +1,19 @@
 """The encoder that the settings ask for."""
 
 from collections.abc import Awaitable
+from functools import partial
 
 from llmemb.bundle import Bundle
 from llmemb.bundle.bundle import ENCODER_FOLDER
-from llmemb.encoder_engines.engine import EXACT_ENGINES
+from llmemb.bundle.read import verify_files
+from llmemb.encoder.engines.engine import EXACT_ENGINES
 from service.encoding.admission import require_admission
 from service.encoding.encoder_process import EncoderProcess
 from service.encoding.prompt_encoder import PromptEncoder
 from service.encoding.remote import RemoteEncoder
 from service.encoding.worker import WorkerOptions
+from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.sight.metrics import Metrics
 
 
 async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metrics) -> PromptEncoder:
@@ -35,6 +37,7 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
                 nice=settings.encoder_nice,
                 batch_tokens=settings.batch_tokens,
             ),
+            verify=partial(verify_files, bundle.folder, bundle.manifest, ENCODER_FOLDER),
             max_items=settings.queue_max_items,
             timeout_seconds=settings.embed_timeout_seconds,
             metrics=metrics,

@@ -24,11 +24,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmemb.encoder_engines.engine import EngineName
+from llmemb.encoder.engines.engine import EngineName
 from llmemb.errors import EncoderError
 from service.encoding.batching import Batcher, LanguageModel
 from service.encoding.frames import FromEncoder, Job, Ready, Refused, pack, read_to_encoder
 
+FALLBACK_NICE = 10
+"""The nice level where none is set and there is no idle class."""
 WORKER = b"w"
 """An order: fork a worker for the connection that comes with it."""
 SPARE = b"s"
@@ -39,20 +41,26 @@ logger = logging.getLogger("encoder")
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How a worker runs. `threads` None: one for each core; `beginning`: the text that most prompts begin with."""
+    """How a worker runs.
+
+    `threads` None: one for each core; `beginning`: the text that most prompts begin with; `nice` None: the idle class.
+    """
 
     folder: Path
     device: str
     engine: EngineName
     beginning: str
     threads: int | None
-    nice: int
+    nice: int | None
     batch_tokens: int
 
 
 def main(arguments: list[str]) -> None:
     """Import the libraries, then fork what is asked for."""
     options = _parse(arguments)
+    # A Ctrl-C at the terminal is for the service, which finishes its requests first. No session of its own: Linux may
+    # share the processor out among sessions first (autogroup), and priorities count within one.
+    os.setpgid(0, 0)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     control = _take_standard_input()
     _import_libraries(options.folder)
@@ -89,7 +97,7 @@ def _parse(arguments: list[str]) -> WorkerOptions:
     parser.add_argument("--engine", required=True)
     parser.add_argument("--beginning", required=True)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--nice", type=int, required=True)
+    parser.add_argument("--nice", type=int)
     parser.add_argument("--batch-tokens", type=int, required=True)
     return WorkerOptions(**vars(parser.parse_args(arguments)))
 
@@ -110,7 +118,7 @@ def _import_libraries(folder: Path) -> None:
     """Import all that a worker will need, the LLM's own module included."""
     from transformers import MODEL_MAPPING, AutoConfig
 
-    import llmemb.encoder  # noqa: F401
+    import llmemb.encoder.encoder  # noqa: F401
 
     try:
         MODEL_MAPPING[type(AutoConfig.from_pretrained(folder))]
@@ -166,10 +174,10 @@ def _load(options: WorkerOptions, send: Callable[[FromEncoder, bytes], None]) ->
     """Load the LLM and step back behind other processes; None, said to the service, where it cannot be loaded."""
     import torch
 
-    from llmemb.encoder import Encoder
+    from llmemb.encoder.encoder import Encoder
 
-    # On Linux a priority is one thread's, inherited by those it starts: torch's must start after it is lowered, and
-    # it is lowered after loading, so that a new worker is there quickly.
+    # A priority is one thread's, inherited by those it starts: torch's must start after it is lowered, and it is
+    # lowered after loading, so that a new worker is there quickly.
     torch.set_num_threads(1)
     try:
         encoder = Encoder.load(options.folder, options.device, options.engine)
@@ -180,9 +188,22 @@ def _load(options: WorkerOptions, send: Callable[[FromEncoder, bytes], None]) ->
     except (RuntimeError, AssertionError) as error:  # how torch says that a device is missing
         send(Refused(reason=f"LLMEMB_DEVICE: the encoder cannot run on {options.device}: {error}"), b"")
         return None
-    os.nice(options.nice)
+    _lower_priority(options.nice)
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
     return encoder
+
+
+def _lower_priority(nice: int | None) -> None:
+    """Lower this thread's priority, and so that of the threads that it starts from now on.
+
+    In the idle class it gives a core up at once when another process wakes up; at a nice level it finishes its slice of
+    some milliseconds first, which a recommendation would wait for several times.
+    """
+    if nice is None and hasattr(os, "SCHED_IDLE"):
+        with suppress(OSError):  # a sandbox may forbid it
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            return
+    os.nice(FALLBACK_NICE if nice is None else nice)
 
 
 def _read(connection: socket.socket, batcher: Batcher) -> None:

@@ -1,10 +1,13 @@
 """Who may do what: the one table from method and path to the role that is needed."""
 
+import ipaddress
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from service.guard.api_keys import Role
+from service.guard.keys import Role
+from service.settings import Settings
 
 
 class Open(StrEnum):
@@ -73,3 +76,21 @@ def needed_access(method: str, path: str) -> Access:
 def allows(roles: Collection[Role], access: Access) -> bool:
     """Say whether a key with `roles` may do what needs `access`."""
     return isinstance(access, Open) or access in roles or Role.ADMIN in roles
+
+
+logger = logging.getLogger(__name__)
+
+
+def warn_if_open(settings: Settings) -> None:
+    """Warn, once at the start, when others can reach the service and no API key is asked for."""
+    if settings.api_keys_file is None and not _is_loopback(settings.host):
+        logger.warning(
+            "everybody who reaches %s may use the service: no API keys are set, see LLMEMB_API_KEYS_FILE", settings.host
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

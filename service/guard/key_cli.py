@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from llmemb.errors import ConfigError
-from service.guard.api_keys import Role, key_line, make_key, parse_keys
+from service.guard.keys import Role, key_line, make_key, parse_keys
 
 
 def key(arguments: list[str]) -> None:

@@ -6,10 +6,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from llmemb.errors import LlmembError
 from service.errors import ForbiddenError, UnauthorizedError
 from service.guard.access import Open, allows, needed_access
-from service.guard.api_keys import ApiKey
-from service.guard.key_ring import KeyRing
-from service.http.problem_handlers import error_response
-from service.sight.metrics import Metrics
+from service.guard.keys import ApiKey, KeyRing
+from service.observability.metrics import Metrics
+from service.problems import error_response
 
 KEY_HEADER = "X-API-Key"
 

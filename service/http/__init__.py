@@ -1,1 +1,1 @@
-"""HTTP: bodies, errors, routes and what stands around them."""
+"""HTTP: connections, middleware, routes, request parsing and the OpenAPI description."""

@@ -1,10 +1,15 @@
-"""What a recommendation is asked with."""
+"""What a recommendation is asked with, what comes of it, and the query's history looked up in a snapshot."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llmemb.api.recommend import Filters, Strategy
 from llmemb.item import Attributes
+from service.catalogue.snapshot.snapshot import Snapshot
 
 HistoryEntry = str | Attributes
 """An item's id, or the attributes of an item given inline."""
@@ -30,3 +35,105 @@ class Query:
     def has_attributes(self) -> bool:
         """Whether an item is given inline, which must be embedded first."""
         return not {*map(type, self.history)} <= {str}
+
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """An entry of the history, and by how much an item's score falls without it; see `llmemb.scoring.attribution`."""
+
+    position: int
+    id: str | None
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """What each entry that was read did for each item."""
+
+    positions: Sequence[int]
+    """Of the entries, `(m,)`."""
+    ids: Sequence[str | None]
+    """Of the entries, `(m,)`; None for one given by attributes."""
+    contributions: Array
+    """`(k, m)`."""
+
+    def reasons(self, place: int) -> list[Reason]:
+        """Return an item's reasons, the entry that drew it most first; the older of two equal ones first."""
+        falls = self.contributions[place]
+        return [
+            Reason(self.positions[entry], self.ids[entry], float(falls[entry]))
+            for entry in np.argsort(-falls, kind="stable").tolist()
+        ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recommendation:
+    """Items, the best first."""
+
+    snapshot: Snapshot
+    """What `rows` are rows of."""
+    rows: NDArray[np.int64]
+    """`(k,)`."""
+    scores: Array
+    """`(k,)`."""
+    by_popularity: bool
+    """There was no history to go by."""
+    explanation: Explanation | None
+    """None where nobody asked for it."""
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The items' ids."""
+        return [self.snapshot.item_id(row) for row in self.rows.tolist()]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HistoryRead:
+    """The entries of a history that are read, and the rows that must not come."""
+
+    positions: Sequence[int]
+    """Of the entries that are read, in the history as it was sent."""
+    entries: Sequence[int | Attributes]
+    """Each the row of an item, or the attributes of one given inline; the oldest first."""
+    excluded: Collection[int]
+
+    @property
+    def inline(self) -> list[Attributes]:
+        """The attributes of the entries that are given by them, in their order."""
+        return [entry for entry in self.entries if not isinstance(entry, int)]
+
+
+def read_history(query: Query, snapshot: Snapshot, reach: int) -> tuple[HistoryRead, list[str]]:
+    """Look a history up.
+
+    Args:
+        query: its history may hold ids that are not known.
+        snapshot: the catalogue.
+        reach: the most recent entries that are read; by popularity none is.
+
+    Returns:
+        What is read of it, and the ids that the catalogue does not hold, unless it may pass them over.
+    """
+    looked_up: Sequence[int | Attributes | None]
+    if query.has_attributes:
+        looked_up = [snapshot.row(entry) if isinstance(entry, str) else entry for entry in query.history]
+    else:
+        looked_up = snapshot.rows(cast("Sequence[str]", query.history))
+    positions: Sequence[int] = range(len(looked_up))
+    unknown: list[str] = []
+    if None in looked_up:
+        positions = [position for position in positions if looked_up[position] is not None]
+        unknown = [_id_of(query.history[position]) for position, entry in enumerate(looked_up) if entry is None]
+    found = [entry for entry in looked_up if entry is not None]
+    excluded = {entry for entry in found if isinstance(entry, int)} if query.exclude_history else frozenset()
+    read = slice(len(found), None) if query.strategy == "popular" else slice(-reach, None)
+    history = HistoryRead(positions[read], found[read], excluded)
+    return history, [] if query.stored else unknown
+
+
+def _id_of(entry: HistoryEntry) -> str:
+    assert isinstance(entry, str)
+    return entry

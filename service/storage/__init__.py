@@ -1,1 +1,1 @@
-"""What outlives the process: added items and sessions."""
+"""What outlives the process: the log of changed items and the sessions, in SQLite or Redis."""

@@ -1,12 +1,14 @@
-"""The folder of what the service writes: one process at a time has it."""
+"""The state folder: one process at a time has it, and a restored one takes the place of the old one whole."""
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from llmemb.errors import ConfigError
+from llmemb.files import sync_folder
 
 CATALOGUE_FILE, SESSIONS_FILE = "catalogue.sqlite3", "sessions.sqlite3"
 
@@ -31,3 +33,33 @@ def own_state_folder(folder: Path) -> Iterator[Path]:
         raise ConfigError(f"LLMEMB_STATE_DIR: another process uses {folder}; give each its own") from error
     finally:
         os.close(descriptor)
+
+
+BUILDING, RESTORED = "restore.tmp", "restored"
+
+
+def finish_restore(folder: Path) -> None:
+    """Move restored files to their places, and drop those of a restore that did not come that far.
+
+    The caller holds the folder. Nothing happens where nothing was restored.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    try:
+        shutil.rmtree(folder / BUILDING, ignore_errors=True)
+        restored = folder / RESTORED
+        if not restored.is_dir():
+            return
+        waiting = [name for name in (CATALOGUE_FILE, SESSIONS_FILE) if (restored / name).exists()]
+        # SQLite would take what an old file left beside it for the new one's; so this is gone for good, first.
+        for name in waiting:
+            for suffix in ("-wal", "-shm", "-journal"):
+                (folder / f"{name}{suffix}").unlink(missing_ok=True)
+        sync_folder(folder)
+        for name in waiting:
+            (restored / name).replace(folder / name)
+        sync_folder(folder)
+        restored.rmdir()
+    except OSError as error:
+        raise ConfigError(f"{folder}: the restored files cannot be put in place: {error.strerror}") from error

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 from service.settings import Settings
 from service.storage.item_log import ItemLog
-from service.storage.redis_connections import connect
-from service.storage.redis_follower import BLOCK_SECONDS
-from service.storage.redis_log import RedisItemLog
-from service.storage.redis_sessions import RedisSessions
-from service.storage.redis_writer import WRITE_SECONDS, RedisWriter, warn_of_losses
-from service.storage.restored_state import finish_restore
+from service.storage.redis.connections import connect
+from service.storage.redis.follower import BLOCK_SECONDS
+from service.storage.redis.log import RedisItemLog
+from service.storage.redis.sessions import RedisSessions
+from service.storage.redis.writer import WRITE_SECONDS, RedisWriter, warn_of_losses
 from service.storage.session_store import SessionStore
-from service.storage.sqlite_log import SqliteItemLog
-from service.storage.sqlite_sessions import SqliteSessions
-from service.storage.state_folder import CATALOGUE_FILE, SESSIONS_FILE, own_state_folder
+from service.storage.sqlite.log import SqliteItemLog
+from service.storage.sqlite.sessions import SqliteSessions
+from service.storage.state_folder import CATALOGUE_FILE, SESSIONS_FILE, finish_restore, own_state_folder
 
 _MARGIN_SECONDS = 1.0
 """A connection waits longer than Redis may take to answer, so that its answer is heard."""

@@ -12,9 +12,9 @@ import llmemb.client
 from llmemb.api.items import ItemBody
 from llmemb.api.recommend import RecommendRequest
 from llmemb.client import Client
-from llmemb.client.call import Call
+from llmemb.client.calls import Call
 from llmemb.client.methods import Method, Methods
-from service.http.examples import HEAT
+from service.http.openapi.examples import HEAT
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "client.md"

@@ -6,14 +6,14 @@ import pytest
 
 from training.config import load_config
 
-FOLDER = Path(__file__).parents[2] / "training" / "configs"
+FOLDER = Path(__file__).parents[2] / "training" / "config"
 CONFIGS = sorted(FOLDER.rglob("*.toml"))
 
 
 def test_every_file_of_the_folder_is_tested() -> None:
-    """The search finds configurations, and there is nothing else in the folder."""
+    """The search finds configurations, and beside them the folder holds modules alone."""
     assert len(CONFIGS) > 0
-    assert sorted(path for path in FOLDER.rglob("*") if path.is_file()) == CONFIGS
+    assert {path.suffix for path in FOLDER.iterdir() if path.is_file()} == {".py", ".toml"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.relative_to(FOLDER).as_posix())

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from service.http.errors_page import errors_page
-from service.http.problems import PROBLEMS
+from service.errors_page import errors_page
+from service.problems import PROBLEMS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

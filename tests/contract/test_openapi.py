@@ -10,8 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.http.examples import HEAT
-from service.http.problems import CONTENT_TYPE, PROBLEMS
+from service.guard.access import UNLIMITED_PATHS
+from service.http.openapi.examples import HEAT
+from service.problems import CONTENT_TYPE, PROBLEMS
 from service.settings import Settings
 from tests.support.service import make_settings, running
 
@@ -73,6 +74,15 @@ def test_openapi_says_how_to_come_back() -> None:
     for _, path, operation in OPERATIONS.values():
         for status in {"429"} & operation["responses"].keys():
             assert "Retry-After" in operation["responses"][status]["headers"], path
+
+
+def test_openapi_says_what_is_left_of_the_rate_limit() -> None:
+    """Successes and 429 have the three headers; probes, which are not counted, have none."""
+    expected = {"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}
+    for _, path, operation in OPERATIONS.values():
+        for status, response in operation["responses"].items():
+            is_counted = path not in UNLIMITED_PATHS and (status < "300" or status == "429")
+            assert response.get("headers", {}).keys() & expected == (expected if is_counted else set()), path
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

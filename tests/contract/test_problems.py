@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 import service.errors
 from llmemb.errors import LlmembError, UnknownItemError
-from service.http.problems import CONTENT_TYPE, PROBLEMS
+from service.problems import CONTENT_TYPE, PROBLEMS
 from tests.support.service import HEAT, make_settings, running
 
 API_PAGE = Path(__file__).parents[2] / "docs" / "api.md"

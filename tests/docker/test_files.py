@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.settings import PREFIX, Settings
+from service.settings import PREFIX, Settings, variable
 from tests.docker.compose import COMPOSE_FILE, REPOSITORY
 
 FOLDER = REPOSITORY / "docker"
@@ -62,9 +62,11 @@ def test_env_example_has_the_defaults_of_the_settings() -> None:
 
 def test_every_setting_of_the_service_can_be_set() -> None:
     """By its own name in .env, or it is fixed in docker-compose.yml."""
-    settings = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    settings = {variable(name) for name in Settings.model_fields}
+    other = {name for name in environment_of(SERVICES["service"]) if name not in settings}
 
-    assert {name for name in environment_of(SERVICES["service"]) if name.startswith(PREFIX)} == settings - BY_DESIGN
+    assert settings - set(environment_of(SERVICES["service"])) == BY_DESIGN
+    assert [name for name in other if name.startswith(PREFIX)] == []
 
 
 @each_service

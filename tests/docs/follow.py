@@ -18,7 +18,7 @@ from typing import Any, Self
 from tests.docs.outputs import assert_json, assert_text, parse_expected
 from tests.docs.page import ROOT, Block
 from training.config import Config
-from training.config_sections import Section
+from training.config.sections import Section
 
 ADDRESS = "127.0.0.1:8000"
 """Where pages say that the service is."""

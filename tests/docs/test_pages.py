@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.client import Client
-from service.http.examples import HEAT
+from service.http.openapi.examples import HEAT
 from tests.docs.follow import ADDRESS, Reader, has_curl, make_workplace
 from tests.docs.page import PAGES, ROOT, Block, read_blocks
 from tests.support.forked_service import ServiceForks

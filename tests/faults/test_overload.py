@@ -7,19 +7,22 @@ import asyncio
 import os
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from llmemb.api.recommend import Filters, RecommendBatchRequest, RecommendBatchResponse, RecommendRequest
-from llmemb.client import Client
+from llmemb.api.recommend import Filters, RecommendBatchResponse, RecommendRequest
+from llmemb.client import Client, calls
+from tests.load.http_load import AnyCall, Connections, Exchange, Unsent, closed_loop, open_loop
 from tests.support.forked_service import ServiceForks
 from tests.support.load import Load, tell
-from tests.support.open_loop import arrive, one_after_another
-from tests.support.raw_http import post
 from tests.support.service import HEAT, shared_encoder_url
+from tests.support.waiting import DEADLINE_SECONDS
 
 OVERLOAD_SECONDS = float(os.environ.get("OVERLOAD_SECONDS", "5"))
 TIMES = 10
@@ -28,6 +31,7 @@ MAX_RUNNING = 2
 MEASURE_SECONDS = 2.0
 MOST_PER_SECOND = 1500.0
 """What this client can send on a small machine."""
+MOST_IN_FLIGHT = 4000
 LOOSE = 10
 """By which accepted requests may be slower than when there is no load: a machine that others use too is in it."""
 RECOVERY_SECONDS = 10
@@ -52,8 +56,35 @@ ELSE = {
 }
 
 
-def percentile_ms(seconds: list[float], percent: float) -> float:
-    return float(np.percentile(seconds, percent)) * 1000
+def percentile_ms(exchanges: Sequence[Exchange], percent: float) -> float:
+    return float(np.percentile([exchange.seconds for exchange in exchanges], percent)) * 1000
+
+
+async def by_clients(url: str, requests: Sequence[AnyCall], clients: int) -> list[Exchange]:
+    """Keep so many clients busy for a while."""
+    exchanges: list[Exchange] = []
+    with closing(Connections(url, None, DEADLINE_SECONDS)) as connections:
+        await closed_loop(
+            connections, cycle(requests), clients=clients, seconds=MEASURE_SECONDS, record=exchanges.append
+        )
+    return exchanges
+
+
+async def by_schedule(url: str, requests: Sequence[AnyCall], per_second: float) -> tuple[list[Exchange], Unsent]:
+    """Send at this rate, whether or not requests are answered."""
+    exchanges: list[Exchange] = []
+    unsent = Unsent()
+    with closing(Connections(url, None, DEADLINE_SECONDS)) as connections:
+        await open_loop(
+            connections,
+            cycle(requests),
+            per_second=per_second,
+            seconds=OVERLOAD_SECONDS,
+            max_in_flight=MOST_IN_FLIGHT,
+            record=exchanges.append,
+            unsent=unsent,
+        )
+    return exchanges, unsent
 
 
 def ids(answer: RecommendBatchResponse) -> list[list[str]]:
@@ -72,17 +103,16 @@ def test_ten_times_the_load(
             "LLMEMB_RANK_MAX_RUNNING": str(MAX_RUNNING),
         },
     )
-    bodies = [RecommendBatchRequest(requests=batch).model_dump(mode="json", exclude_unset=True) for batch in BATCHES]
-    requests = [post("/recommend/batch", body) for body in bodies]
+    requests = [calls.recommend_batch(batch) for batch in BATCHES]
     process = psutil.Process(service.pid)
-    idle = asyncio.run(one_after_another(service.url, requests, connections=1, seconds=MEASURE_SECONDS))
-    busy = asyncio.run(one_after_another(service.url, requests, connections=MAX_RUNNING, seconds=MEASURE_SECONDS))
+    idle = asyncio.run(by_clients(service.url, requests, 1))
+    busy = asyncio.run(by_clients(service.url, requests, MAX_RUNNING))
     held = len(busy) / MEASURE_SECONDS
     rate = min(TIMES * held, MOST_PER_SECOND)
     memory = process.memory_info().rss
 
     with Load(service.url, ELSE, pause_seconds=0.05) as load:
-        arrivals = asyncio.run(arrive(service.url, requests, per_second=rate, seconds=OVERLOAD_SECONDS))
+        exchanges, unsent = asyncio.run(by_schedule(service.url, requests, rate))
     over = time.monotonic()
     with Client(service.url) as client:
         client.recommend_batch(BATCHES[0])
@@ -92,22 +122,22 @@ def test_ten_times_the_load(
     growth = process.memory_info().rss - memory
     service.kill()
 
-    statuses = Counter(arrival.status for arrival in arrivals)
-    accepted = [arrival for arrival in arrivals if arrival.status == 200]
-    refused = [arrival for arrival in arrivals if arrival.status == 429]
-    slow, quick = percentile_ms([arrival.seconds for arrival in accepted], 99), percentile_ms(idle, 99)
+    statuses = Counter(exchange.error or exchange.status for exchange in exchanges)
+    accepted, refused = ([each for each in exchanges if each.status == status] for status in (200, 429))
+    slow, quick = percentile_ms(accepted, 99), percentile_ms(idle, 99)
     tell(
         pytestconfig,
         f"{rate:.0f} requests a second, {rate / held:.1f} times what is held, for {OVERLOAD_SECONDS:.0f} s: "
-        f"{dict(statuses)}; accepted p50 {percentile_ms([each.seconds for each in accepted], 50):.0f} ms, p99 "
-        f"{slow:.0f} ms, idle p50 {percentile_ms(idle, 50):.0f} ms, p99 {quick:.0f} ms: {slow / quick:.1f} times; "
-        f"refused p99 {percentile_ms([arrival.seconds for arrival in refused], 99):.0f} ms; memory grew by "
+        f"{dict(statuses)}, {unsent.dropped} dropped and {unsent.missed} missed; "
+        f"accepted p50 {percentile_ms(accepted, 50):.0f} ms, p99 {slow:.0f} ms, "
+        f"idle p50 {percentile_ms(idle, 50):.0f} ms, p99 {quick:.0f} ms: {slow / quick:.1f} times; "
+        f"refused p99 {percentile_ms(refused, 99):.0f} ms; memory grew by "
         f"{growth / 1e6:.1f} MB; well again after {recovered:.2f} s",
     )
     assert statuses.keys() == {200, 429}
-    assert all(arrival.says_when for arrival in refused)
-    answers = [(arrival.request, RecommendBatchResponse.model_validate_json(arrival.body)) for arrival in accepted]
-    assert all(ids(answer) == expected[request] for request, answer in answers)
+    assert all(b"retry-after" in exchange.headers for exchange in refused)
+    right = {call.body: answer for call, answer in zip(requests, expected, strict=True)}
+    assert all(ids(exchange.call.read(exchange.body)) == right[exchange.call.body] for exchange in accepted)
     assert len(accepted) > held * OVERLOAD_SECONDS / LOOSE
     assert slow < LOOSE * quick
     assert growth < MEMORY

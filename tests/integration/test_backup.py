@@ -35,7 +35,7 @@ ITEMS = 1500
 
 WRITER = """
 import asyncio, sys
-from service.catalogue.changes import PatchItem
+from service.storage.changes import PatchItem
 from service.settings import load_settings
 from service.storage.storage import open_storage
 from tests.support.item_log import DictFollower, put

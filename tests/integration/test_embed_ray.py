@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmemb.encoder import load_llm
+from llmemb.encoder.encoder import load_llm
 from tests.support.prepared import write_prepared
-from training.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
+from training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
 
 pytestmark = pytest.mark.slow
 

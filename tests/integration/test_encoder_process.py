@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,15 +16,15 @@ import pytest
 
 from llmemb.bundle import read_bundle
 from llmemb.errors import EncoderError
-from llmemb.item_space import join
+from llmemb.scoring.item_space import join
 from service.encoding.cache import MemoryCache
 from service.encoding.embedder import ItemEmbedder
-from service.encoding.encoder_process import EncoderProcess
+from service.encoding.encoder_process import EncoderProcess, processor_seconds
 from service.encoding.prompt_encoder import RawEmbedding
 from service.errors import DeadlineError, EncoderUnavailableError, OverloadedError
-from service.sight import server_timing
-from service.sight.metrics import Metrics
-from tests.support.encoder import EncoderFamily, RunningEncoder, encoder_family, encoder_options, running_encoder
+from service.observability.logs import collecting_parts
+from service.observability.metrics import Metrics
+from tests.support.encoder import EncoderFamily, RunningEncoder, encoder_family, make_encoder_process, running_encoder
 from tests.support.tiny import tiny_prompts
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
@@ -79,7 +80,7 @@ def test_encoder_process_gives_what_the_encoder_gives(running: RunningEncoder, t
     expected, tokens = encoder.encode(prompts), [len(ids) for ids in encoder.tokenize(prompts)]
 
     async def check() -> tuple[list[list[RawEmbedding]], dict[str, float]]:
-        with server_timing.collecting() as parts:
+        with collecting_parts() as parts:
             callers = [running.process.encode(prompts[i : i + 5]) for i in range(0, len(prompts), 5)]
             return await asyncio.gather(*callers), parts
 
@@ -257,20 +258,20 @@ def test_the_spare_takes_over_where_worker_and_host_die_together(running: Runnin
         first = await family_of(process)
         first.spare.kill()
         await asyncio.to_thread(wait_until, lambda: is_gone(first.spare.pid), "the spare ends")
-        session = os.getsid(first.host.pid)
+        group = os.getpgid(first.host.pid)
         for _ in range(2):
             family = await family_of(process)
             family.host.kill()
             family.worker.kill()
             await serving_again(process)
             assert parent_of(pid_of(process)) == family.spare.pid
-            assert os.getsid(pid_of(process)) == session
+            assert os.getpgid(pid_of(process)) == group
 
         family = await family_of(process)
         for each in (family.spare, family.host, family.worker):
             each.kill()
         await serving_again(process)
-        assert os.getsid(pid_of(process)) != session
+        assert os.getpgid(pid_of(process)) != group
 
     running.loop.run(check())
 
@@ -297,7 +298,7 @@ def test_a_hung_encoder_is_killed_and_replaced(tiny_bundle: Path) -> None:
 
 def test_an_encoder_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     """The start says what is wrong, and tries no second time."""
-    process = EncoderProcess(encoder_options(tmp_path), max_items=8, timeout_seconds=30, metrics=Metrics())
+    process = make_encoder_process(tmp_path)
 
     async def check() -> None:
         with pytest.raises(EncoderError, match="is no encoder folder"):
@@ -306,15 +307,52 @@ def test_an_encoder_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     asyncio.run(check())
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="the system has no idle class")
+@pytest.mark.parametrize("nice", [None, 7])
+def test_what_computes_runs_in_the_idle_class_unless_a_nice_level_is_set(tiny_bundle: Path, nice: int | None) -> None:
+    """All threads but the one that waits for the service; in the service's session, within which priorities count."""
+    process = make_encoder_process(tiny_bundle, nice=nice)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+
+    async def check() -> Counter[tuple[int, int]]:
+        await process.start()
+        try:
+            await process.encode(tiny_prompts()[:8])
+            pid = pid_of(process)
+            # Not of its process group: a Ctrl-C at the terminal is for the service alone.
+            assert (os.getsid(pid), os.getpgid(pid) == os.getpgid(0)) == (os.getsid(0), False)
+            return Counter(
+                (os.sched_getscheduler(each.id), os.getpriority(os.PRIO_PROCESS, each.id))
+                for each in psutil.Process(pid).threads()
+            )
+        finally:
+            await process.close()
+
+    threads = asyncio.run(check())
+
+    assert threads.pop((os.SCHED_OTHER, own)) == 1
+    assert list(threads) == [(os.SCHED_IDLE, own) if nice is None else (os.SCHED_OTHER, own + nice)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not tell it so")
+def test_a_processs_processor_time_is_told() -> None:
+    """What tells a worker that gets no core from one that hangs; a process that is gone has used none."""
+    before = time.process_time()
+    found = processor_seconds(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+
+    assert before - 0.1 <= found <= time.process_time() + 0.1
+    assert processor_seconds(gone.pid) == 0.0
+
+
 _PARENT = """
 import asyncio, sys
 from pathlib import Path
-from service.encoding.encoder_process import EncoderProcess
-from service.sight.metrics import Metrics
-from tests.support.encoder import encoder_options
+from tests.support.encoder import make_encoder_process
 
 async def main():
-    process = EncoderProcess(encoder_options(Path(sys.argv[1])), max_items=8, timeout_seconds=30, metrics=Metrics())
+    process = make_encoder_process(Path(sys.argv[1]))
     await process.start()
     print(process.pid, flush=True)
     await asyncio.Event().wait()

@@ -11,14 +11,14 @@ import pytest
 
 from llmemb.bundle import read_bundle
 from llmemb.errors import ConfigError
-from llmemb.item_space import join
+from llmemb.scoring.item_space import join
 from service.encoding.cache import MemoryCache
 from service.encoding.embedder import ItemEmbedder
 from service.encoding.open import open_prompt_encoder
 from service.encoding.remote import RemoteEncoder
 from service.errors import EncoderUnavailableError
+from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.sight.metrics import Metrics
 from tests.support.embedding_app import EmbeddingServer, serving_embeddings
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.catalogue import REPOSITORY
 from tests.support.evaluated import RAT, RAW_WIDTH, write_inputs
 from training.config import EvaluateConfig
-from training.figures import read_figures
+from training.evaluation.figures import read_figures
 from training.steps import evaluate
 
 ITEMS, USERS = 1_000_000, 300

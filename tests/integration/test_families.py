@@ -9,13 +9,13 @@ from safetensors.torch import load_file
 from torch.nn import Linear
 
 from llmemb.bundle import read_bundle
-from llmemb.encoder import load_llm
+from llmemb.encoder.encoder import load_llm
 from tests.support.catalogue import write_catalogue
 from tests.support.families import FAMILIES, WIDTH, write_family, write_sentence_transformer
 from tests.support.service import make_settings, running
 from training import pipeline
 from training.config import load_config
-from training.run_folder import RunFolder
+from training.runs.run_folder import RunFolder
 
 INSTRUCTION = "Represent the {domain}: "
 CONFIG = """\

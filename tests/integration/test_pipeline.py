@@ -10,13 +10,13 @@ from pydantic import TypeAdapter
 from llmemb.cli import main
 from tests.support.catalogue import TrainedRun, trained_run
 from training import pipeline
-from training.ablation import AblationFigure
+from training.comparison.ablation import AblationFigure
 from training.config import Config
-from training.dataset import read_dataset
-from training.figures import read_figures
-from training.measuring import Resampling, measure
-from training.recommenders import LLMEMB
-from training.run_folder import RunFolder
+from training.data.dataset import read_dataset
+from training.evaluation.figures import read_figures
+from training.evaluation.measuring import Resampling, measure
+from training.rat.recommenders import LLMEMB
+from training.runs.run_folder import RunFolder
 from training.steps.evaluate import RECOMMENDED
 
 STEPS = list(pipeline.STEPS)

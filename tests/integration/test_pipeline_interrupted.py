@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.catalogue import Ending, TrainedRun, run_llmemb, trained_run, write_catalogue, write_config
 from training import pipeline
-from training.run_folder import RunFolder
+from training.runs.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from training.dataset import read_dataset
+from training.data.dataset import read_dataset
 
 ITEMS = 1_000_000
 USERS = 300_000

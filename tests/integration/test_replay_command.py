@@ -8,10 +8,10 @@ import pytest
 from llmemb.cli import main
 from tests.support.catalogue import Ending, TrainedRun, run_llmemb, trained_run
 from training import pipeline
-from training.dataset import read_dataset
-from training.recommenders import read_recommender
-from training.replay_figures import read_replay
-from training.run_folder import RunFolder
+from training.data.dataset import read_dataset
+from training.evaluation.replay import read_replay
+from training.rat.recommenders import read_recommender
+from training.runs.run_folder import RunFolder
 
 OPTIONS = ("replay.ks=[0, 1, 4]", "replay.background_sessions=40")
 

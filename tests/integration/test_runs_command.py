@@ -10,9 +10,9 @@ import pytest
 from llmemb.cli import main
 from tests.support.catalogue import TrainedRun, trained_run
 from training import pipeline
-from training.figures import Figures, write_figures
-from training.run_folder import RunFolder
-from training.run_summary import read_run
+from training.comparison.run_summary import read_run
+from training.evaluation.figures import Figures, write_figures
+from training.runs.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmemb.encoder import Encoder, load_llm
+from llmemb.encoder.encoder import Encoder, load_llm
 from tests.support.tiny import tiny_prompts
 from training import pipeline
 from training.config import load_config
-from training.run_folder import RunFolder
+from training.runs.run_folder import RunFolder
 
 CONFIG = """\
 seed = 7

@@ -10,12 +10,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from llmemb.bundle import Bundle, BundleItems, read_bundle, write_bundle
+from llmemb.encoder.prompt import PromptSpec
 from llmemb.index import NO_ROWS, RowFilter
 from llmemb.item import attributes_to_json
-from llmemb.prompt import PromptSpec
-from llmemb.session import session_vectors
+from llmemb.scoring.session import session_vectors
 from service.app import create_app
-from service.storage.sqlite_log import SqliteItemLog
+from service.storage.sqlite.log import SqliteItemLog
 from tests.support.service import HEAT, make_settings, running, wait_until
 
 

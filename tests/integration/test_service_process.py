@@ -9,9 +9,12 @@ import threading
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
-from tests.support.service import ServeProcess
+from tests.support.encoder import encoder_family
+from tests.support.service import HEAT, ServeProcess, shared_encoder_url
+from tests.support.tiny import write_tiny_bundle, write_tiny_llm
 from tests.support.waiting import wait_until
 
 
@@ -33,6 +36,18 @@ def test_sigterm_ends_the_process_after_its_requests(tiny_bundle: Path, tmp_path
     assert encoder
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in encoder), "the encoder's processes end too")
     assert "Traceback" not in service.output
+
+
+def test_clients_of_a_proxy_have_a_limit_each(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A real service behind a proxy on this machine counts by what that says; a client cannot forge another address."""
+
+    def status(forwarded_for: str) -> int:
+        return httpx2.get(f"{service.url}/info", headers={"X-Forwarded-For": forwarded_for}).status_code
+
+    variables = {"LLMEMB_RATE_LIMIT_PER_MINUTE": "1", "LLMEMB_ENCODER_URL": shared_encoder_url()}
+    with ServeProcess(tiny_bundle, tmp_path / "state", **variables) as service:
+        assert [status("203.0.113.1"), status("203.0.113.2"), status("[2001:db8::1]:80")] == [200, 200, 200]
+        assert [status("203.0.113.3, 203.0.113.1"), status("2001:db8::2")] == [429, 429]
 
 
 def children_of(pid: int) -> list[int]:
@@ -95,3 +110,29 @@ def test_openapi_is_printed_without_a_bundle(tmp_path: Path) -> None:
     ).stdout
 
     assert "/recommend" in json.loads(printed)["paths"]
+
+
+def test_encoder_restarted_on_a_replaced_bundle_embeds_nothing(tiny_llm: Path, tmp_path: Path) -> None:
+    """An item must not be stored with a vector of other weights; readiness names the file and says what to do."""
+    bundle = write_tiny_bundle(tmp_path / "bundle", tiny_llm)
+    with ServeProcess(bundle, tmp_path / "state", LLMEMB_READY_SECONDS="0") as service:
+        write_tiny_bundle(bundle, write_tiny_llm(tmp_path / "other", seed=1))
+        encoder_family(lambda: psutil.Process(service.process.pid).children()).worker.kill()
+        wait_until(lambda: "restarts_total 0.0" not in httpx2.get(f"{service.url}/metrics").text, "a restart")
+        wait_until(lambda: encoder_check(service) != "starts again", "the restarted encoder is checked")
+
+        put = httpx2.put(f"{service.url}/items/new", json={"attributes": HEAT}, timeout=60)
+        read = httpx2.get(f"{service.url}/items/new")
+        recommended = service.post("/recommend", {"history": ["1"]})
+
+        assert put.status_code == 503
+        assert put.json()["detail"] == encoder_check(service)
+        assert "encoder/model.safetensors: the file was changed" in put.json()["detail"]
+        assert "POST /admin/bundles" in put.json()["detail"]
+        assert read.status_code == 404
+        assert recommended.status_code == 200
+
+
+def encoder_check(service: ServeProcess) -> str:
+    """What readiness says of the encoder."""
+    return str(httpx2.get(f"{service.url}/readyz").json()["checks"]["encoder"])

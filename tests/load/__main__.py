@@ -1,12 +1,12 @@
-"""Put load on a service of this machine, and fail where it does not hold it.
+"""Put load on a service of this machine, and fail if a threshold of the configuration is exceeded.
 
     python -m tests.load mixed --bundle BUNDLE --out FOLDER [--url http://127.0.0.1:8000] [--seconds 600]
     python -m tests.load open ...
     python -m tests.load overload --work recommend|embed_items ...
 
-`mixed` is Locust with people who wait for their answers, `open` a constant rate of requests by the clock, `overload`
-more than the service can hold. Without `--url` the bundle is served on a free port while the run lasts. `report.md` and
-`report.json` go into the folder; the exit code is 1 where a threshold of the configuration was passed.
+`mixed` is Locust with people who wait for their answers, `open` a constant rate of requests, `overload` more than the
+service can hold. Without `--url` the bundle is served on a free port during the run. `report.md` and `report.json` are
+written into the folder; the exit code is 1 if a threshold was exceeded.
 """
 
 import argparse
@@ -25,25 +25,22 @@ from typing import get_args
 import uvloop
 
 from llmemb.client import Client, ClientError
-from tests.load.clocked import open_loop_run, overload_breaches, overload_run
-from tests.load.config import LoadConfig, Overloaded, read_config
-from tests.load.local_service import local_service
+from tests.load.config import RUN_VARIABLE, LoadConfig, Overloaded, RunSpec, read_config
+from tests.load.figures import breaches
 from tests.load.population import Population, read_population
-from tests.load.report import REPORT_JSON, REPORT_MARKDOWN, SECTIONS, Kind, Phase, Report, write_report
-from tests.load.run_spec import VARIABLE, RunSpec
-from tests.load.stamps import stamps
-from tests.load.target import TargetRefusedError, check_target, wait_until_ready
-from tests.load.thresholds import breaches
+from tests.load.report import REPORT_JSON, REPORT_MARKDOWN, SECTIONS, Kind, Phase, Report, Stamps, write_report
+from tests.load.scheduled import constant_rate_run, overload_breaches, overload_run
+from tests.load.target import TargetRefusedError, check_target, local_service, wait_until_ready
 
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 _STOP_SECONDS = 60
-"""For requests under way and for shops to take their items away, after a mixed run."""
+"""For requests in flight, and for shops to remove their items, after a mixed run."""
 _UNUSABLE = 2
 NOTES = (
-    "Latencies count from the moment that was meant for a request, those of the capacity, a closed loop, aside; "
-    "p99 from sending leaves out by how much the load was late itself.",
-    "dropped: as many were in flight as may be; missed: the load had not the core to send them in time.",
-    "Of what was answered well. The load takes cores of the same machine.",
+    "Latencies count from the time that a request was due, except those of the capacity, which is a closed loop; "
+    "p99 from sending leaves out how late the load itself was.",
+    "dropped: as many were in flight as allowed; missed: the load lacked the processor time to send them.",
+    "Latencies are of good answers. The load uses cores of the same machine.",
     "An overload's latencies are those of the same few requests in each phase; the flood has a process of its own.",
 )
 
@@ -52,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run; returns the exit code.
 
     Args:
-        arguments: of the command line; None: the process's own.
+        arguments: of the command line; None: those of the process.
     """
     options = _options(arguments)
     try:
@@ -61,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if url is None:
                 url = services.enter_context(local_service(options.bundle, options.out / "service.log"))
             run, population = _prepare(options, check_target(url))
-            if options.kind == "mixed":
-                return _mixed(run)
-            return _clocked(run, population, options.work if options.kind == "overload" else None)
+            code = _mixed(run) if options.kind == "mixed" else _scheduled(run, population, options)
+            sys.stdout.write(f"\n{(run.out / REPORT_MARKDOWN).read_text(encoding='utf-8')}")
+            return code
     except (TargetRefusedError, ClientError, OSError, ValueError, RuntimeError) as error:
         sys.stderr.write(f"{error}\n")
         return _UNUSABLE
@@ -75,18 +72,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name, kind, text in (
         ("bundle", Path, "folder of the bundle that the service has"),
         ("out", Path, "folder for the report"),
-        ("url", str, "of the service; without it the bundle is served while the run lasts"),
-        ("api-key-file", Path, "file with the key that the service asks for"),
+        ("url", str, "of the service; without it the bundle is served during the run"),
+        ("api-key-file", Path, "file with the key for the service"),
     ):
         variable = f"LOAD_{name.replace('-', '_').upper()}"
-        # An empty one is none: compose passes those that are not set.
+        # An empty one counts as unset: compose passes those that are not set.
         default = os.environ.get(variable) or None
         needed = name in {"bundle", "out"} and default is None
         parser.add_argument(f"--{name}", type=kind, default=default, required=needed, help=f"{text}; or {variable}")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("load.toml"))
-    parser.add_argument("--seconds", type=float, help="of the run, in place of the configuration's")
+    parser.add_argument("--seconds", type=float, help="of the run, instead of the configuration's")
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--work", choices=get_args(Overloaded), default="recommend", help="what an overload asks for")
+    parser.add_argument("--work", choices=get_args(Overloaded), default="recommend", help="what an overload sends")
     return parser.parse_args(arguments)
 
 
@@ -107,7 +104,7 @@ def _prepare(options: argparse.Namespace, url: str) -> tuple[RunSpec, Population
     if bundle_id != population.bundle_id:
         raise ValueError(f"{url} serves the bundle {bundle_id}, {options.bundle} is {population.bundle_id}")
     run.out.mkdir(parents=True, exist_ok=True)
-    for name in (REPORT_JSON, REPORT_MARKDOWN):  # of another run
+    for name in (REPORT_JSON, REPORT_MARKDOWN):  # of an earlier run
         (run.out / name).unlink(missing_ok=True)
     return run, population
 
@@ -124,56 +121,43 @@ def _mixed(run: RunSpec) -> int:
     spec = run.out / "run.json"
     spec.write_text(run.model_dump_json(), encoding="utf-8")
     mixed = run.config.mixed
-    # Of its own: Locust patches the sockets and threads of the process that it is in.
+    # A process of its own: Locust patches the sockets and threads of the process that imports it.
     command = [
         *(sys.executable, "-m", "locust", "--locustfile", str(_LOCUSTFILE), "--headless", "--only-summary"),
         *("--users", str(mixed.shoppers + mixed.shops + mixed.embedders)),
         *("--spawn-rate", str(mixed.begin_per_second), "--run-time", f"{math.ceil(mixed.seconds)}s"),
         *("--stop-timeout", str(_STOP_SECONDS)),
     ]
-    with subprocess.Popen(command, env=os.environ | {VARIABLE: str(spec)}) as process:
-        # Told to end it lets people put things in order and reports; from a terminal Ctrl-C reaches it by itself.
+    with subprocess.Popen(command, env=os.environ | {RUN_VARIABLE: str(spec)}) as process:
+        # On SIGTERM Locust lets people clean up and reports; Ctrl-C in a terminal reaches it by itself.
         signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        code = process.wait()
-    return _told(run, code)
+        return process.wait()
 
 
-def _clocked(run: RunSpec, population: Population, work: Overloaded | None) -> int:
-    begun = stamps(run.bundle_id, run.seed, ("httptools", "uvloop"))
-    if work is None:
-        phases = uvloop.run(open_loop_run(run, population))
+def _scheduled(run: RunSpec, population: Population, options: argparse.Namespace) -> int:
+    begun = Stamps.begun(run.bundle_id, run.seed, ("httptools", "uvloop"))
+    if options.kind == "open":
+        phases = uvloop.run(constant_rate_run(run, population))
         found = _open_breaches(phases, run.config)
     else:
-        phases = uvloop.run(overload_run(run, population, work))
+        phases = uvloop.run(overload_run(run, population, options.work))
         found = overload_breaches(phases, run.config.overload)
     report = Report(
-        kind="open" if work is None else "overload",
-        stamps=begun.ended(),
-        config=run.config,
-        phases=phases,
-        breaches=tuple(found),
-        notes=NOTES,
+        kind=options.kind, stamps=begun.ended(), config=run.config, phases=phases, breaches=tuple(found), notes=NOTES
     )
     write_report(report, run.out)
-    return _told(run, 1 if found else 0)
-
-
-def _told(run: RunSpec, code: int) -> int:
-    """Print the report; returns the exit code."""
-    sys.stdout.write(f"\n{(run.out / REPORT_MARKDOWN).read_text(encoding='utf-8')}")
-    return code
+    return 1 if found else 0
 
 
 def _open_breaches(phases: Sequence[Phase], config: LoadConfig) -> list[str]:
-    asked = {route for phase in phases for route in phase.figures.routes}
-    p99_ms = {route: bound for route, bound in config.thresholds.p99_ms.items() if route in asked}
-    thresholds = config.thresholds.model_copy(update={"p99_ms": p99_ms})
-    unsent = ((phase.dropped, phase.missed) for phase in phases)
-    dropped = [
-        f"{dropped:,} arrivals were dropped and {missed:,} missed" for dropped, missed in unsent if dropped + missed
-    ]
-    return [*dropped, *(breach for phase in phases for breach in breaches(phase.figures, thresholds))]
+    found = []
+    for phase in phases:
+        if phase.dropped + phase.missed:
+            found.append(f"{phase.dropped:,} requests were dropped and {phase.missed:,} missed")
+        asked = {route: p99 for route, p99 in config.thresholds.p99_ms.items() if route in phase.figures.routes}
+        found += breaches(phase.figures, config.thresholds.model_copy(update={"p99_ms": asked}))
+    return found
 
 
 if __name__ == "__main__":

@@ -1,15 +1,115 @@
-"""Requests summed up by route: how many, what became of them, how long they took, and where the time went."""
+"""Requests of a run summed up by route, and checked against thresholds."""
 
 import math
+import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tests.load.measurement import Measurement, Outcome
+from llmemb.client import ApiError, BusyError, ClientError
+from tests.load.config import Thresholds
+from tests.load.http_load import AnyCall, Exchange
 
+Outcome = Literal["ok", "refused", "gone", "failed"]
+"""`refused`: 429; `gone`: it named an item that its shop has removed since, which is no fault of the service."""
 PARTS = ("total", "queue", "tokenise", "encode", "rank")
 """Of `Server-Timing`."""
+_GONE = frozenset({"item_not_found", "unknown_item", "session_not_found"})
+_TEMPLATES = tuple(
+    (re.compile(pattern), template)
+    for pattern, template in (
+        (r"/items/[^/]+/similar", "/items/{item_id}/similar"),
+        (r"/items/[^/]+", "/items/{item_id}"),
+        (r"/sessions/[^/]+/events", "/sessions/{session_id}/events"),
+        (r"/sessions/[^/]+", "/sessions/{session_id}"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One request and its outcome."""
+
+    route: str
+    outcome: Outcome
+    seconds: float
+    late_seconds: float = 0.0
+    """The part of `seconds` before it was sent, where it was due earlier."""
+    reason: str = ""
+    """Of a failure: status and code, or what happened to the connection."""
+    retry_after: bool = False
+    """Whether a refusal has `Retry-After`."""
+    parts_ms: Mapping[str, float] = field(default_factory=dict)
+    """`Server-Timing`: part -> milliseconds."""
+
+
+def route_of(call: AnyCall) -> str:
+    """Return method and path template as the API's description and the metrics have them: `GET /items/{item_id}`."""
+    template = next((template for pattern, template in _TEMPLATES if pattern.fullmatch(call.path)), call.path)
+    return f"{call.method} {template}"
+
+
+def outcome_of(error: ClientError | None, *, may_be_gone: bool) -> tuple[Outcome, str]:
+    """Return the outcome of a request by the client, and the reason of a failure.
+
+    Args:
+        error: of the client; None: there was none.
+        may_be_gone: whether the request named something that others may have removed.
+    """
+    if error is None:
+        return "ok", ""
+    if isinstance(error, BusyError):
+        return "refused", ""
+    if not isinstance(error, ApiError):
+        cause = error.__cause__
+        return "failed", type(error).__name__ if cause is None else f"{type(error).__name__}: {type(cause).__name__}"
+    if may_be_gone and error.code in _GONE:
+        return "gone", ""
+    return "failed", f"{error.status} {error.code}"
+
+
+def measurement_of(exchange: Exchange, *, read: bool) -> Measurement:
+    """Return the measurement of a raw exchange.
+
+    Args:
+        exchange: of `http_load`.
+        read: whether a good answer is parsed as the client parses it.
+    """
+    outcome: Outcome = "ok"
+    reason = ""
+    if exchange.status == 429:
+        outcome = "refused"
+    elif not 200 <= exchange.status < 300:
+        outcome, reason = "failed", exchange.error or str(exchange.status)
+    elif read:
+        try:
+            exchange.call.read(exchange.body)
+        except ValueError:
+            outcome, reason = "failed", "the body is not what this route answers"
+    return Measurement(
+        route=route_of(exchange.call),
+        outcome=outcome,
+        seconds=exchange.seconds,
+        late_seconds=exchange.late_seconds,
+        reason=reason,
+        retry_after=b"retry-after" in exchange.headers,
+        parts_ms=parts_of(exchange.headers.get(b"server-timing", b"").decode("latin-1")),
+    )
+
+
+def parts_of(server_timing: str) -> dict[str, float]:
+    """Read the header `Server-Timing`, such as `total;dur=1.04, rank;dur=0.41`; entries of another form are skipped."""
+    parts = {}
+    for entry in server_timing.split(","):
+        name, _, duration = entry.strip().partition(";dur=")
+        try:
+            parts[name] = float(duration)
+        except ValueError:
+            continue
+    return parts
 
 
 class _Figures(BaseModel):
@@ -17,7 +117,7 @@ class _Figures(BaseModel):
 
 
 class Latency(_Figures):
-    """Of what was answered well, in milliseconds."""
+    """Of good answers, in milliseconds."""
 
     p50: float
     p90: float
@@ -27,7 +127,7 @@ class Latency(_Figures):
 
 
 class Part(_Figures):
-    """Of the answers that tell of it, in milliseconds."""
+    """Of the answers that report it, in milliseconds."""
 
     answers: int
     median: float
@@ -43,17 +143,17 @@ class RouteFigures(_Figures):
     """429."""
     refused_with_retry_after: int
     gone: int
-    """They named an item that its shop had taken away."""
+    """They named an item that its shop had removed."""
     failed: int
     latency_ms: Latency | None
-    """None where nothing was answered well."""
+    """None without a good answer."""
     p99_from_sending_ms: float | None
-    """The same without the time by which the load itself was late."""
+    """The same, without the time by which this process sent late."""
     parts_ms: dict[str, Part]
 
 
 class Figures(_Figures):
-    """All routes of a run, or of a part of it."""
+    """All routes of a run or of a phase."""
 
     seconds: float
     routes: dict[str, RouteFigures]
@@ -61,17 +161,17 @@ class Figures(_Figures):
     """Route and reason -> how many."""
 
     def count(self, outcome: Outcome) -> int:
-        """Return how many requests came to it."""
+        """Return how many requests have this outcome."""
         return sum(int(getattr(route, outcome)) for route in self.routes.values())
 
     @property
     def requests(self) -> int:
-        """How many there were."""
+        """How many were sent."""
         return sum(route.requests for route in self.routes.values())
 
 
 class Measurements:
-    """Takes measurements one by one; whoever sends bounds how many there are."""
+    """Collects measurements; rate and duration of a run, or its number of requests, bound how many."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, list[float]] = defaultdict(list)
@@ -85,7 +185,7 @@ class Measurements:
         return self._counts.total()
 
     def add(self, measurement: Measurement) -> None:
-        """Take one."""
+        """Add one."""
         route = measurement.route
         self._counts[route, measurement.outcome] += 1
         if measurement.outcome == "refused":
@@ -100,11 +200,7 @@ class Measurements:
                     self._parts[route][part].append(measurement.parts_ms[part])
 
     def figures(self, seconds: float) -> Figures:
-        """Sum them up.
-
-        Args:
-            seconds: how long it took.
-        """
+        """Sum them up, over a run of so many seconds."""
         routes = sorted({route for route, _ in self._counts})
         return Figures(
             seconds=seconds,
@@ -129,7 +225,7 @@ class Measurements:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return the least value that so many percent do not exceed; of an ordered sequence that is not empty."""
+    """Return the nearest-rank percentile of a sorted sequence, which must not be empty."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
@@ -142,3 +238,25 @@ def _latency(seconds: Sequence[float]) -> Latency:
 def _part(milliseconds: Sequence[float]) -> Part:
     ordered = sorted(milliseconds)
     return Part(answers=len(ordered), median=percentile(ordered, 50), p99=percentile(ordered, 99))
+
+
+def breaches(figures: Figures, thresholds: Thresholds) -> list[str]:
+    """Return a sentence for each threshold that was exceeded; empty: the run is good."""
+    if not figures.requests:
+        return ["nothing was asked"]
+    found = []
+    bounds: tuple[tuple[Outcome, float], ...] = (
+        ("failed", thresholds.failed_share),
+        ("refused", thresholds.refused_share),
+    )
+    for outcome, bound in bounds:
+        share = figures.count(outcome) / figures.requests
+        if share > bound:
+            found.append(f"{share:.4%} of the requests {outcome}, at most {bound:.4%} may")
+    for route, bound_ms in thresholds.p99_ms.items():
+        figure = figures.routes.get(route)
+        if figure is None or figure.latency_ms is None:
+            found.append(f"{route} was not answered once")
+        elif figure.latency_ms.p99 > bound_ms:
+            found.append(f"{route}: the p99 is {figure.latency_ms.p99:.0f} ms, at most {bound_ms:.0f} ms may be")
+    return found

@@ -1,6 +1,6 @@
 """Locust's side of a mixed run: users that do what `people.py` says, bounds, thresholds and the report.
 
-`python -m tests.load mixed` starts it; the run's spec comes by the environment. Importing Locust patches sockets and
+`python -m tests.load mixed` starts it; `RUN_VARIABLE` names the spec of the run. Importing Locust patches sockets and
 threads of the process, so nothing that pytest runs imports this.
 """
 
@@ -8,43 +8,55 @@ import itertools
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
 import gevent
+import httpx2
 from locust import User, events, task
 from locust.env import Environment
 
-from tests.load.asking import Asker
-from tests.load.figures import Measurements
-from tests.load.measurement import Measurement
-from tests.load.people import Embedder, Person, Shop, Shopper
+from llmemb.client import NO_RETRIES, ApiError, Client, ClientError
+from tests.load.config import TIMEOUT_SECONDS, RunSpec
+from tests.load.figures import Measurement, Measurements, breaches, outcome_of, parts_of, route_of
+from tests.load.http_load import AnyCall
+from tests.load.people import Embedder, Person, Refused, Reply, Shop, Shopper
 from tests.load.population import read_population
-from tests.load.report import Phase, Report, write_report
-from tests.load.run_spec import RunSpec
-from tests.load.stamps import stamps
-from tests.load.steps import drive
-from tests.load.thresholds import breaches
+from tests.load.report import Phase, Report, Stamps, write_report
 
 NOTES = (
     "A closed loop: a person waits for an answer before the next request, so a slow service is asked less; "
     "`python -m tests.load open` shows what waits.",
-    "Latencies are the client's, of what was answered well, with the parsing of the answer.",
-    "gone: a click on an item that its shop had taken away since it was shown.",
+    "Latencies are the client's, of good answers, with the parsing of the answer.",
+    "gone: a click on an item that its shop had removed since it was shown.",
 )
+_MIN_WAIT_SECONDS = 1.0
+"""After a refusal without `Retry-After`."""
 logger = logging.getLogger(__name__)
-logging.getLogger("httpx2").setLevel(logging.WARNING)  # it has a line for each request
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs a line for each request
 
 run = RunSpec.of_environment()
 population = read_population(run.bundle)
 measurements = Measurements()
 began = time.perf_counter()
-begin_stamps = stamps(run.bundle_id, run.seed, ("locust", "gevent", "httpx2"))
+begin_stamps = Stamps.begun(run.bundle_id, run.seed, ("locust", "gevent", "httpx2"))
 
 
-class _Person(User):
-    """A user that repeats its visits until the run ends."""
+class _HeaderTransport(httpx2.HTTPTransport):
+    """Keeps the headers of the last answer, which the client does not pass on."""
+
+    headers = httpx2.Headers()
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.headers = httpx2.Headers()
+        response = super().handle_request(request)
+        self.headers = response.headers
+        return response
+
+
+class _PersonUser(User):
+    """A user that repeats the visits of a person until the run ends; each request is sent once, to show what fails."""
 
     abstract = True
     _numbers: Iterator[int] = itertools.count()
@@ -54,17 +66,26 @@ class _Person(User):
         number = next(self._numbers)
         name = f"{run.name}-{type(self).__name__.lower()}-{number}"
         self.person = self.make_person(Random(f"{run.seed}:{number}"), name)
-        self.asker = Asker(run.url, run.api_key, self._measured)
+        self._sleep: Callable[[float], object] = self._pause
         self._pause_seconds = 0.0
+        # No certificates to load: a load goes over plain HTTP.
+        self._transport = _HeaderTransport(verify=False)
+        self._client = Client(
+            run.url,
+            api_key=run.api_key,
+            timeout_seconds=TIMEOUT_SECONDS,
+            retrying=NO_RETRIES,
+            transport=self._transport,
+        )
 
     @abstractmethod
     def make_person(self, random: Random, name: str) -> Person:
-        """Make who it is."""
+        """Make the person."""
 
     @task
     def visit(self) -> None:
         """Come once."""
-        drive(self.person.visit(), self.asker.ask, self._pause)
+        self.person.visit()
         self._pause_seconds = 0.0
 
     def wait_time(self) -> float:
@@ -72,9 +93,38 @@ class _Person(User):
         return self._pause_seconds
 
     def on_stop(self) -> None:
-        """Put in order what an unfinished visit has left."""
-        drive(self.person.leave(), self.asker.ask, gevent.sleep)
-        self.asker.close()
+        """Remove what an unfinished visit has left."""
+        self._sleep = gevent.sleep
+        self.person.leave()
+        self._client.close()
+
+    def ask(self, call: AnyCall, pause_seconds: float = 0.0, *, may_be_gone: bool = False) -> Reply:
+        """Wait, send a call, and measure until the caller has the answer."""
+        self._sleep(pause_seconds)
+        reply: Reply = None
+        error: ClientError | None = None
+        sent = time.perf_counter()
+        try:
+            reply = self._client.send(call)
+        except ClientError as failed:
+            error = failed
+        seconds = time.perf_counter() - sent
+        outcome, reason = outcome_of(error, may_be_gone=may_be_gone)
+        headers = self._transport.headers
+        self._measured(
+            Measurement(
+                route=route_of(call),
+                outcome=outcome,
+                seconds=seconds,
+                reason=reason,
+                retry_after="Retry-After" in headers,
+                parts_ms=parts_of(headers.get("Server-Timing", "")),
+            )
+        )
+        if outcome != "refused":
+            return reply
+        assert isinstance(error, ApiError)
+        return Refused(error.retry_after_seconds or _MIN_WAIT_SECONDS)
 
     def _pause(self, seconds: float) -> None:
         # Unlike a mere sleep it ends, and the visit with it, when the run does.
@@ -94,44 +144,45 @@ class _Person(User):
             context={},
         )
         if len(measurements) == run.config.mixed.requests and self.environment.runner is not None:
-            logger.warning("as many requests as may be were sent; the run ends")
-            # Not here: quitting waits for this user too.
+            logger.warning("the maximum number of requests was sent; the run ends")
+            # In a greenlet of its own: quitting waits for this user too.
             gevent.spawn(self.environment.runner.quit)
 
 
-class ShopperUser(_Person):
+class ShopperUser(_PersonUser):
     """Looks around and clicks."""
 
     fixed_count = run.config.mixed.shoppers
 
     def make_person(self, random: Random, name: str) -> Person:
-        """Make who it is."""
-        return Shopper(population, random, name, run.config.mixed.think_seconds)
+        """Make the person."""
+        return Shopper(population, random, self.ask, run.config.mixed.think_seconds, name)
 
 
-class ShopUser(_Person):
+class ShopUser(_PersonUser):
     """Uploads items in bursts."""
 
     fixed_count = run.config.mixed.shops
 
     def make_person(self, random: Random, name: str) -> Person:
-        """Make who it is."""
-        return Shop(population, random, name, run.config.mixed.batch_items, 4 * run.config.mixed.think_seconds)
+        """Make the person."""
+        mixed = run.config.mixed
+        return Shop(population, random, self.ask, 4 * mixed.think_seconds, name, mixed.batch_items)
 
 
-class EmbedderUser(_Person):
+class EmbedderUser(_PersonUser):
     """Has everything embedded again."""
 
     fixed_count = run.config.mixed.embedders
 
     def make_person(self, random: Random, name: str) -> Person:
-        """Make who it is."""
-        return Embedder(population, random, run.config.mixed.batch_items, run.config.mixed.think_seconds)
+        """Make the person."""
+        return Embedder(population, random, self.ask, run.config.mixed.think_seconds, run.config.mixed.batch_items)
 
 
 @events.quitting.add_listener
 def _report(environment: Environment, **_: Any) -> None:
-    """Write the report, and let the run fail where it is past a threshold."""
+    """Write the report, and fail the run if a threshold was exceeded."""
     figures = measurements.figures(time.perf_counter() - began)
     found = breaches(figures, run.config.thresholds)
     report = Report(

@@ -10,8 +10,8 @@ from random import Random
 
 import polars as pl
 
+from llmemb.encoder.prompt import PromptSpec
 from llmemb.item import Item, attributes_from_json
-from llmemb.prompt import PromptSpec
 
 Attributes = dict[str, str | list[str]]
 """As a request has them."""

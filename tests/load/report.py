@@ -1,14 +1,18 @@
 """The report of a run, as JSON for programs and as Markdown for people."""
 
+import importlib.metadata
+import os
+import platform
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+import llmemb
 from tests.load.config import LoadConfig
 from tests.load.figures import PARTS, Figures, RouteFigures
-from tests.load.stamps import Stamps
 
 REPORT_JSON = "report.json"
 REPORT_MARKDOWN = "report.md"
@@ -21,39 +25,71 @@ _HEAD = (
 )
 
 
-class Phase(BaseModel):
-    """A part of a run: the whole of a mixed one, or one rate of an overload."""
-
+class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Stamps(_Part):
+    """Versions, bundle, seed, machine."""
+
+    began: str
+    """UTC."""
+    bundle_id: str
+    """Of the service, when the run began."""
+    seed: int
+    cores: int
+    """Of this machine; the load itself uses them too."""
+    load_average: tuple[float, float]
+    """Over a minute, when the run began and when it ended."""
+    versions: dict[str, str]
+
+    @classmethod
+    def begun(cls, bundle_id: str, seed: int, packages: Sequence[str]) -> Self:
+        """Return the stamps of a run that begins now, with the versions of some packages."""
+        return cls(
+            began=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            bundle_id=bundle_id,
+            seed=seed,
+            cores=os.cpu_count() or 1,
+            load_average=(_load_average(), 0.0),
+            versions={"llmemb": llmemb.__version__, "python": platform.python_version()}
+            | {package: importlib.metadata.version(package) for package in packages},
+        )
+
+    def ended(self) -> Self:
+        """Add the load average at the end of the run."""
+        return self.model_copy(update={"load_average": (self.load_average[0], _load_average())})
+
+
+class Phase(_Part):
+    """A part of a run: the whole of a mixed one, or one rate of an overload."""
 
     name: str
     offered_per_second: float | None = None
-    """Where requests came by the clock."""
+    """The rate of the schedule; None in a closed loop."""
     dropped: int = 0
-    """Arrivals that were not sent, since as many were in flight as may be."""
+    """Requests that were not sent, since as many were in flight as allowed."""
     missed: int = 0
-    """Arrivals that were not sent, since the load itself was too late for them."""
+    """Requests that were not sent, since the load itself was too late for them."""
     late_ms_p99: float | None = None
-    """By how much the generator itself sent later than it meant to; part of the latencies."""
+    """How much later than scheduled the load sent; part of the latencies."""
     figures: Figures
 
 
-class Report(BaseModel):
-    """What a run came to."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+class Report(_Part):
+    """The outcome of a run."""
 
     kind: Kind
     stamps: Stamps
     config: LoadConfig
     phases: tuple[Phase, ...]
     breaches: tuple[str, ...]
-    """What is past a threshold; empty: the run is good."""
+    """Thresholds that were exceeded; empty: the run is good."""
     notes: tuple[str, ...]
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write both forms into a folder, which is made where it does not exist."""
+    """Write both forms into a folder, which is created if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / REPORT_JSON).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / REPORT_MARKDOWN).write_text(render(report), encoding="utf-8")
@@ -128,3 +164,7 @@ def _latency(route: RouteFigures) -> list[str]:
 def _parts(route: RouteFigures) -> list[str]:
     found = (route.parts_ms.get(part) for part in PARTS)
     return ["" if part is None else f"{part.median:.1f} / {part.p99:.1f}" for part in found]
+
+
+def _load_average() -> float:
+    return round(os.getloadavg()[0], 2)

@@ -1,4 +1,4 @@
-"""The load's programs as they are started, against one service. Locust runs in processes of its own."""
+"""The load runs as `make load` and the like start them, against one service. Locust runs in its own processes."""
 
 import json
 import os
@@ -14,10 +14,9 @@ import pytest
 
 from llmemb.client import Client
 from tests.load.__main__ import main
-from tests.load.clocked import AFTER, IDLE, MEANWHILE
 from tests.load.config import read_config
-from tests.load.flood import FLOOD
 from tests.load.report import REPORT_JSON, REPORT_MARKDOWN, Report
+from tests.load.scheduled import AFTER, CAPACITY, FLOOD, IDLE, MEANWHILE
 from tests.support.service import ServeProcess
 
 REPOSITORY = Path(__file__).parents[2]
@@ -158,9 +157,9 @@ def test_overload_tells_of_each_phase(served: Served, tmp_path: Path) -> None:
 
     report = _report(out)
     phases = {phase.name: phase for phase in report.phases}
-    capacity = phases["Capacity"].figures
+    capacity = phases[CAPACITY].figures
     rate = capacity.routes["POST /embed_items"].ok / capacity.seconds
-    assert list(phases) == ["Capacity", IDLE, FLOOD, MEANWHILE, AFTER]
+    assert list(phases) == [CAPACITY, IDLE, FLOOD, MEANWHILE, AFTER]
     assert phases[FLOOD].offered_per_second == pytest.approx(2 * rate)
     assert set(phases[FLOOD].figures.routes) == {"POST /embed_items"}
     for name in (IDLE, MEANWHILE, AFTER):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings
-from service.sight.metrics import Metrics
+from service.observability.metrics import Metrics
+from service.settings import Settings, variable
 from tests.observe.watched import REPOSITORY, alerts, dashboard
 
 DOCS = REPOSITORY / "docs"
@@ -77,7 +77,7 @@ def test_tests_and_files_that_are_named_exist(name: str) -> None:
 def test_settings_and_metrics_that_are_named_exist(name: str) -> None:
     """A setting by its variable, a metric by its whole name."""
     page = read(name)
-    settings = {f"LLMEMB_{field.upper()}" for field in Settings.model_fields}
+    settings = {variable(name) for name in Settings.model_fields}
     metrics = {info.name for info in Metrics().infos}
 
     assert set(re.findall(r"\bLLMEMB_[A-Z_]+\b", page)) <= settings

@@ -8,8 +8,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
-from llmemb.encoder import Encoder, load_llm
-from llmemb.encoder_engines.engine import Pooling
+from llmemb.encoder.encoder import Encoder, load_llm
+from llmemb.encoder.engines.engine import Pooling
 from llmemb.index import Array
 from tests.support.families import FAMILIES, write_family
 from tests.support.tiny import tiny_prompts

@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import AutoModel, LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
-from llmemb.encoder import Encoder, load_llm
-from llmemb.encoder_engines import choose
-from llmemb.encoder_engines.admission import agreement
-from llmemb.encoder_engines.choose import ENGINES
-from llmemb.encoder_engines.engine import EngineName, Pooling
-from llmemb.encoder_engines.packed import PackedEngine
-from llmemb.encoder_engines.padded import PaddedEngine
+from llmemb.encoder.encoder import Encoder, load_llm
+from llmemb.encoder.engines import choose
+from llmemb.encoder.engines.admission import agreement
+from llmemb.encoder.engines.choose import ENGINES
+from llmemb.encoder.engines.engine import EngineName, Pooling
+from llmemb.encoder.engines.packed import PackedEngine
+from llmemb.encoder.engines.padded import PaddedEngine
 from llmemb.errors import EncoderError
 from llmemb.index import Array
 from tests.support.tiny import TINY_PROMPT, tiny_prompts, tiny_tokenizer, write_tiny_llm

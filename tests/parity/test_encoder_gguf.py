@@ -9,7 +9,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
-from llmemb.encoder import Encoder, load_llm
+from llmemb.encoder.encoder import Encoder, load_llm
 from llmemb.index import Array
 
 pytestmark = pytest.mark.slow

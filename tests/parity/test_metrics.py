@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, top_k_accuracy_score
 
 from tests.support.catalogue import trained_run
-from training.dataset import Targets
-from training.figures import Figure, GroupBounds, read_figures
-from training.ranking import full_ranks, hit_rate, ndcg, reciprocal_rank
+from training.data.dataset import Targets
+from training.evaluation.figures import Figure, GroupBounds, read_figures
+from training.evaluation.ranking import full_ranks, hit_rate, ndcg, reciprocal_rank
 
 Array = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.decomposition import PCA
 from torch import Tensor, from_numpy, nn
 
-from llmemb.projection import Array, Reduction, ReductionMode, fit_reduction, fold
+from llmemb.scoring.projection import Array, Reduction, ReductionMode, fit_reduction, fold
 
 
 def raw_embeddings(huge: float) -> Array:

@@ -203,7 +203,7 @@ def run_llmemb(arguments: Sequence[str | Path], folder: Path, ending: Ending) ->
         ending: when to end it.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "training.contrastive"])
+    context.set_forkserver_preload([__name__, "training.scft.contrastive"])
     process = context.Process(target=_run, args=([str(argument) for argument in arguments], folder, ending))
     process.start()
     process.join(300)

@@ -15,12 +15,12 @@ from llmemb.bundle import read_bundle
 from service.encoding.cache import MemoryCache
 from service.encoding.embedder import ItemEmbedder
 from service.encoding.encoder_process import EncoderProcess
-from service.http.middleware_stack import add_middleware
-from service.http.problem_handlers import add_problem_handlers
+from service.http.middleware.stack import add_middleware
 from service.http.routes import embeddings
+from service.observability.metrics import Metrics
+from service.problems import add_problem_handlers
 from service.settings import Settings
-from service.sight.metrics import Metrics
-from tests.support.encoder import encoder_options
+from tests.support.encoder import make_encoder_process
 from tests.support.waiting import wait_until
 
 
@@ -57,8 +57,7 @@ def _make_app(bundle_folder: Path, served: EmbeddingServer, max_items: int) -> F
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        options = encoder_options(bundle_folder)
-        process = EncoderProcess(options, max_items=max_items, timeout_seconds=500, metrics=served.metrics)
+        process = make_encoder_process(bundle_folder, max_items=max_items, timeout_seconds=500, metrics=served.metrics)
         await process.start()
         served.process = process
         embedder = ItemEmbedder(

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import psutil
 
+from llmemb.bundle.bundle import ENCODER_FOLDER
+from llmemb.bundle.read import read_manifest, verify_files
 from service.encoding.encoder_process import EncoderProcess
 from service.encoding.worker import WorkerOptions
-from service.sight.metrics import Metrics
+from service.observability.metrics import Metrics
 from tests.support.tiny import TINY_PROMPT
 from tests.support.waiting import wait_until
 
@@ -24,15 +26,15 @@ class RunningEncoder:
     loop: asyncio.Runner
 
 
-def encoder_options(bundle: Path, device: str = "cpu") -> WorkerOptions:
+def encoder_options(bundle: Path, nice: int | None = 5) -> WorkerOptions:
     """Make the options of a tiny bundle's encoder."""
     return WorkerOptions(
-        folder=bundle / "encoder",
-        device=device,
+        folder=bundle / ENCODER_FOLDER,
+        device="cpu",
         engine="auto",
         beginning=TINY_PROMPT.beginning,
         threads=1,
-        nice=5,
+        nice=nice,
         batch_tokens=512,
     )
 
@@ -64,13 +66,29 @@ def encoder_family(hosts: Callable[[], Iterable[psutil.Process]]) -> EncoderFami
     return found[0]
 
 
+def make_encoder_process(
+    bundle: Path,
+    *,
+    max_items: int = 8,
+    timeout_seconds: float = 30.0,
+    metrics: Metrics | None = None,
+    nice: int | None = 5,
+) -> EncoderProcess:
+    """Make the process of a bundle's encoder, which has not started."""
+    return EncoderProcess(
+        encoder_options(bundle, nice),
+        verify=lambda: verify_files(bundle, read_manifest(bundle), ENCODER_FOLDER),
+        max_items=max_items,
+        timeout_seconds=timeout_seconds,
+        metrics=metrics or Metrics(),
+    )
+
+
 @contextmanager
 def running_encoder(bundle: Path, *, max_items: int = 64, timeout_seconds: float = 500.0) -> Iterator[RunningEncoder]:
     """Run the encoder of a bundle in its process."""
     metrics = Metrics()
-    process = EncoderProcess(
-        encoder_options(bundle), max_items=max_items, timeout_seconds=timeout_seconds, metrics=metrics
-    )
+    process = make_encoder_process(bundle, max_items=max_items, timeout_seconds=timeout_seconds, metrics=metrics)
     with asyncio.Runner() as loop:
         loop.run(process.start())
         try:

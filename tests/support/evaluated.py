@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
-from training.baselines import LLM_INIT
 from training.config import RatConfig
-from training.dataset import Dataset, DatasetInfo, count_train, write_dataset
-from training.recommenders import TrainedRecommender, write_recommender
+from training.data.dataset import Dataset, DatasetInfo, count_train, write_dataset
+from training.evaluation.baselines import LLM_INIT
+from training.rat.recommenders import TrainedRecommender, write_recommender
 from training.steps.evaluate import Folders
 
 Array = NDArray[np.float32]

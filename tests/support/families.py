@@ -39,7 +39,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from llmemb.encoder_engines.engine import Pooling
+from llmemb.encoder.engines.engine import Pooling
 from tests.support.tiny import tiny_tokenizer
 
 WIDTH = 32
@@ -211,7 +211,7 @@ def write_family(folder: Path, name: str, seed: int = 0) -> Path:
     """Write a model and tokenizer of a family; the global random state stays as it was.
 
     Returns:
-        `folder`, made where it does not exist, which `llmemb.encoder.load_llm(str(folder))` loads.
+        `folder`, made where it does not exist, which `llmemb.encoder.encoder.load_llm(str(folder))` loads.
     """
     family = FAMILIES[name]
     with torch.random.fork_rng(devices=[]):

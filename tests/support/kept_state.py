@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from service.catalogue.changes import Change
 from service.settings import Settings
+from service.storage.changes import Change
 from service.storage.storage import open_storage
 from tests.support.item_log import BUNDLES, DictFollower, Kept
 from tests.support.redis_server import RedisServer

@@ -13,16 +13,16 @@ from torch import Tensor
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.sequence_models import SequenceModel
 from llmemb.sequence_models.sequence_model import Objective
-from service.catalogue.changes import Change
-from service.catalogue.head import Head
-from service.catalogue.snapshot import Snapshot
+from service.catalogue.catalogue import Head
+from service.catalogue.snapshot.snapshot import Snapshot
 from service.encoding.cache import MemoryCache
 from service.encoding.embedder import ItemEmbedder
 from service.encoding.prompt_encoder import RawEmbedding
+from service.observability.metrics import Metrics
 from service.ranking.rank_queue import RankQueue
 from service.ranking.recommender import Recommender
 from service.settings import Settings
-from service.sight.metrics import Metrics
+from service.storage.changes import Change
 from tests.support.service import DEADLINE_SECONDS
 
 

@@ -1,13 +1,13 @@
-"""A prepared dataset whose held-out items were met in time, made by `training.splitting` from made-up interactions."""
+"""A prepared dataset whose held-out items were met in time, made by `splitting` from made-up interactions."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
-from training.dataset import Dataset, DatasetInfo, count_train
+from training.data.dataset import Dataset, DatasetInfo, count_train
+from training.data.splitting import order_in_time, split
 from training.sources.source import ITEM, TIME, USER
-from training.splitting import order_in_time, split
 
 Interaction = tuple[int, int, float]
 """User, item, time."""

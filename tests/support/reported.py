@@ -11,13 +11,13 @@ from torch.utils.tensorboard import SummaryWriter
 from llmemb.bundle import Selection, Trial
 from llmemb.item import attributes_to_json, parse_attributes
 from tests.support.evaluated import RAT, RAW_WIDTH, write_inputs
-from training.checkpoint import Progress, write_progress
 from training.config import Config, EncoderConfig, EvaluateConfig, PrepareConfig, ScftConfig
-from training.dataset import read_dataset, write_dataset
-from training.embedding_sample import SAMPLE_FILE
-from training.raw_embeddings import RAW_EMBEDDINGS_FILE, save_raw_embeddings
-from training.run_folder import RunFolder
-from training.selection import write_selections
+from training.data.dataset import read_dataset, write_dataset
+from training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, save_raw_embeddings
+from training.embedding.sample import SAMPLE_FILE
+from training.rat.checkpoint import Progress, write_progress
+from training.rat.selection import write_selections
+from training.runs.run_folder import RunFolder
 from training.steps import evaluate
 
 ITEMS, COLD, USERS = 60, 6, 80

@@ -39,6 +39,7 @@ def make_settings(bundle: Path, state_dir: Path, **overrides: Any) -> Settings:
     """
     if "encoder_url" not in overrides and _has_tiny_encoder(bundle):
         overrides["encoder_url"] = shared_encoder_url()
+    overrides.setdefault("encoder_nice", 10)  # see `ServeProcess`
     return Settings(bundle=bundle, state_dir=state_dir, **overrides)
 
 
@@ -96,6 +97,8 @@ class ServeProcess:
     def __init__(self, bundle: Path, state_dir: Path, *, port: int = 0, **variables: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")}
         environment |= {"LLMEMB_STATE_DIR": str(state_dir), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        # The tests keep every core busy, and in the idle class, the default, an encoder would get next to nothing.
+        environment |= {"LLMEMB_ENCODER_NICE": "10"}
         self._command = [sys.executable, "-m", "llmemb", "serve", "--bundle", str(bundle), "--port", str(port)]
         self._environment = environment | variables
         self._output: list[str] = []

@@ -9,11 +9,11 @@ from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel
 
 from llmemb.errors import ConfigError
-from service.http.middleware_stack import add_middleware
-from service.http.problem_handlers import add_problem_handlers
+from service.http.middleware.stack import add_middleware
+from service.observability.logs import record_part
+from service.observability.metrics import Metrics
+from service.problems import add_problem_handlers
 from service.settings import Settings
-from service.sight import server_timing
-from service.sight.metrics import Metrics
 
 
 class EchoBody(BaseModel):
@@ -34,8 +34,8 @@ def small_app(**settings: Any) -> FastAPI:
     @app.post("/recommend")
     async def recommend(request: Request, body: EchoBody) -> dict[str, Any]:
         request.state.bundle_id = "sha-1"
-        server_timing.record("queue", 0.001)
-        server_timing.record("rank", 0.002)
+        record_part("queue", 0.001)
+        record_part("rank", 0.002)
         return {"id": request.state.request_id}
 
     @app.put("/items/{item_id}")

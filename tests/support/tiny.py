@@ -15,13 +15,13 @@ from tokenizers.trainers import BpeTrainer
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from llmemb.bundle import BundleItems, EncoderInfo, Metric, Provenance, Selection, Trial, write_bundle
-from llmemb.encoder import load_llm
+from llmemb.encoder.encoder import load_llm
+from llmemb.encoder.prompt import PromptSpec
 from llmemb.index import IndexKind, choose_spec
 from llmemb.item import Item, attributes_to_json, parse_attributes
-from llmemb.item_space import Scoring, compose, join
-from llmemb.projection import fit_reduction, fold
-from llmemb.prompt import PromptSpec
-from llmemb.semantic_term import SemanticTerm
+from llmemb.scoring.item_space import Scoring, compose, join
+from llmemb.scoring.projection import fit_reduction, fold
+from llmemb.scoring.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
 
 TINY_PROMPT = PromptSpec("movie", ("title", "release_year", "genres"))
@@ -91,7 +91,7 @@ def write_tiny_llm(folder: Path, *, layers: int = 2, hidden: int = 32, seed: int
         seed: of the weights; the global random state stays as it was.
 
     Returns:
-        `folder`, which `llmemb.encoder.load_llm(str(folder))` loads.
+        `folder`, which `llmemb.encoder.encoder.load_llm(str(folder))` loads.
     """
     config = LlamaConfig(
         vocab_size=400,

@@ -10,8 +10,7 @@ from llmemb.errors import DataError
 from training.sources.interactions import check_interactions
 from training.sources.json_lines import read_json_columns, read_json_objects
 from training.sources.source import InteractionColumns, ItemColumns, ItemRow
-from training.sources.table import LINE, read_table
-from training.sources.table_items import table_items
+from training.sources.table import LINE, read_table, table_items
 
 _BATCH_ROWS = 1 << 18
 

@@ -8,8 +8,7 @@ import polars as pl
 
 from training.sources.interactions import check_interactions
 from training.sources.source import ITEM, InteractionColumns, ItemColumns, ItemRow
-from training.sources.table import read_table
-from training.sources.table_items import table_items
+from training.sources.table import read_table, table_items
 
 
 def read_recbole_interactions(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFrame]:

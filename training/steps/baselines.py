@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llmemb.projection import fit_reduction
-from training.baselines import LLM_INIT, other_vanilla
+from llmemb.scoring.projection import fit_reduction
 from training.config import RatConfig
-from training.dataset import read_dataset
-from training.id_recommender import train_on_ids
-from training.seeds import derive_generator
+from training.config.seeds import derive_generator
+from training.data.dataset import read_dataset
+from training.evaluation.baselines import LLM_INIT, other_vanilla
+from training.rat.id_recommender import train_on_ids
 
 Array = NDArray[np.float32]
 INITIAL_DEVIATION = 0.02

@@ -4,21 +4,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from llmemb.bundle import EncoderInfo, Metric, Provenance, write_bundle
-from llmemb.encoder import Encoder
-from llmemb.errors import BundleError, ConfigError
+from llmemb.encoder.encoder import Encoder
+from llmemb.errors import BundleError
 from llmemb.index import Array, choose_spec
-from llmemb.session import session_vectors
+from llmemb.scoring.session import session_vectors
 from training.config import Config, dump_config
-from training.dataset import Dataset, read_dataset
-from training.figures import read_figures
-from training.recommenders import TrainedRecommender, read_recommender
-from training.selection import read_selections
-from training.versions import library_versions
+from training.data.dataset import Dataset, categories_attribute, read_dataset
+from training.evaluation.figures import read_figures
+from training.rat.recommenders import TrainedRecommender, read_recommender
+from training.rat.selection import read_selections
+from training.runs.versions import library_versions
 
 _RECALL_QUERIES = 1000
 """Histories on which the recall of the index is measured, at most."""
-_CATEGORIES = ("categories", "category", "genres", "genre")
-"""Names of attributes that are taken for an item's categories, the first that there is."""
 
 
 def run(
@@ -90,20 +88,3 @@ def _session_vectors(dataset: Dataset, recommender: TrainedRecommender) -> Array
     vectors = recommender.history_vectors
     chosen = histories[:: max(1, -(-len(histories) // _RECALL_QUERIES))]
     return session_vectors(recommender.model, [vectors[rows] for rows in chosen], recommender.semantic_term)
-
-
-def categories_attribute(configured: str, names: tuple[str, ...]) -> str | None:
-    """Return the attribute that holds categories, None where there is none.
-
-    Args:
-        configured: `bundle.categories_attribute`.
-        names: the items' attributes.
-
-    Raises:
-        ConfigError: the configured name is none of them.
-    """
-    if configured == "auto":
-        return next((name for name in _CATEGORIES if name in names), None)
-    if configured and configured not in names:
-        raise ConfigError(f"bundle.categories_attribute: {configured!r} is none of the attributes {', '.join(names)}")
-    return configured or None

@@ -4,9 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training.config import EmbedConfig, EncoderConfig
-from training.embedding_shards import ShardedEmbedding
-from training.progress import bar
-from training.raw_embeddings import RAW_EMBEDDINGS_FILE, join_raw_embeddings, read_raw_embeddings
+from training.embedding.raw_embeddings import (
+    RAW_EMBEDDINGS_FILE,
+    ShardedEmbedding,
+    join_raw_embeddings,
+    read_raw_embeddings,
+)
+from training.runs.progress import bar
 
 
 def run(
@@ -30,7 +34,7 @@ def run(
     starts = work.starts()
     if not (output / RAW_EMBEDDINGS_FILE).is_file():
         pending = [start for start in starts if not work.file(start).is_file()]
-        with bar("embed", " items", work.count_items()) as progress:
+        with bar("embed", "items", work.count_items()) as progress:
             progress.update((len(starts) - len(pending)) * config.shard_items)
             _embed(work, pending, config, progress.update)
         join_raw_embeddings([work.file(start) for start in starts], output / RAW_EMBEDDINGS_FILE)
@@ -45,7 +49,7 @@ def _embed(work: ShardedEmbedding, pending: list[int], config: EmbedConfig, on_i
     if not pending:
         return
     if config.engine == "ray":
-        from training.ray_embedding import embed_on_ray
+        from training.embedding.ray import embed_on_ray
 
         for done in embed_on_ray(work, pending, config.ray_workers):
             on_items(done)

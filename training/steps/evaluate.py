@@ -15,8 +15,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmemb.files import write_text_atomically
-from llmemb.projection import fit_reduction
-from training.baselines import (
+from llmemb.scoring.projection import fit_reduction
+from training.config import EvaluateConfig, RatConfig
+from training.config.seeds import derive_generator
+from training.data.dataset import Dataset, Targets, read_dataset
+from training.data.splitting import tail_threshold
+from training.evaluation.baselines import (
     LLM_INIT,
     collaborative_scorer,
     other_vanilla,
@@ -24,19 +28,14 @@ from training.baselines import (
     semantic_knn_scorer,
     warm_only,
 )
-from training.checkpoint import read_progress
-from training.config import EvaluateConfig, RatConfig
-from training.dataset import Dataset, Targets, read_dataset
-from training.figures import Figures, Training, write_figures
-from training.grouping import group_bounds
-from training.measuring import Resampling, measure, measure_catalogue
-from training.negatives import draw_negatives
-from training.progress import bar
-from training.ranking import Ranking, Scorer, embedding_scorer, rank_all_ways
-from training.recommenders import LLMEMB, VANILLA, read_recommender
-from training.seeds import derive_generator
-from training.splitting import tail_threshold
-from training.tables import make_tables
+from training.evaluation.figures import Figures, Training, write_figures
+from training.evaluation.grouping import group_bounds
+from training.evaluation.measuring import Resampling, measure, measure_catalogue
+from training.evaluation.ranking import Ranking, Scorer, draw_negatives, embedding_scorer, rank_all_ways
+from training.evaluation.tables import make_tables
+from training.rat.checkpoint import read_progress
+from training.rat.recommenders import LLMEMB, VANILLA, read_recommender
+from training.runs.progress import bar
 
 RECOMMENDED = 10
 PREDICTIONS_FILE = "predictions.parquet"
@@ -163,7 +162,7 @@ def rank(
     frames = []
     tests = {}
     splits = {"test": dataset.test, "cold": dataset.cold_targets}
-    with bar("evaluate", " models", len(scorers) * len(splits)) as progress:
+    with bar("evaluate", "models", len(scorers) * len(splits)) as progress:
         for split, targets in splits.items():
             negatives = draw_negatives(
                 targets,

@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 
 from llmemb.errors import DataError
 from training.config import PrepareConfig
-from training.dataset import Dataset, DatasetInfo, count_train, write_dataset
-from training.kcore import k_core
-from training.seeds import derive_generator
+from training.config.seeds import derive_generator
+from training.data.dataset import Dataset, DatasetInfo, count_train, write_dataset
+from training.data.splitting import Split, k_core, order_in_time, split
 from training.sources import SourceFiles, read_interactions, read_items, source_files
 from training.sources.interactions import Interactions, drop_repeated
 from training.sources.items import ATTRIBUTES, Items
 from training.sources.source import ITEM, USER, InteractionColumns
-from training.splitting import Split, order_in_time, split
 
 
 def run(config: PrepareConfig, seed: int, output: Path) -> str:

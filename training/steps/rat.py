@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb.bundle import Selection
-from training.adapting import adapt
-from training.checkpoint import write_progress
 from training.config import RatConfig, SelectConfig
-from training.dataset import Dataset, read_dataset
-from training.pseudo_cold import hold_out
-from training.recommenders import read_item_embeddings, write_recommender
-from training.score_weights import ScoreWeights, choose_weights, given_weights, weighed
-from training.seeds import derive_generator
-from training.selection import write_selections
+from training.config.seeds import derive_generator
+from training.data.dataset import Dataset, read_dataset
+from training.data.pseudo_cold import hold_out
+from training.rat.adapting import adapt
+from training.rat.checkpoint import write_progress
+from training.rat.recommenders import read_item_embeddings, write_recommender
+from training.rat.score_weights import ScoreWeights, choose_weights, given_weights, weighed
+from training.rat.selection import write_selections
 
 Array = NDArray[np.float32]
 

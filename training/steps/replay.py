@@ -1,6 +1,6 @@
 """`replay`: what new items gain by their first clicks, measured on their later ones and on the ordinary test.
 
-figures.json, table.md  see `training.replay_figures`
+figures.json, table.md  see `training.evaluation.replay`
 work/                   what is done so far, until the step is done
 
 `N` items, `C` of them cold; `n` targets; `K` the last k. A new item has K + 1 states: its residual fitted to none of
@@ -16,16 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from llmemb.first_clicks import Background, ClickPrior, Wide, fit_residual, log_partition
-from llmemb.session import items_read, session_vectors
+from llmemb.scoring.first_clicks import Background, ClickPrior, Wide, fit_residual, log_partition
+from llmemb.scoring.session import items_read, session_vectors
 from training.config import RatConfig, ReplayConfig
-from training.dataset import Dataset, Rows, Targets, read_dataset
-from training.progress import bar
-from training.ranking import Ranks, chunks, embedding_scorer, full_ranks, hit_rate, ndcg, rank_scores
-from training.recommenders import TrainedRecommender, read_recommender
-from training.replay_figures import FIRST_CLICKS, FROZEN, TRAINED_ANEW, ReplayFigures, ReplayRow, write_replay
-from training.replaying import Clicks, plan_replay
-from training.seeds import derive_generator
+from training.config.seeds import derive_generator
+from training.data.dataset import Dataset, Rows, Targets, read_dataset
+from training.evaluation.ranking import Ranks, chunks, embedding_scorer, full_ranks, hit_rate, ndcg, rank_scores
+from training.evaluation.replay import (
+    FIRST_CLICKS,
+    FROZEN,
+    TRAINED_ANEW,
+    Clicks,
+    ReplayFigures,
+    ReplayRow,
+    plan_replay,
+    write_replay,
+)
+from training.rat.recommenders import TrainedRecommender, read_recommender
+from training.runs.progress import bar
 
 Array = NDArray[np.float32]
 Values = TypeVar("Values", Array, Ranks)
@@ -206,7 +214,7 @@ class _Replay:
 def _in_blocks(total: int, name: str, work: Path, compute: Callable[[slice], Values]) -> Values:
     """Compute an array block by block, and keep each in a file as soon as it is there."""
     parts: list[Values] = []
-    with bar("replay", f" {name}", total) as progress:
+    with bar("replay", name, total) as progress:
         for start in range(0, total, BLOCK):
             path = work / f"{name}-{start:09d}.safetensors"
             if not path.is_file():

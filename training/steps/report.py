@@ -5,8 +5,8 @@ from pathlib import Path
 
 from llmemb.files import write_text_atomically
 from training.config import Config
-from training.html_report import gather, render
-from training.run_folder import RunFolder
+from training.report import gather, render
+from training.runs.run_folder import RunFolder
 
 PAGE_FILE = "index.html"
 

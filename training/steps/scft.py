@@ -6,16 +6,16 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedModel
 
-from llmemb.encoder import Encoder, load_llm
+from llmemb.encoder.encoder import Encoder, load_llm
 from llmemb.files import new_folder
-from llmemb.projection import Reduction, fit_reduction
-from training import processes
+from llmemb.scoring.projection import Reduction, fit_reduction
 from training.config import EncoderConfig, ScftConfig
-from training.contrastive import TuningProgress, fine_tune
-from training.dataset import Dataset, read_dataset
-from training.embedding_sample import SAMPLE_FILE, read_sample, write_sample
-from training.scft_batches import Batches
-from training.text_gradients import require_generation
+from training.data.dataset import Dataset, read_dataset
+from training.embedding.sample import SAMPLE_FILE, read_sample, write_sample
+from training.scft import processes
+from training.scft.batches import Batches
+from training.scft.contrastive import TuningProgress, fine_tune
+from training.scft.text_gradients import require_generation
 
 ENCODER = "encoder"
 LORA = "lora"

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from llmemb.bundle import Selection
-from llmemb.encoder import load_llm
+from llmemb.encoder.encoder import load_llm
 from llmemb.files import new_folder
-from training.adapting import Array, adapt
 from training.config import Config, EncoderConfig
-from training.dataset import Dataset, read_dataset
-from training.progress import bar
-from training.raw_embeddings import load_raw_embeddings, save_raw_embeddings
-from training.selection import choose, open_options, with_choices, write_selections
+from training.data.dataset import Dataset, read_dataset
+from training.embedding.raw_embeddings import load_raw_embeddings, save_raw_embeddings
+from training.rat.adapting import Array, adapt
+from training.rat.selection import choose, open_options, with_choices, write_selections
+from training.runs.progress import bar
 
 _BASE = "base"
 
@@ -69,7 +69,7 @@ def _raw(config: Config, deepest: int | None, dataset: Dataset, output: Path) ->
         )
         prompt = dataset.prompt(config.encoder.max_value_characters)
         prompts = [prompt.render(attributes) for attributes in dataset.attributes()]
-        with bar(f"select, depth {depth}", " items", len(prompts)) as progress:
+        with bar(f"select, depth {depth}", "items", len(prompts)) as progress:
             raw = encoder.encode(prompts, config.embed.batch_tokens, progress.update)
         save_raw_embeddings(raw, path)
     return load_raw_embeddings(path)

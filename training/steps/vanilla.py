@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from training.config import RatConfig
-from training.dataset import read_dataset
-from training.id_recommender import train_on_ids
-from training.recommenders import VANILLA
+from training.data.dataset import read_dataset
+from training.rat.id_recommender import train_on_ids
+from training.rat.recommenders import VANILLA
 
 
 def run(config: RatConfig, seed: int, dataset_folder: Path, output: Path, logs: Path) -> str:

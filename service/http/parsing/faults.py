@@ -1,10 +1,13 @@
-"""Faults of a body, collected with their whole places."""
+"""Faults of a body, collected with their whole places, and an item's attributes, as all routes take them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from llmemb.encoder.prompt import PromptSpec
 from llmemb.errors import InvalidItemError
+from llmemb.item import Attributes, parse_attributes
 from service.errors import Fault, InvalidRequestError
+from service.settings import Settings
 
 
 @contextmanager
@@ -31,3 +34,20 @@ def too_many(list_name: str, number: int, most: int) -> InvalidRequestError:
     return InvalidRequestError(
         [Fault(("body", list_name), f"has {number} entries, at most {most} are taken", "too_long")]
     )
+
+
+def checked_attributes(raw: dict[str, object], prompt: PromptSpec, settings: Settings) -> Attributes:
+    """Check attributes against the bundle's names and the limits.
+
+    Raises:
+        InvalidItemError: they cannot be used; says which and why.
+    """
+    attributes = parse_attributes(raw)
+    prompt.check(attributes)
+    for name, value in attributes.items():
+        characters = len(value) if isinstance(value, str) else sum(map(len, value))
+        if characters > settings.max_value_characters:
+            raise InvalidItemError(
+                f"attributes.{name}", f"has {characters} characters, at most {settings.max_value_characters} are taken"
+            )
+    return attributes

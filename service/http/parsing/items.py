@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from llmemb.api.items import ItemBody, PatchItemRequest, PutItemRequest
+from llmemb.encoder.prompt import PromptSpec
 from llmemb.errors import InvalidItemError
 from llmemb.item import parse_item_id
-from llmemb.prompt import PromptSpec
-from service.catalogue.new_item import NewItem
+from service.catalogue.pending import NewItem
 from service.errors import Fault, InvalidRequestError
-from service.http.parsing.attributes import checked_attributes
-from service.http.parsing.faults import collected, raise_any, too_many
+from service.http.parsing.faults import checked_attributes, collected, raise_any, too_many
 from service.settings import Settings
 
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from llmemb.api.recommend import Filters, HistoryItem, RecommendBatchRequest, RecommendRequest
-from llmemb.api.sessions import EventsRequest
+from llmemb.api.recommend import EventsRequest, Filters, HistoryItem, RecommendBatchRequest, RecommendRequest
+from llmemb.encoder.prompt import PromptSpec
 from llmemb.errors import InvalidItemError
 from llmemb.item import parse_item_id
-from llmemb.prompt import PromptSpec
 from service.errors import Fault
-from service.http.parsing.attributes import checked_attributes
-from service.http.parsing.faults import collected, raise_any, too_many
+from service.http.parsing.faults import checked_attributes, collected, raise_any, too_many
 from service.ranking.query import HistoryEntry, Query
 from service.settings import Settings
 

@@ -11,9 +11,9 @@ from llmemb.api.admin import (
     Replay,
     SwapResponse,
 )
-from service.http.dependencies import VersionsDep
-from service.http.openapi import problem_responses
-from service.versions import Swap, Versions
+from service.bundles.versions import Swap, Versions
+from service.http.openapi.description import problem_responses
+from service.http.routes.dependencies import VersionsDep
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 

@@ -26,10 +26,9 @@ from llmemb.api.embeddings import (
 from llmemb.bundle import Bundle
 from service.encoding.embedder import TextEmbedding
 from service.errors import Fault, InvalidRequestError
-from service.http.dependencies import EngineDep, SettingsDep
-from service.http.disconnect import unless_disconnected
-from service.http.openapi import problem_responses
+from service.http.openapi.description import problem_responses
 from service.http.parsing.faults import raise_any, too_many
+from service.http.routes.dependencies import EngineDep, SettingsDep, unless_disconnected
 from service.settings import Settings
 
 Array = NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""`POST /embed_items` and `/items`: embedding items, and the live catalogue."""
+"""`/embed_items`, `/items` and `/map`."""
 
 import asyncio
 from typing import Annotated
@@ -7,30 +7,31 @@ import numpy as np
 from fastapi import APIRouter, Body, Query, Request, Response
 
 from llmemb.api.items import (
+    MAX_MAP_POINTS,
     EmbedItemsRequest,
     EmbedItemsResponse,
     ItemEmbedding,
     ItemListResponse,
     ItemResponse,
     ListedItem,
+    MapResponse,
     PatchItemRequest,
     PutItemRequest,
     SimilarItem,
     SimilarItemsResponse,
 )
 from llmemb.api.recommend import Filters
-from service.catalogue.item_vectors import item_vectors
-from service.catalogue.listing import list_items
-from service.catalogue.snapshot import Snapshot
-from service.engine import Engine
+from service.bundles.engine import Engine
+from service.catalogue.search.listing import list_items
+from service.catalogue.snapshot.edition import item_vectors
+from service.catalogue.snapshot.snapshot import Snapshot
 from service.errors import ItemNotFoundError
-from service.http.cursor import decode_cursor, encode_cursor
-from service.http.dependencies import EngineDep, SettingsDep
-from service.http.disconnect import unless_disconnected
-from service.http.examples import EMBED_EXAMPLES, PATCH_EXAMPLES, PUT_EXAMPLES
-from service.http.item_path import ItemId
-from service.http.openapi import problem_responses
+from service.http.openapi.description import problem_responses
+from service.http.openapi.examples import EMBED_EXAMPLES, PATCH_EXAMPLES, PUT_EXAMPLES
+from service.http.parsing.cursor import decode_cursor, encode_cursor
 from service.http.parsing.items import check_limit, parse_items, parse_patch, parse_put
+from service.http.routes.dependencies import EngineDep, SettingsDep, unless_disconnected
+from service.http.routes.lean_route import ItemId, JsonResponse
 
 router = APIRouter(tags=["items"])
 
@@ -222,3 +223,20 @@ def _listed(snapshot: Snapshot, row: int) -> ListedItem:
 def _attributes(snapshot: Snapshot, row: int) -> dict[str, str | list[str]]:
     attributes = snapshot.attributes(row)
     return {name: value if isinstance(value, str) else list(value) for name, value in attributes.items()}
+
+
+@router.get(
+    "/map",
+    summary="The catalogue as points on a map",
+    response_model=MapResponse,
+    responses=problem_responses("invalid_request", "internal", "not_ready"),
+)
+async def item_map(
+    engine: EngineDep,
+    limit: Annotated[int, Query(ge=1, le=MAX_MAP_POINTS, description="The most points that come.")] = 100_000,
+) -> Response:
+    """Give each item's place by the two directions in which item embeddings differ most.
+
+    `weight` and `bias` place any other embedding of this bundle, such as one from `/embed_items`.
+    """
+    return JsonResponse(await engine.drawn_map.json(limit))

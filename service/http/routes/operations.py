@@ -8,9 +8,9 @@ from fastapi import APIRouter, Response
 from llmemb import __version__
 from llmemb.api.operations import CatalogueCounts, HealthResponse, InfoResponse, MetricBody, ReadyResponse
 from service.errors import NotReadyError
-from service.http.dependencies import EngineDep, MetricsDep, ReadinessDep, SettingsDep
-from service.http.openapi import problem_responses
-from service.sight.metrics import CONTENT_TYPE
+from service.http.openapi.description import problem_responses
+from service.http.routes.dependencies import EngineDep, MetricsDep, ReadinessDep, SettingsDep
+from service.observability.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operations"])
 

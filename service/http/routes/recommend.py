@@ -1,6 +1,7 @@
-"""`POST /recommend` and `POST /recommend/batch`."""
+"""`/recommend` and `/recommend/batch`; an answer's JSON is put together from texts that are JSON already."""
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,19 +11,52 @@ from fastapi import APIRouter, Body, Request, Response
 
 from llmemb.api.recommend import RecommendBatchRequest, RecommendBatchResponse, RecommendRequest, RecommendResponse
 from llmemb.errors import UnknownItemError
-from service.engine import Engine
+from service.bundles.engine import Engine
+from service.bundles.versions import Versions
 from service.errors import Fault, InvalidRequestError, UnknownEntriesError
-from service.http.dependencies import runtime_of, settings_of
-from service.http.disconnect import unless_disconnected
-from service.http.examples import RECOMMEND_BATCH_EXAMPLES, RECOMMEND_EXAMPLES
-from service.http.json_response import JsonResponse
-from service.http.openapi import problem_responses
+from service.http.openapi.description import problem_responses
+from service.http.openapi.examples import RECOMMEND_BATCH_EXAMPLES, RECOMMEND_EXAMPLES
 from service.http.parsing.recommend import check_number_of_requests, parse_queries, parse_query, places_of
-from service.http.recommendation_json import batch_json, recommendation_json
-from service.ranking.query import Query
-from service.ranking.recommendation import Recommendation
+from service.http.routes.dependencies import runtime_of, settings_of, unless_disconnected
+from service.http.routes.lean_route import JsonResponse
+from service.ranking.query import Query, Reason, Recommendation
 from service.storage.session_store import SessionStore
-from service.versions import Versions
+
+
+def recommendation_json(bundle_id: str, recommendation: Recommendation) -> str:
+    """Write the answer of `/recommend`."""
+    snapshot, explanation = recommendation.snapshot, recommendation.explanation
+    texts = snapshot.texts(recommendation.rows.tolist())
+    items = ",".join(
+        [
+            f'{{"id":{_text(item_id)},"score":{score!r},"attributes":{attributes_json},'
+            f'"reasons":{"null" if explanation is None else _reasons(explanation.reasons(place))}}}'
+            for place, ((item_id, attributes_json), score) in enumerate(
+                zip(texts, recommendation.scores.tolist(), strict=True)
+            )
+        ]
+    )
+    fallback = '"popular"' if recommendation.by_popularity else "null"
+    return f'{{"bundle_id":{_text(bundle_id)},"items":[{items}],"fallback":{fallback}}}'
+
+
+def batch_json(results: Sequence[str]) -> str:
+    """Write the answer of `/recommend/batch` from those of its requests."""
+    return f'{{"results":[{",".join(results)}]}}'
+
+
+def _reasons(reasons: Sequence[Reason]) -> str:
+    return "[{}]".format(
+        ",".join(
+            f'{{"position":{reason.position},"id":{"null" if reason.id is None else _text(reason.id)},'
+            f'"contribution":{reason.contribution!r}}}'
+            for reason in reasons
+        )
+    )
+
+
+_text = json.encoder.encode_basestring
+
 
 router = APIRouter(tags=["recommendations"])
 """Answered by `LeanMiddleware`; FastAPI describes it, and tells the faults of bodies."""

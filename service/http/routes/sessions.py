@@ -4,13 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Response
 
-from llmemb.api.recommend import SESSION_ID_PATTERN
-from llmemb.api.sessions import EventsRequest, SessionResponse
+from llmemb.api.recommend import SESSION_ID_PATTERN, EventsRequest, SessionResponse
 from service.errors import SessionNotFoundError, UnknownEntriesError
-from service.http.dependencies import SessionsDep, SettingsDep, VersionsDep
-from service.http.examples import EVENTS_EXAMPLES
-from service.http.openapi import problem_responses
+from service.http.openapi.description import problem_responses
+from service.http.openapi.examples import EVENTS_EXAMPLES
 from service.http.parsing.recommend import parse_events
+from service.http.routes.dependencies import SessionsDep, SettingsDep, VersionsDep
 from service.storage.session_store import Session
 
 router = APIRouter(prefix="/sessions/{session_id}", tags=["sessions"])

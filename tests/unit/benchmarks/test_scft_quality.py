@@ -7,7 +7,7 @@ import pytest
 from benchmarks.scft_quality import COLUMNS, measure_neighbours
 from llmemb.errors import DataError
 from training.config import EvaluateConfig
-from training.dataset import Dataset, DatasetInfo
+from training.data.dataset import Dataset, DatasetInfo
 
 NUM_WARM, NUM_COLD, WIDTH = 40, 8, 12
 

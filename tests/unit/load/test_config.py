@@ -1,4 +1,4 @@
-"""The configuration of a load: the one in the repository is good, and none is without bounds."""
+"""The configuration of a load: the one of the repository is valid, and each number has a maximum."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from tests.load.config import read_config
 OURS = Path(tests.load.config.__file__).with_name("load.toml")
 
 
-def test_ours_is_good() -> None:
-    """It is what `make load` takes."""
+def test_ours_is_valid() -> None:
+    """`make load` reads it."""
     assert read_config(OURS).overload.factor == 10
 
 
@@ -27,7 +27,7 @@ def test_ours_is_good() -> None:
     ],
 )
 def test_past_a_bound_is_refused(text: str, past: str, tmp_path: Path) -> None:
-    """Each number has a hard greatest, and there are no others."""
+    """A number over its maximum and an unknown name are refused."""
     assert text in OURS.read_text()
     (tmp_path / "load.toml").write_text(OURS.read_text().replace(text, past, 1))
 

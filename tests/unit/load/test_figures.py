@@ -1,4 +1,4 @@
-"""Requests summed up, held against thresholds, and reported."""
+"""Requests summed up, checked against thresholds, and reported."""
 
 from pathlib import Path
 
@@ -6,18 +6,24 @@ import pytest
 
 from llmemb.client import ApiError, BusyError, ConnectionFailedError, NotFoundError
 from tests.load.config import Thresholds, read_config
-from tests.load.figures import Figures, Measurements, percentile
-from tests.load.measurement import Measurement, Outcome, outcome_of, parts_of
-from tests.load.report import Phase, Report, render
-from tests.load.stamps import stamps
-from tests.load.thresholds import breaches
+from tests.load.figures import (
+    Figures,
+    Measurement,
+    Measurements,
+    Outcome,
+    breaches,
+    outcome_of,
+    parts_of,
+    percentile,
+)
+from tests.load.report import Phase, Report, Stamps, render
 from tests.unit.load.test_config import OURS
 
 ROUTE = "POST /recommend"
 
 
 def figures(*outcomes: Outcome, milliseconds: float = 10.0) -> Figures:
-    """Figures of requests of one route with these ends."""
+    """Figures of requests of one route with these outcomes."""
     measurements = Measurements()
     for outcome in outcomes:
         measurements.add(
@@ -38,7 +44,7 @@ def problem(kind: type[ApiError], status: int, code: str) -> ApiError:
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
-    """The least that so many percent do not exceed."""
+    """The nearest rank: the smallest value that so many percent do not exceed."""
     hundred = [float(number) for number in range(1, 101)]
 
     assert [percentile(hundred, percent) for percent in (50, 99, 100)] == [50.0, 99.0, 100.0]
@@ -58,13 +64,13 @@ def test_only_good_answers_count_into_latencies() -> None:
 
 
 def test_server_timing_is_read() -> None:
-    """Parts in milliseconds; what has another form is passed over."""
+    """Parts in milliseconds; entries of another form are skipped."""
     assert parts_of("total;dur=1.04, queue;dur=0.08") == {"total": 1.04, "queue": 0.08}
     assert parts_of("") == parts_of("cache;desc=hit, x;dur=") == {}
 
 
-def test_errors_come_to_what_they_are() -> None:
-    """An item that its shop has taken away is no fault of the service, where it may be gone; an unheard-of one is."""
+def test_errors_give_outcome_and_reason() -> None:
+    """An item that its shop has removed is no fault of the service where it may be gone, and else is."""
     gone = problem(NotFoundError, 404, "item_not_found")
 
     assert outcome_of(None, may_be_gone=False) == ("ok", "")
@@ -84,7 +90,7 @@ def test_errors_come_to_what_they_are() -> None:
         ([], {}, "nothing was asked"),
     ],
 )
-def test_what_is_past_a_threshold_is_told(outcomes: list[Outcome], thresholds: dict[str, object], word: str) -> None:
+def test_breaches_name_exceeded_thresholds(outcomes: list[Outcome], thresholds: dict[str, object], word: str) -> None:
     """One sentence; within them there is none."""
     bounds = Thresholds.model_validate({"failed_share": 0.1, "refused_share": 0.1, "p99_ms": {}} | thresholds)
 
@@ -94,11 +100,11 @@ def test_what_is_past_a_threshold_is_told(outcomes: list[Outcome], thresholds: d
     assert breaches(figures("ok"), bounds.model_copy(update={"p99_ms": {ROUTE: 10}})) == []
 
 
-def test_report_says_it_all(tmp_path: Path) -> None:
-    """Routes, parts, failures, breaches and where the figures come from, in both forms."""
+def test_report_has_all_figures(tmp_path: Path) -> None:
+    """Routes, failures, breaches and the origin of the figures, as Markdown and as JSON."""
     report = Report(
         kind="open",
-        stamps=stamps("bundle-1", 42, ("httpx2",)).ended(),
+        stamps=Stamps.begun("bundle-1", 42, ("httpx2",)).ended(),
         config=read_config(OURS),
         phases=(Phase(name="All", offered_per_second=5.0, dropped=3, figures=figures("ok", "failed")),),
         breaches=("too slow",),

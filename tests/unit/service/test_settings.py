@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from service.settings import Settings, load_settings
+from service.settings import Settings, load_settings, variable
 from service.settings_page import settings_page
 
 
@@ -11,7 +11,7 @@ from service.settings_page import settings_page
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's own variables take no part."""
     for name in Settings.model_fields:
-        monkeypatch.delenv(f"LLMEMB_{name.upper()}", raising=False)
+        monkeypatch.delenv(variable(name), raising=False)
 
 
 def test_settings_come_from_the_environment_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,13 +40,35 @@ def test_settings_without_a_bundle_say_how_to_give_one() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("LLMEMB_PORT", "http"), ("LLMEMB_MAX_K", "0"), ("LLMEMB_DEVICE", "gpu"), ("LLMEMB_READY_SECONDS", "-1")],
+    [
+        ("LLMEMB_PORT", "http"),
+        ("LLMEMB_MAX_K", "0"),
+        ("LLMEMB_DEVICE", "gpu"),
+        ("LLMEMB_READY_SECONDS", "-1"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.1, proxy"),
+    ],
 )
 def test_settings_refuse_a_bad_value_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     """The message names the variable."""
     monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigError, match=name):
+        load_settings({"bundle": Path("x")})
+
+
+def test_trusted_proxies_come_from_the_variable_of_uvicorn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no prefix, and with ours it is no setting; a bad entry is named."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.0/8")
+    assert load_settings({"bundle": Path("x")}).forwarded_allow_ips == "10.0.0.0/8"
+
+    monkeypatch.setenv("LLMEMB_FORWARDED_ALLOW_IPS", "*")
+    with pytest.raises(
+        ConfigError, match=r"LLMEMB_FORWARDED_ALLOW_IPS is no setting.*did you mean FORWARDED_ALLOW_IPS"
+    ):
+        load_settings({"bundle": Path("x")})
+    monkeypatch.delenv("LLMEMB_FORWARDED_ALLOW_IPS")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1, proxy")
+    with pytest.raises(ConfigError, match=r"^FORWARDED_ALLOW_IPS: 'proxy' is neither an address nor a network"):
         load_settings({"bundle": Path("x")})
 
 
@@ -93,5 +115,5 @@ def test_settings_page_explains_every_setting() -> None:
     page = settings_page()
 
     for name, field in Settings.model_fields.items():
-        assert f"| `LLMEMB_{name.upper()}` |" in page
+        assert f"| `{variable(name)}` |" in page
         assert field.description

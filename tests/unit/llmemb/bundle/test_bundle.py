@@ -1,6 +1,8 @@
 """`llmemb.bundle`: what is written is read, the same content has the same id, and the parts must fit."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,11 @@ from llmemb.bundle import (
 )
 from llmemb.errors import BundleCorruptError, BundleError
 from llmemb.index import IndexKind, RowFilter, choose_spec
-from llmemb.item_space import Scoring
-from llmemb.projection import Projection
-from llmemb.semantic_term import SemanticTerm
+from llmemb.scoring.item_space import Scoring
+from llmemb.scoring.projection import Projection
+from llmemb.scoring.semantic_term import SemanticTerm
+from llmemb.scoring.session import session_vectors
 from llmemb.sequence_models import SEQUENCE_MODELS, SequenceModelSpec, build_sequence_model
-from llmemb.session import session_vectors
 from tests.support.tiny import (
     TINY_DIM,
     TINY_PROMPT,
@@ -389,3 +391,41 @@ def test_reading_a_bundle_draws_no_random_number_that_matters(tiny_bundle: Path)
     second = read_bundle(tiny_bundle).sequence_model.state_dict()
 
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+READ_WHILE_REPLACED = """
+import os, sys
+from pathlib import Path
+from llmemb.bundle import read_bundle
+from llmemb.errors import BundleCorruptError
+
+bundle, successor = Path(sys.argv[1]), Path(sys.argv[2])
+
+def replace_after_the_hashes(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("sequence_model.safetensors") and successor.exists():
+        bundle.rename(bundle.with_name("retired"))
+        successor.rename(bundle)
+
+sys.addaudithook(replace_after_the_hashes)
+try:
+    read_bundle(bundle)
+except BundleCorruptError as error:
+    print(error)
+"""
+
+
+def test_bundle_that_is_replaced_while_it_is_read_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    """Its parts would be of two bundles under one id: hashes are compared first, and the parts are loaded after."""
+    first = shutil.copytree(bundle.folder, tmp_path / "bundle")
+    parts = parts_of(bundle)
+    write_bundle(tmp_path / "successor", **parts | {"residual": 2 * parts["residual"]})
+
+    read = subprocess.run(
+        [sys.executable, "-c", READ_WHILE_REPLACED, str(first), str(tmp_path / "successor")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert not (tmp_path / "successor").exists()
+    assert read.stdout == f"{first} was replaced while it was read: read it again\n"

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmemb.bundle import FORMAT_VERSION, Manifest, read_bundle
-from llmemb.bundle.read import read_manifest
+from llmemb.bundle.read import read_manifest, verify_files
 from llmemb.errors import BundleCorruptError, BundleError, BundleVersionError, ConfigError
 
 FILES = [
@@ -86,6 +86,21 @@ def test_file_that_the_manifest_does_not_list_is_refused_by_name(copy: Path) -> 
 
     with pytest.raises(BundleCorruptError, match=r"^encoder/adapter_config\.json: the file is not in the manifest$"):
         read_bundle(copy)
+
+
+def test_one_folder_of_a_bundle_is_verified_by_itself(copy: Path) -> None:
+    """What is wrong elsewhere does not matter; what is changed, missing or added in the folder is named."""
+    manifest = read_manifest(copy)
+    (copy / "index.faiss").unlink()
+    (copy / "stray").touch()
+    verify_files(copy, manifest, "encoder")
+
+    (copy / "encoder" / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(BundleCorruptError, match=r"^encoder/model\.safetensors\b"):
+        verify_files(copy, manifest, "encoder")
+    (copy / "encoder" / "adapter_config.json").touch()
+    with pytest.raises(BundleCorruptError, match=r"^encoder/adapter_config\.json: the file is not in the manifest$"):
+        verify_files(copy, manifest, "encoder")
 
 
 @pytest.mark.parametrize("file", FILES)

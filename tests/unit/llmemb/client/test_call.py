@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmemb.api.items import PutItemRequest
-from llmemb.client.call import json_of, path_of
+from llmemb.client.calls import json_of, path_of
 
 
 @pytest.mark.parametrize(

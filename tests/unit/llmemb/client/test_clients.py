@@ -17,7 +17,7 @@ from llmemb.client import (
     Retrying,
     UnexpectedAnswerError,
 )
-from llmemb.client.call import Call
+from llmemb.client.calls import Call
 
 Script = list[httpx2.Response | httpx2.RequestError]
 RECOMMENDED = {"bundle_id": "b", "items": [], "fallback": "popular", "a_member_of_tomorrow": 1}

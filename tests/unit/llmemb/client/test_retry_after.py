@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmemb.client.retry_after import retry_after_seconds
+from llmemb.client.errors import retry_after_seconds
 
 NOON = "Sun, 06 Nov 1994 12:00:00 GMT"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from llmemb.client.call import Repeat
+from llmemb.client.calls import Repeat
 from llmemb.client.errors import ApiError, api_error
 from llmemb.client.retrying import NO_RETRIES, Attempts, Retrier, Retrying
 

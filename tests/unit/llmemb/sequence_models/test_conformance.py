@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from llmemb.history import PADDING
+from llmemb.scoring.session import PADDING
 from llmemb.sequence_models import SEQUENCE_MODELS, SequenceModel, SequenceModelSpec, build_sequence_model
 
 DIM, MAX_LENGTH = 12, 6

@@ -18,8 +18,8 @@ from service.backup.progress import Progress
 from service.backup.restore import restore_backup
 from service.errors import StorageError
 from service.settings import Settings
-from service.storage.redis_catalogue import RedisKeys, to_arguments
-from service.storage.redis_scripts import APPEND, FORMAT
+from service.storage.redis.catalogue import RedisKeys, to_arguments
+from service.storage.redis.scripts import APPEND, FORMAT
 from service.storage.storage import open_storage
 from tests.support.item_log import DictFollower, Kept, put
 from tests.support.kept_state import Storages, state_of

@@ -1,7 +1,12 @@
 """A backup restored, from each storage into each: the same as before, whatever had happened."""
 
 import asyncio
+import json
+import sqlite3
+import tempfile
+import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +19,9 @@ from service.backup.backup import write_backup
 from service.backup.errors import BackupError
 from service.backup.progress import Progress
 from service.backup.restore import Restored, restore_backup
-from service.catalogue.changes import Change, RemoveItem
 from service.settings import Settings
-from service.storage.redis_connections import connect
+from service.storage.changes import Change, RemoveItem
+from service.storage.redis.connections import connect
 from service.storage.storage import open_storage
 from tests.support.item_log import DictFollower, changes, put
 from tests.support.kept_state import State, Storages, state_of
@@ -159,6 +164,61 @@ def test_sessions_keep_the_time_they_had_left(storages: Storages, tmp_path: Path
         sessions = (await state_of(target, ("s", "ending"))).sessions
         assert list(sessions) == ["s"]
         assert 800 < sessions["s"][1] <= 1000
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_deleted_is_not_in_the_file(storages: Storages, tmp_path: Path, kind: str) -> None:
+    """Neither a removed item's texts nor a session that has ended: only SQLite's free pages keep these."""
+
+    async def run() -> None:
+        source = storages.new(kind)
+        secret = put("removed", attributes_json=json.dumps({"title": "forget-me " * 1000}))
+        await fill(source, [[put("a"), secret], [RemoveItem("removed")]], [("s", ["a"])])
+        await fill(replace_ttl(source, 1), [], [("ended", ["forget-me"] * 500)])
+        if kind == "sqlite":
+            for name in ("catalogue", "sessions"):
+                leave_deleted(source.state_dir / f"{name}.sqlite3", b"forget-me " * 1000)
+        while (await state_of(source, ("ended",))).sessions:  # noqa: ASYNC110 - another process ends it
+            await asyncio.sleep(0.05)
+        backup = await write_backup(source, tmp_path / "backup.zip", Progress())
+        assert (backup.manifest.items, backup.manifest.removed, backup.manifest.sessions) == (1, 1, 1)
+        with zipfile.ZipFile(backup.path) as archive:
+            assert [name for name in archive.namelist() if b"forget-me" in archive.read(name)] == []
+
+    asyncio.run(run())
+
+
+def leave_deleted(path: Path, content: bytes) -> None:
+    """Leave deleted bytes in a database's free pages, as SQLite does unless it was built to overwrite them."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("CREATE TABLE other (content BLOB)")
+        connection.execute("INSERT INTO other VALUES (?)", (content,))
+        connection.execute("DROP TABLE other")
+    assert content[:100] in path.read_bytes()
+
+
+def test_restore_into_redis_leaves_no_file_if_killed(
+    storages: Storages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The databases that it reads have no name any more while Redis is written."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    told: list[str] = []
+
+    class Looking(Progress):
+        def tell(self, what: str, done: int, total: int | None = None) -> None:
+            told.append(f"{what}: {done} of {total}, {len(list(temporary.rglob('*')))} files")
+
+    async def run() -> None:
+        source, target = storages.new("sqlite"), storages.new("redis")
+        await fill(source, [[put("a"), put("b")], [RemoveItem("b")]], [("s", ["a"])])
+        backup = await write_backup(source, tmp_path / "backup.zip", Progress())
+        await restore_backup(target, backup.path, replace=False, progress=Looking())
+        assert told[-2:] == ["items written: 2 of 2, 0 files", "sessions written: 1 of 1, 0 files"]
 
     asyncio.run(run())
 

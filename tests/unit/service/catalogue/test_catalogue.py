@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from llmemb.bundle import Bundle, read_bundle
 from service.catalogue.catalogue import Catalogue
-from service.catalogue.changes import Change, EmbeddedBy, ItemState, PatchItem, PutItem, RemoveItem
-from service.catalogue.listing import list_items
-from service.catalogue.new_item import NewItem
-from service.catalogue.search_file import START
+from service.catalogue.pending import NewItem
+from service.catalogue.search.listing import list_items
+from service.catalogue.search.search_file import START
 from service.errors import CatalogueFullError, ItemNotFoundError
-from service.sight.metrics import Metrics
-from service.storage.sqlite_log import SqliteItemLog
+from service.observability.metrics import Metrics
+from service.storage.changes import Change, EmbeddedBy, ItemState, PatchItem, PutItem, RemoveItem
+from service.storage.sqlite.log import SqliteItemLog
 from tests.support.reference import Reference, changes, vector_of
 from tests.support.service import make_settings
 

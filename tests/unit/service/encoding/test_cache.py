@@ -7,8 +7,8 @@ import pytest
 from llmemb.errors import ConfigError
 from service.encoding.cache import MemoryCache, open_cache
 from service.encoding.prompt_encoder import RawEmbedding
+from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.sight.metrics import Metrics
 
 
 def embedding(number: float, tokens: int = 1) -> RawEmbedding:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from service.encoding.in_flight import InFlight
+from service.encoding.embedder import InFlight
 from service.encoding.prompt_encoder import RawEmbedding
 from service.errors import EncoderUnavailableError
 

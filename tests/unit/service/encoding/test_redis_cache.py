@@ -8,8 +8,8 @@ import pytest
 
 from service.encoding.cache import VectorCache, open_cache
 from service.encoding.prompt_encoder import RawEmbedding
+from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.sight.metrics import Metrics
 from tests.support.redis_server import RedisServer
 
 

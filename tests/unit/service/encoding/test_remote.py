@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from service.encoding.remote import RemoteEncoder
 from service.errors import EncoderUnavailableError, OverloadedError, RetryLaterError
-from service.sight.metrics import Metrics
+from service.observability.metrics import Metrics
 from tests.support.foreign_server import ForeignServer, foreign_server
 
 KEY = "sk-very-secret"

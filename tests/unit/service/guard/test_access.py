@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute
 
 from service.app import create_app
 from service.guard.access import Access, Open, allows, needed_access, rule_for
-from service.guard.api_keys import Role
+from service.guard.keys import Role
 from service.settings import Settings
 
 

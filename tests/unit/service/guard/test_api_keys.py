@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmemb.errors import ConfigError
-from service.guard.api_keys import MAX_KEYS, Role, digest, key_line, make_key, parse_keys
+from service.guard.keys import MAX_KEYS, Role, digest, key_line, make_key, parse_keys
 
 PATH = Path("keys.jsonl")
 GOOD: dict[str, Any] = {"name": "shop", "roles": ["recommend"], "sha256": digest("a key")}
@@ -18,7 +18,7 @@ def test_line_of_a_new_key_is_read_back() -> None:
     key, entry = make_key("shop", (Role.RECOMMEND, Role.EMBED), 600)
     line = key_line(entry)
 
-    assert parse_keys(f"\n{line}\n\n".encode(), PATH) == (entry,)
+    assert parse_keys(f"\n{line}\n\n".encode(), PATH) == {digest(key): entry}
     assert json.loads(line) == {
         "name": "shop",
         "roles": ["recommend", "embed"],

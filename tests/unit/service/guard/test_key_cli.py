@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from service.guard.api_keys import Role, parse_keys
 from service.guard.key_cli import key
-from service.guard.key_ring import KeyRing
+from service.guard.keys import KeyRing, Role, parse_keys
 from tests.support.key_files import add_key
 
 
@@ -40,7 +39,7 @@ def test_line_is_appended_to_the_file(
     key(["--name", "shop", "--role", "recommend", "--file", str(path)])
     second = shown_key(capsys.readouterr().out)
 
-    assert [entry.name for entry in parse_keys(path.read_bytes(), path)] == ["first", "shop"]
+    assert [entry.name for entry in parse_keys(path.read_bytes(), path).values()] == ["first", "shop"]
     assert KeyRing(path).find(first)
     assert KeyRing(path).find(second)
     assert second not in path.read_text()

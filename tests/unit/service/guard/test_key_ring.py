@@ -1,13 +1,13 @@
 """The keys in force follow the file; a bad file changes nothing."""
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 
 from llmemb.errors import ConfigError
-from service.guard.api_keys import MAX_FILE_BYTES, Role
-from service.guard.key_ring import LOOK_SECONDS, KeyRing
+from service.guard.keys import LOOK_SECONDS, MAX_FILE_BYTES, MAX_KEYS, KeyRing, Role
 from tests.support.key_files import add_key
 
 
@@ -35,6 +35,32 @@ def test_key_is_found_by_itself_alone(path: Path) -> None:
     assert [key and key.name for key in found] == ["shop", "root"]
     assert found[0] is not None
     assert all(ring.find(other) is None for other in ("", shop[:-1], f"{shop} ", found[0].sha256, "\udcff"))
+
+
+def test_finding_one_key_of_a_thousand_takes_as_many_calls_as_one_of_one(path: Path) -> None:
+    """Wherever it stands in the file, and where it is in none."""
+    first = add_key(path, "first", Role.RECOMMEND)
+    alone = KeyRing(path, Clock())
+    for number in range(MAX_KEYS - 2):
+        add_key(path, f"shop-{number}", Role.RECOMMEND)
+    last = add_key(path, "last", Role.RECOMMEND)
+    ring = KeyRing(path, Clock())
+
+    expected = calls_of(alone, first)
+    assert expected > 0
+    assert [calls_of(ring, key) for key in (first, last, "unknown")] == [expected] * 3
+
+
+def calls_of(ring: KeyRing, key: str) -> int:
+    """How many functions, Python's and C's, a search for a key calls."""
+    events: list[str] = []
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, argument: events.append(event))
+    try:
+        ring.find(key)
+    finally:
+        sys.setprofile(before)
+    return sum(event in ("call", "c_call") for event in events)
 
 
 def test_changed_file_is_read_again_without_a_restart(path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.guard.open_warning import warn_if_open
+from service.guard.access import warn_if_open
 from service.settings import Settings
 
 

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.guard.rate_limiter import WINDOW_SECONDS, RateLimiter, whole_seconds
+from service.guard.rate_limits import WINDOW_SECONDS, RateLimiter, whole_seconds
 
 
 class Clock:
@@ -20,18 +20,18 @@ def test_requests_up_to_the_limit_pass() -> None:
     """The next one does not, and another caller is not touched by it."""
     limiter = RateLimiter(Clock())
 
-    assert [limiter.take("a", 3) is None for _ in range(5)] == [True, True, True, False, False]
-    assert limiter.take("b", 3) is None
+    assert [limiter.take("a", 3).exceeded for _ in range(5)] == [False, False, False, True, True]
+    assert not limiter.take("b", 3).exceeded
 
 
 def test_a_minute_without_requests_forgets_all() -> None:
     """Two windows on, the whole limit is there again."""
     clock = Clock()
     limiter = RateLimiter(clock)
-    assert all(limiter.take("a", 3) is None for _ in range(3))
+    assert not any(limiter.take("a", 3).exceeded for _ in range(3))
     clock.now += 2 * WINDOW_SECONDS
 
-    assert [limiter.take("a", 3) is None for _ in range(4)] == [True, True, True, False]
+    assert [limiter.take("a", 3).exceeded for _ in range(4)] == [False, False, False, True]
 
 
 @given(
@@ -46,11 +46,41 @@ def test_wait_is_long_enough(limit: int, gaps: list[float], start: float) -> Non
     for gap in gaps:
         clock.now += gap
         for _ in range(limit + 1):
-            wait = limiter.take("a", limit)
-        assert wait is not None
-        assert 0 < whole_seconds(wait) <= 2 * WINDOW_SECONDS + 1
-        clock.now += whole_seconds(wait)
-        assert limiter.take("a", limit) is None
+            quota = limiter.take("a", limit)
+        assert quota.exceeded
+        assert 0 < whole_seconds(quota.reset_seconds) <= 2 * WINDOW_SECONDS + 1
+        clock.now += whole_seconds(quota.reset_seconds)
+        assert not limiter.take("a", limit).exceeded
+
+
+@given(limit=st.integers(1, 20), gaps=st.lists(st.floats(0, 40), min_size=1, max_size=20), start=st.floats(0, 1000))
+def test_remaining_is_what_passes_now(limit: int, gaps: list[float], start: float) -> None:
+    """As many requests as it says, and not one more; a refusal is not counted."""
+    clock = Clock()
+    clock.now = start
+    limiter = RateLimiter(clock)
+    for gap in gaps:
+        clock.now += gap
+        quota = limiter.take("a", limit)
+
+    assert quota.limit == limit
+    assert not any(limiter.take("a", limit).exceeded for _ in range(quota.remaining))
+    assert limiter.take("a", limit).exceeded
+    assert limiter.take("a", limit).remaining == 0
+
+
+@given(limit=st.integers(1, 20), number=st.integers(1, 20), start=st.floats(0, 1000))
+def test_whole_limit_is_there_after_the_reset(limit: int, number: int, start: float) -> None:
+    """And no more than that."""
+    clock = Clock()
+    clock.now = start
+    limiter = RateLimiter(clock)
+    for _ in range(min(number, limit)):
+        quota = limiter.take("a", limit)
+    clock.now += whole_seconds(quota.reset_seconds)
+
+    assert not any(limiter.take("a", limit).exceeded for _ in range(limit))
+    assert limiter.take("a", limit).exceeded
 
 
 @given(limit=st.integers(1, 20), gaps=st.lists(st.floats(0, 15), min_size=1, max_size=50))
@@ -61,7 +91,7 @@ def test_steady_rate_stays_under_the_limit(limit: int, gaps: list[float]) -> Non
     passed: dict[int, int] = {}
     for gap in gaps:
         clock.now += gap
-        if limiter.take("a", limit) is None:
+        if not limiter.take("a", limit).exceeded:
             minute = int(clock.now // WINDOW_SECONDS)
             passed[minute] = passed.get(minute, 0) + 1
 
@@ -72,8 +102,8 @@ def test_memory_is_bounded() -> None:
     """The caller that has not asked for the longest time is forgotten, and so has its whole limit again."""
     limiter = RateLimiter(Clock(), max_callers=2)
     for caller in ("a", "b", "c"):
-        assert limiter.take(caller, 1) is None
+        assert not limiter.take(caller, 1).exceeded
 
-    assert limiter.take("c", 1) is not None
-    assert limiter.take("b", 1) is not None
-    assert limiter.take("a", 1) is None
+    assert limiter.take("c", 1).exceeded
+    assert limiter.take("b", 1).exceeded
+    assert not limiter.take("a", 1).exceeded

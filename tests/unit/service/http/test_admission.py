@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.http.admission import Admission
-from service.http.middleware_stack import with_admission
+from service.http.middleware.limits import Admission
+from service.http.middleware.stack import with_admission
+from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.sight.metrics import Metrics
 
 ORIGIN = "https://shop.example"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from llmemb.api.item_map import MapResponse
+from llmemb.api.items import MapResponse
 from llmemb.bundle import read_bundle
 from tests.support.service import HEAT, make_settings, running
 

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from llmemb.api.items import ItemBody, PatchItemRequest, PutItemRequest
-from llmemb.prompt import PromptSpec
-from service.catalogue.new_item import NewItem
+from llmemb.encoder.prompt import PromptSpec
+from service.catalogue.pending import NewItem
 from service.errors import InvalidRequestError
 from service.http.parsing.items import check_limit, parse_items, parse_patch, parse_put
 from service.settings import Settings

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from llmemb.api.recommend import Filters, RecommendBatchRequest, RecommendRequest
-from llmemb.api.sessions import EventsRequest
-from llmemb.prompt import PromptSpec
+from llmemb.api.recommend import EventsRequest, Filters, RecommendBatchRequest, RecommendRequest
+from llmemb.encoder.prompt import PromptSpec
 from service.errors import Fault, InvalidRequestError
 from service.http.parsing.recommend import (
     check_number_of_requests,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.http.routes import playground
-from service.http.security_headers import POLICY_HEADER
+from service.http.middleware.headers import POLICY_HEADER
+from service.http.routes.pages import router
 from tests.support.small_app import small_app
 
 ROOT = Path(__file__).parents[4]
@@ -21,7 +21,7 @@ SCRIPTS = [path for path in FILES if path.suffix == ".js"]
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
     app = small_app(max_body_bytes=10)
-    app.include_router(playground.router)
+    app.include_router(router)
     with TestClient(app) as client:
         yield client
 

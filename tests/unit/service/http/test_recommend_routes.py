@@ -12,17 +12,16 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from llmemb.api.problem import Problem
-from llmemb.api.recommend import RecommendBatchResponse, RecommendRequest, RecommendResponse
-from llmemb.api.sessions import SessionResponse
-from service.catalogue.changes import RemoveItem
-from service.http.lean_route import LeanMiddleware
-from service.http.middleware_stack import add_middleware
-from service.http.problem_handlers import add_problem_handlers
+from llmemb.api.base import Problem
+from llmemb.api.recommend import RecommendBatchResponse, RecommendRequest, RecommendResponse, SessionResponse
+from service.http.middleware.stack import add_middleware
 from service.http.routes import recommend, sessions
+from service.http.routes.lean_route import LeanMiddleware
+from service.observability.metrics import Metrics
+from service.problems import add_problem_handlers
 from service.settings import Settings
-from service.sight.metrics import Metrics
-from service.storage.sqlite_sessions import SqliteSessions
+from service.storage.changes import RemoveItem
+from service.storage.sqlite.sessions import SqliteSessions
 from tests.support.recommending import Recommending, recommending
 
 JSON = {"Content-Type": "application/json"}

@@ -7,8 +7,8 @@ from fastapi.testclient import TestClient
 
 from llmemb.errors import ConfigError
 from service.app import create_app
-from service.http.routes import report
-from service.http.security_headers import POLICY_HEADER, page_policy
+from service.http.middleware.headers import POLICY_HEADER, page_policy
+from service.http.routes import pages
 from service.settings import Settings
 
 HTML = "<!doctype html><title>Report</title><script>show()</script>é"
@@ -50,6 +50,6 @@ def test_report_that_cannot_be_used_stops_the_start(tmp_path: Path, monkeypatch:
         client_of(tmp_path / "missing")
     with pytest.raises(ConfigError, match=r"LLMEMB_REPORT: .*wrong.html is not UTF-8"):
         client_of(wrong)
-    monkeypatch.setattr(report, "MAX_REPORT_BYTES", 1)
+    monkeypatch.setattr(pages, "MAX_REPORT_BYTES", 1)
     with pytest.raises(ConfigError, match=r"LLMEMB_REPORT: .*wrong.html"):
         client_of(wrong)

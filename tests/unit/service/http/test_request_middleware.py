@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from service.http.problems import PROBLEMS
+from service.problems import PROBLEMS
 from tests.support.small_app import small_app
 
 

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from service.http.routes import documentation
-from service.http.security_headers import POLICY_HEADER, page_policy
+from service.http.middleware.headers import POLICY_HEADER, page_policy
+from service.http.routes.pages import ASSETS_PATH, router, swagger_assets
 from tests.support.small_app import small_app
 
 
 @pytest.fixture
 def client() -> Iterator[TestClient]:
     app = small_app(max_body_bytes=10)
-    app.include_router(documentation.router)
-    app.mount(documentation.ASSETS_PATH, documentation.swagger_assets())
+    app.include_router(router)
+    app.mount(ASSETS_PATH, swagger_assets())
     with TestClient(app) as client:
         yield client
 
@@ -39,7 +39,7 @@ def test_every_answer_has_the_headers(client: TestClient, method: str, path: str
 
 def test_files_may_be_kept(client: TestClient) -> None:
     """They bring an ETag, and are asked for again, since another version may have others."""
-    headers = client.get(f"{documentation.ASSETS_PATH}/swagger-ui.css").headers
+    headers = client.get(f"{ASSETS_PATH}/swagger-ui.css").headers
 
     assert "ETag" in headers
     assert headers["Cache-Control"] == "no-cache"

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from service.http.whole_answer import WholeAnswer
+from service.http.transport.connection import WholeAnswer
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -11,8 +11,7 @@ import pytest
 from llmemb.api.recommend import Filters
 from llmemb.bundle import read_bundle
 from service.errors import DeadlineError, NotReadyError, OverloadedError
-from service.ranking.rank_job import Ranking, RankRequest, rank_together
-from service.ranking.rank_queue import RankQueue
+from service.ranking.rank_queue import Ranking, RankQueue, RankRequest, rank_together
 from tests.support.recommending import Gate, Recommending, gated, recommending
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 

@@ -1,15 +1,17 @@
-"""`service.ranking.reach`: what recommendations reach, by kind and as a share of the catalogue."""
+"""`service.ranking.recommender`: what recommendations reach, by kind and as a share of the catalogue."""
 
 import asyncio
+import gc
+import weakref
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from llmemb.api.recommend import Filters
-from service.catalogue.changes import EmbeddedBy, PutItem
 from service.ranking.query import Query
-from service.ranking.reach import KINDS, DistinctIds, kind_of
+from service.ranking.recommender import KINDS, DistinctIds, kind_of
+from service.storage.changes import EmbeddedBy, PutItem, RemoveItem
 from tests.support.recommending import Recommending, recommending
 
 
@@ -63,6 +65,21 @@ def test_coverage_is_the_share_that_was_recommended_once(tiny_bundle: Path) -> N
                 await parts.recommender.recommend(Query(history=["5"], filters=Filters(allow=ids)))
 
             assert parts.metric(coverage) == pytest.approx(4 / 40, rel=1e-4)
+
+    asyncio.run(run())
+
+
+def test_state_that_was_recommended_from_is_freed_when_it_changes(tiny_bundle: Path) -> None:
+    """Before the next recommendation, which the previous bundle may never get."""
+
+    async def run() -> None:
+        async with recommending(tiny_bundle) as parts:
+            await parts.recommender.recommend(Query(history=["1"]))
+            old = weakref.ref(parts.snapshot)
+            parts.change(RemoveItem("2"))
+            gc.collect()
+
+            assert old() is None
 
     asyncio.run(run())
 

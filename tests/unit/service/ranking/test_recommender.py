@@ -10,10 +10,9 @@ from llmemb.api.recommend import Filters
 from llmemb.bundle import read_bundle
 from llmemb.errors import UnknownItemError
 from llmemb.item import attributes_from_json
-from llmemb.session import session_vectors
-from service.catalogue.changes import EmbeddedBy, PutItem, RemoveItem
-from service.ranking.query import Query
-from service.ranking.recommendation import Recommendation
+from llmemb.scoring.session import session_vectors
+from service.ranking.query import Query, Recommendation
+from service.storage.changes import EmbeddedBy, PutItem, RemoveItem
 from tests.support.recommending import Recommending, recommending
 
 

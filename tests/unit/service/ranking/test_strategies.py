@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from llmemb.api.recommend import Strategy
-from llmemb.session import session_vectors
+from llmemb.scoring.session import session_vectors
 from service.ranking.query import Query
 from tests.support.recommending import recommending
 from tests.support.service import HEAT, make_settings, running

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from service.catalogue.changes import Change, PatchItem, RemoveItem
 from service.settings import Settings
+from service.storage.changes import Change, PatchItem, RemoveItem
 from service.storage.item_log import ItemLog
 from service.storage.storage import open_storage
 from tests.support.item_log import BUNDLES, DictFollower, Kept, changes, put

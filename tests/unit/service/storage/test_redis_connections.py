@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from llmemb.errors import ConfigError
 from service.settings import Settings
-from service.storage.redis_connections import connect
+from service.storage.redis.connections import connect
 from tests.support.redis_server import RedisServer
 
 

@@ -10,11 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from llmemb.errors import ConfigError
-from service.catalogue.changes import RemoveItem
 from service.errors import StorageError
 from service.settings import Settings
+from service.storage.changes import RemoveItem
 from service.storage.item_log import ItemLog
-from service.storage.redis_connections import connect
+from service.storage.redis.connections import connect
 from service.storage.storage import open_storage
 from tests.support.item_log import DictFollower, put
 from tests.support.redis_server import RedisServer

@@ -13,7 +13,7 @@ from llmemb.errors import ConfigError
 from service.errors import StorageError
 from service.settings import Settings
 from service.storage.session_store import Session
-from service.storage.sqlite_sessions import SqliteSessions
+from service.storage.sqlite.sessions import SqliteSessions
 from service.storage.storage import open_storage
 from tests.support.redis_server import RedisServer
 

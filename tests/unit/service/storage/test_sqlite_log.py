@@ -9,9 +9,8 @@ import pytest
 
 from llmemb.errors import ConfigError
 from service.errors import StorageError
-from service.storage.sqlite_catalogue import FORMAT
-from service.storage.sqlite_log import SqliteItemLog
-from service.storage.sqlite_writer import MAX_WAITING_ROWS
+from service.storage.sqlite.file import MAX_WAITING_ROWS
+from service.storage.sqlite.log import FORMAT, SqliteItemLog
 from tests.support.item_log import DictFollower, Kept, put
 
 FORMAT_1 = """

@@ -8,9 +8,9 @@ import pytest
 
 from llmemb.errors import DataError
 from tests.support.evaluated import RAT, write_inputs
-from training.baselines import LLM_INIT
-from training.dataset import read_dataset
-from training.recommenders import read_recommender
+from training.data.dataset import read_dataset
+from training.evaluation.baselines import LLM_INIT
+from training.rat.recommenders import read_recommender
 from training.steps import baselines
 from training.steps.baselines import INITIAL_DEVIATION, initial_table
 from training.steps.evaluate import Folders

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 
 from llmemb.bundle import Bundle, read_bundle
-from llmemb.encoder import load_llm
+from llmemb.encoder.encoder import load_llm
 from llmemb.errors import BundleError, ConfigError
 from llmemb.index import IndexKind
-from llmemb.projection import Projection
+from llmemb.scoring.projection import Projection
 from llmemb.sequence_models import build_sequence_model
 from tests.support.prepared import write_prepared
 from training.config import Config
-from training.figures import FIGURES_FILE, Figures
-from training.recommenders import TrainedRecommender, write_recommender
+from training.data.dataset import categories_attribute
+from training.evaluation.figures import FIGURES_FILE, Figures
+from training.rat.recommenders import TrainedRecommender, write_recommender
 from training.steps import bundle
 
 NUM_ITEMS, WIDTH = 40, 64
@@ -98,13 +99,14 @@ def test_categories_attribute(configured: str, expected: str | None, written_run
 )
 def test_categories_attribute_that_auto_takes(names: tuple[str, ...], expected: str | None) -> None:
     """The first of the usual names that is an attribute."""
-    assert bundle.categories_attribute("auto", names) == expected
+    assert categories_attribute("auto", names) == expected
 
 
 def test_unknown_categories_attribute_is_refused(written_run: Path, tmp_path: Path) -> None:
     """The message names the key and the attributes that there are; nothing is written."""
     with pytest.raises(
-        ConfigError, match=r"^bundle\.categories_attribute: 'shelf' is none of the attributes title, year, studio$"
+        ConfigError,
+        match=r"^bundle\.categories_attribute is 'shelf', but the items have only the attributes title, year, studio$",
     ):
         run_step(config_with(categories_attribute="shelf"), written_run, tmp_path / "bundle")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmemb.encoder import Encoder, load_llm
+from llmemb.encoder.encoder import Encoder, load_llm
 from tests.support.prepared import write_prepared
 from training.config import EmbedConfig, EncoderConfig
-from training.dataset import read_dataset
-from training.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
+from training.data.dataset import read_dataset
+from training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
 from training.steps import embed
 
 MEASURED = """\

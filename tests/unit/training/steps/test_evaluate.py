@@ -6,17 +6,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from llmemb.session import session_vectors
+from llmemb.scoring.session import session_vectors
 from tests.support.evaluated import RAT, write_inputs
-from training import baselines
-from training.checkpoint import Progress, write_progress
 from training.config import EvaluateConfig
-from training.dataset import read_dataset
-from training.figures import Figures, read_figures
-from training.measuring import Resampling, measure, measure_catalogue
-from training.recommenders import read_recommender
+from training.data.dataset import read_dataset
+from training.evaluation import baselines
+from training.evaluation.figures import Figures, read_figures
+from training.evaluation.measuring import Resampling, measure, measure_catalogue
+from training.evaluation.tables import make_tables
+from training.rat.checkpoint import Progress, write_progress
+from training.rat.recommenders import read_recommender
 from training.steps import evaluate
-from training.tables import make_tables
 
 ITEMS, COLD, USERS, SEED = 60, 6, 80, 5
 CONFIG = EvaluateConfig(ks=(3, 10), num_negatives=15, bootstrap_samples=100)

@@ -8,7 +8,7 @@ import pytest
 
 from llmemb.errors import DataError
 from training.config import PrepareConfig
-from training.dataset import Dataset, read_dataset
+from training.data.dataset import Dataset, read_dataset
 from training.steps import prepare
 
 USERS = [f"u{number}" for number in range(6)]

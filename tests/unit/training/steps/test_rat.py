@@ -9,11 +9,11 @@ import pytest
 
 from llmemb.errors import ConfigError
 from tests.support.prepared import write_prepared
-from training.adapting import START_GAMMA
 from training.config import RatConfig, SelectConfig
-from training.dataset import read_dataset
-from training.recommenders import TrainedRecommender, read_recommender
-from training.selection import read_selections
+from training.data.dataset import read_dataset
+from training.rat.adapting import START_GAMMA
+from training.rat.recommenders import TrainedRecommender, read_recommender
+from training.rat.selection import read_selections
 from training.steps import rat, vanilla
 
 SELECT = SelectConfig(gamma=(0.0, 0.5, 20.0))

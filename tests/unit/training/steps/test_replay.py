@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from llmemb.first_clicks import Background, ClickPrior, fit_residual, log_partition
-from llmemb.projection import Projection
-from llmemb.semantic_term import SemanticTerm
+from llmemb.scoring.first_clicks import Background, ClickPrior, fit_residual, log_partition
+from llmemb.scoring.projection import Projection
+from llmemb.scoring.semantic_term import SemanticTerm
+from llmemb.scoring.session import session_vectors
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
-from llmemb.session import session_vectors
 from tests.support.replayed import dataset_of, interactions_in_time
 from training.config import RatConfig, ReplayConfig
-from training.dataset import Dataset, Targets, read_dataset, write_dataset
-from training.ranking import Ranks, embedding_scorer, full_ranks, hit_rate, ndcg
-from training.recommenders import TrainedRecommender, read_recommender, write_recommender
-from training.replay_figures import ReplayFigures, ReplayRow, read_replay
-from training.replaying import order_clicks, plan_replay
+from training.data.dataset import Dataset, Targets, read_dataset, write_dataset
+from training.evaluation.ranking import Ranks, embedding_scorer, full_ranks, hit_rate, ndcg
+from training.evaluation.replay import ReplayFigures, ReplayRow, order_clicks, plan_replay, read_replay
+from training.rat.recommenders import TrainedRecommender, read_recommender, write_recommender
 from training.steps import replay
 
 SEED = 5

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.html import Element, parse_html
 from tests.support.reported import ATTACK, GENRES, ITEMS, STEPS, write_run
-from training.figures import Figures, read_figures
+from training.evaluation.figures import Figures, read_figures
 from training.steps import report
 
 EN_DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"

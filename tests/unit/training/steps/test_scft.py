@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 import torch
 
-from llmemb.encoder import Encoder, load_llm
+from llmemb.encoder.encoder import Encoder, load_llm
 from llmemb.errors import ConfigError, DataError
 from tests.support.prepared import TASTES, write_prepared
 from training.config import EncoderConfig, ScftConfig
-from training.dataset import Dataset, read_dataset
-from training.embedding_sample import read_sample
+from training.data.dataset import Dataset, read_dataset
+from training.embedding.sample import read_sample
 from training.steps import scft
 
 

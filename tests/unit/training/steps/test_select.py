@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from llmemb.bundle import Selection
-from llmemb.encoder import load_llm
+from llmemb.encoder.encoder import load_llm
 from tests.support.prepared import write_prepared
 from training.config import Config
-from training.raw_embeddings import load_raw_embeddings
-from training.selection import read_selections
+from training.embedding.raw_embeddings import load_raw_embeddings
+from training.rat.selection import read_selections
 from training.steps import select
 
 

@@ -1,1 +1,0 @@
-"""Ways to run the encoder's LLM, behind one interface."""

@@ -1,0 +1,1 @@
+"""The bundles that answer: one bundle's parts, opened and closed together; which of them answers; whether it does."""

@@ -1,0 +1,1 @@
+"""Full-text search over the catalogue, in a file of SQLite beside its snapshots."""

@@ -1,0 +1,1 @@
+"""The storage of several replicas, in Redis."""

@@ -1,0 +1,1 @@
+"""The storage of one process, in SQLite."""

@@ -1,0 +1,1 @@
+"""Runs side by side: the paper's table, the ablation, and `llmemb runs`."""

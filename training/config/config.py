@@ -1,0 +1,122 @@
+"""The configuration of a run: one frozen tree, read from TOML, checked before anything runs.
+
+Every value that changes a number is here; a step unpacks its section into plain arguments.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field, JsonValue, ValidationError
+
+from llmemb.errors import ConfigError
+from llmemb.sequence_models import sequence_model_class
+from training.config.sections import (
+    AlignmentConfig,
+    BundleConfig,
+    ColumnsConfig,
+    EmbedConfig,
+    EncoderConfig,
+    EvaluateConfig,
+    PrepareConfig,
+    RatConfig,
+    ReplayConfig,
+    ResidualConfig,
+    ScftConfig,
+    SearchConfig,
+    Section,
+    SelectConfig,
+    SemanticTermConfig,
+    SourceFormat,
+    SuccessorsConfig,
+)
+
+__all__ = [
+    "AlignmentConfig",
+    "BundleConfig",
+    "ColumnsConfig",
+    "Config",
+    "EmbedConfig",
+    "EncoderConfig",
+    "EvaluateConfig",
+    "PrepareConfig",
+    "RatConfig",
+    "ReplayConfig",
+    "ResidualConfig",
+    "ScftConfig",
+    "SearchConfig",
+    "SelectConfig",
+    "SemanticTermConfig",
+    "SourceFormat",
+    "SuccessorsConfig",
+    "dump_config",
+    "load_config",
+]
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    seed: int = Field(default=42, ge=0)
+    """Decides every random choice of the run."""
+    prepare: PrepareConfig
+    encoder: EncoderConfig
+    select: SelectConfig = SelectConfig()
+    scft: ScftConfig = ScftConfig()
+    embed: EmbedConfig = EmbedConfig()
+    rat: RatConfig = RatConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    bundle: BundleConfig = BundleConfig()
+    search: SearchConfig = SearchConfig()
+    replay: ReplayConfig = ReplayConfig()
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a TOML file and apply overrides such as `rat.alignment.alpha=0`.
+
+    An override's value is read as TOML, and as plain text where it is none.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is wrong; the message names it.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    for override in overrides:
+        _apply_override(content, override)
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise ConfigError(f"{path}: {faults}") from error
+    try:
+        sequence_model_class(config.rat.model.name)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: rat.model.name: {error}") from error
+    return config
+
+
+def _apply_override(content: dict[str, JsonValue], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override!r} must look like section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, name = key.strip().split(".")
+    for section in sections:
+        inner = content.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override!r}: {section} is no section")
+        content = inner
+    content[name] = value
+
+
+def dump_config(config: Config) -> dict[str, JsonValue]:
+    """Return the resolved configuration as JSON values."""
+    dumped: dict[str, JsonValue] = config.model_dump(mode="json")
+    return dumped

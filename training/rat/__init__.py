@@ -1,0 +1,1 @@
+"""Recommendation adaptation training: raw embeddings -> adapter and sequence model (paper, section 3.3)."""
