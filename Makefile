@@ -196,8 +196,7 @@ docs: $(INSTALLED)  ## update the generated pages
 	$(BIN)/python -m service.settings_page > docs/settings.md
 	$(BIN)/llmemb openapi > openapi.json
 	$(BIN)/python -m service.observability.metrics_page > docs/metrics.md
-	$(BIN)/python -m service.reference_pages endpoints > docs/endpoints.md
-	$(BIN)/python -m service.reference_pages errors > docs/errors.md
+	$(BIN)/python -m service.errors_page > docs/errors.md
 	$(BIN)/python -m benchmarks.comparison_page > docs/comparison.md
 
 site: $(INSTALLED)  ## build the documentation in strict mode; open site/index.html

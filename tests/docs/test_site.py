@@ -92,6 +92,17 @@ def test_links_of_the_readme_lead_to_pages(site: Path) -> None:
     assert 'href="../decisions/index.html"' in text
 
 
+def test_endpoints_are_drawn_from_the_description(site: Path) -> None:
+    """The page draws openapi.json by Swagger UI's own files, which lie in the site; no file is fetched by a script."""
+    page = (site / "endpoints.html").read_text(encoding="utf-8")
+    script = (site / "swagger" / "openapi.js").read_text(encoding="utf-8")
+    loaded = re.findall(r'(?:src|href)="(swagger/[^"]+)"', page)
+
+    assert sorted(loaded) == ["swagger/openapi.js", "swagger/swagger-ui-bundle.js", "swagger/swagger-ui.css"]
+    assert all((site / name).is_file() for name in loaded)
+    assert script == f"const description = {(ROOT / 'openapi.json').read_text(encoding='utf-8').rstrip()};\n"
+
+
 def test_notebook_shows_its_outputs(site: Path) -> None:
     """As the page of a documentation: what the code printed stands under it."""
     text = re.sub(r"<[^>]+>", "", (site / "notebook.html").read_text(encoding="utf-8"))
