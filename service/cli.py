@@ -87,7 +87,7 @@ async def _serve(settings: Settings) -> None:
                     server_header=False,
                     # Only rate limits need the client's address, and they use service/client_address.py.
                     proxy_headers=False,
-                    timeout_graceful_shutdown=settings.shutdown_seconds,
+                    timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
                 )
             )
             _stop_on_signals(server)

@@ -42,8 +42,8 @@ async def open_runtime(settings: Settings, metrics: Metrics) -> AsyncIterator[Ru
             versions,
             storage,
             metrics,
-            reuse_seconds=settings.ready_seconds,
-            timeout_seconds=settings.ready_timeout_seconds,
+            reuse_seconds=settings.readiness_cache_seconds,
+            timeout_seconds=settings.readiness_timeout_seconds,
         )
         yield Runtime(storage=storage, versions=versions, readiness=readiness)
 

@@ -111,17 +111,17 @@ class Settings(BaseSettings):
     fold_items: int = Field(default=5000, ge=1)
     """Maximum number of added items outside the index; above it, they are folded into the index in the background."""
 
-    batch_tokens: int = Field(default=2048, ge=1)
+    max_batch_tokens: int = Field(default=2048, ge=1)
     """Maximum number of tokens in a batch of the encoder, padding included."""
-    queue_max_items: int = Field(default=2048, ge=1)
+    max_queued_items: int = Field(default=2048, ge=1)
     """Maximum number of items in the encoder's queue; above it the status is 429."""
     embed_timeout_seconds: float = Field(default=30.0, gt=0)
     """Timeout of a request that waits for the encoder; after it the status is 504."""
-    rank_batch: int = Field(default=64, ge=1)
+    max_rank_batch_size: int = Field(default=64, ge=1)
     """Maximum number of recommendations in a batch of the sequence model."""
-    rank_max_waiting: int = Field(default=1024, ge=1)
+    max_queued_recommendations: int = Field(default=1024, ge=1)
     """Maximum number of recommendations in the queue; above it the status is 429."""
-    rank_max_running: int = Field(default=32, ge=1)
+    max_concurrent_recommendations: int = Field(default=32, ge=1)
     """Maximum number of concurrent requests for recommendations; above it the status is 429, before any work is done.
     Divided by the throughput in requests per second, it is about the latency under overload."""
     rank_timeout_seconds: float = Field(default=10.0, gt=0)
@@ -129,14 +129,14 @@ class Settings(BaseSettings):
 
     max_connections: int = Field(default=4096, ge=1)
     """Maximum number of open connections; above it, the connection that has waited longest for a request is closed."""
-    head_timeout_seconds: float = Field(default=10.0, gt=0)
+    headers_timeout_seconds: float = Field(default=10.0, gt=0)
     """Timeout for a request's line and headers; after it the connection is closed."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
     """Maximum request body."""
     body_timeout_seconds: float = Field(default=30.0, gt=0)
     """Timeout for a request's body; after it the status is 408. Also the timeout for a client that reads an answer;
     after it the connection is closed."""
-    max_items_per_request: int = Field(default=512, ge=1)
+    max_client_batch_size: int = Field(default=512, ge=1)
     """Maximum number of items of `/embed_items`, of texts of `/v1/embeddings` and of requests of `/recommend/batch`."""
     max_value_characters: int = Field(default=10_000, ge=1)
     """Maximum length of an attribute's value (for a list, of all entries together) and of a text of
@@ -167,11 +167,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Minimum level of log lines."""
 
-    ready_seconds: float = Field(default=5.0, ge=0)
+    readiness_cache_seconds: float = Field(default=5.0, ge=0)
     """How long `/readyz` reuses its last answer."""
-    ready_timeout_seconds: float = Field(default=10.0, gt=0)
+    readiness_timeout_seconds: float = Field(default=10.0, gt=0)
     """Timeout of one check of `/readyz`; after it the part counts as failed."""
-    shutdown_seconds: int = Field(default=30, ge=0)
+    shutdown_timeout_seconds: int = Field(default=30, ge=0)
     """How long running requests may take to finish when the service stops."""
     replay_requests: int = Field(default=100, ge=0)
     """Number of recent recommendations that a new bundle must answer before it takes over."""
@@ -184,15 +184,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _a_whole_request_fits_the_queues(self) -> Self:
-        if self.queue_max_items < self.max_items_per_request:
+        if self.max_queued_items < self.max_client_batch_size:
             raise ValueError(
-                f"queue_max_items is {self.queue_max_items}, but must be at least "
-                f"max_items_per_request, {self.max_items_per_request}"
+                f"max_queued_items is {self.max_queued_items}, but must be at least "
+                f"max_client_batch_size, {self.max_client_batch_size}"
             )
-        if self.rank_max_waiting < self.max_items_per_request:
+        if self.max_queued_recommendations < self.max_client_batch_size:
             raise ValueError(
-                f"rank_max_waiting is {self.rank_max_waiting}, but must be at least "
-                f"max_items_per_request, {self.max_items_per_request}"
+                f"max_queued_recommendations is {self.max_queued_recommendations}, but must be at least "
+                f"max_client_batch_size, {self.max_client_batch_size}"
             )
         return self
 

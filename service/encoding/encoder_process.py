@@ -207,7 +207,7 @@ class EncoderProcess:
 
     def _change_depth(self, change: int) -> None:
         self._num_items += change
-        self._metrics.queue_items.inc(change)
+        self._metrics.queued_items.inc(change)
 
     async def _new_connection(self) -> Connection:
         """Start a worker, wait until it is ready, and use it for requests from then on.

@@ -25,7 +25,7 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
         EncoderUnavailableError: the server does not answer.
         OverloadedError: the server is busy.
     """
-    metrics.queue_max_items.set(settings.queue_max_items)
+    metrics.max_queued_items.set(settings.max_queued_items)
     if settings.encoder_url is None:
         process = EncoderProcess(
             WorkerOptions(
@@ -35,10 +35,10 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
                 beginning=bundle.prompt.beginning,
                 threads=settings.encoder_threads,
                 nice=settings.encoder_nice,
-                batch_tokens=settings.batch_tokens,
+                batch_tokens=settings.max_batch_tokens,
             ),
             verify=partial(verify_files, bundle.folder, bundle.manifest, ENCODER_FOLDER),
-            max_items=settings.queue_max_items,
+            max_items=settings.max_queued_items,
             timeout_seconds=settings.embed_timeout_seconds,
             metrics=metrics,
         )
@@ -51,7 +51,7 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
         model=settings.encoder_model,
         api_key=settings.encoder_api_key,
         width=bundle.manifest.encoder.width,
-        max_items=settings.queue_max_items,
+        max_items=settings.max_queued_items,
         timeout_seconds=settings.embed_timeout_seconds,
         metrics=metrics,
     )
@@ -61,7 +61,7 @@ async def open_prompt_encoder(settings: Settings, bundle: Bundle, metrics: Metri
 
 async def _admit(process: EncoderProcess, bundle: Bundle, settings: Settings) -> None:
     await process.started()
-    await require_admission(process, bundle, settings.encoder_engine, settings.queue_max_items)
+    await require_admission(process, bundle, settings.encoder_engine, settings.max_queued_items)
 
 
 async def _close_on_failure(encoder: PromptEncoder, check: Awaitable[None]) -> None:

@@ -183,7 +183,7 @@ class RemoteEncoder:
 
     def _change_depth(self, change: int) -> None:
         self._num_items += change
-        self._metrics.queue_items.inc(change)
+        self._metrics.queued_items.inc(change)
 
     def _other_width(self, width: int) -> str:
         return f"the server's {self._model!r} gives vectors of width {width}, the bundle's encoder gives {self._width}"

@@ -84,8 +84,8 @@ class Metrics:
         self.embedded_items = self._counter("embedded_items", "Items embedded, those from the cache among them.")
         self.cache_lookups = self._counter("cache_lookups", "Vectors looked for in the cache: hit or miss.", "result")
         self.redis_errors = self._counter("redis_errors", "Times that Redis failed or took too long.")
-        self.queue_items = self._gauge("queue_items", "Items that wait for the encoder or are in it.")
-        self.queue_max_items = self._gauge("queue_max_items", "How many of these there may be.")
+        self.queued_items = self._gauge("queued_items", "Items that wait for the encoder or are in it.")
+        self.max_queued_items = self._gauge("max_queued_items", "How many of these there may be.")
         self.batch_items = self._histogram("batch_items", "Items of a batch of the encoder.", _ITEMS)
         self.batch_tokens = self._histogram("batch_tokens", "Tokens of a batch of the encoder, with padding.", _TOKENS)
         self.batch_seconds = self._histogram("batch_seconds", "Time that the encoder took for a batch.", _SECONDS)
@@ -105,11 +105,17 @@ class Metrics:
         self.fold_errors = self._counter("fold_errors", "Times that folding failed.")
 
         # Recommendations.
-        self.rank_running = self._gauge("rank_running", "Requests for recommendations that are under way.")
-        self.rank_max_running = self._gauge("rank_max_running", "How many of these there may be.")
-        self.rank_waiting = self._gauge("rank_waiting", "Recommendations that wait or are being computed.")
-        self.rank_max_waiting = self._gauge("rank_max_waiting", "How many of these there may be.")
-        self.rank_batch = self._histogram("rank_batch", "Recommendations computed together.", _ITEMS)
+        self.concurrent_recommendations = self._gauge(
+            "concurrent_recommendations", "Requests for recommendations that are under way."
+        )
+        self.max_concurrent_recommendations = self._gauge(
+            "max_concurrent_recommendations", "How many of these there may be."
+        )
+        self.queued_recommendations = self._gauge(
+            "queued_recommendations", "Recommendations that wait or are being computed."
+        )
+        self.max_queued_recommendations = self._gauge("max_queued_recommendations", "How many of these there may be.")
+        self.rank_batch_size = self._histogram("rank_batch_size", "Recommendations computed together.", _ITEMS)
         self.rank_seconds = self._histogram("rank_seconds", "Time for recommendations computed together.", _SECONDS)
         self.fallbacks = self._counter(
             "fallbacks", "Recommendations by popularity: for want of a history, or asked for."

@@ -175,8 +175,8 @@ class RankQueue:
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._batch = settings.rank_batch
-        self._max_waiting = settings.rank_max_waiting
+        self._batch = settings.max_rank_batch_size
+        self._max_waiting = settings.max_queued_recommendations
         self._timeout_seconds = settings.rank_timeout_seconds
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
@@ -187,8 +187,8 @@ class RankQueue:
         self._incoming: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._plain: deque[_Job] = deque()  # the thread's own, as the next one
         self._explained: deque[_Job] = deque()
-        metrics.rank_waiting.set_function(lambda: self._waiting)
-        metrics.rank_max_waiting.set(self._max_waiting)
+        metrics.queued_recommendations.set_function(lambda: self._waiting)
+        metrics.max_queued_recommendations.set(self._max_waiting)
         self._thread = threading.Thread(target=self._run, name="rank", daemon=True)
         self._thread.start()
 
@@ -294,7 +294,7 @@ class RankQueue:
         if wanted:
             # A running mean, used to estimate `Retry-After`.
             self._seconds_each += 0.2 * ((ended - begun) / len(wanted) - self._seconds_each)
-            self._metrics.rank_batch.observe(len(wanted))
+            self._metrics.rank_batch_size.observe(len(wanted))
             self._metrics.rank_seconds.observe(ended - begun)
         self._loop.call_soon_threadsafe(self._deliver, [*wanted, *dropped], [*outcomes, *[None] * len(dropped)])
 

@@ -104,7 +104,11 @@ def test_part_that_fails_is_named_and_waited_for(browser: Browser, full_bundle: 
     port = free_port()
     with ServeProcess(full_bundle, tmp_path / "encoder", port=port) as encoder:
         settings = make_settings(
-            full_bundle, tmp_path / "state", encoder_url=f"{encoder.url}/v1", ready_seconds=0, embed_timeout_seconds=5
+            full_bundle,
+            tmp_path / "state",
+            encoder_url=f"{encoder.url}/v1",
+            readiness_cache_seconds=0,
+            embed_timeout_seconds=5,
         )
         with serving(settings) as (_, url), visiting(browser, url) as visit:
             visit.open("invent")

@@ -112,7 +112,7 @@ def test_shutdown_has_time_before_the_kill() -> None:
     """The engine kills later than the service itself gives up on its requests."""
     grace = int(SERVICES["service"]["stop_grace_period"].removesuffix("s"))
 
-    assert grace > int(str(environment_of(SERVICES["service"])["LLMEMB_SHUTDOWN_SECONDS"]))
+    assert grace > int(str(environment_of(SERVICES["service"])["LLMEMB_SHUTDOWN_TIMEOUT_SECONDS"]))
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.stem)

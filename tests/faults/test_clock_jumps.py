@@ -46,7 +46,7 @@ def test_clock_that_jumps(forks: ServiceForks, tiny_bundle: Path, tmp_path: Path
         "LLMEMB_ENCODER_URL": shared_encoder_url(),
         "LLMEMB_SESSION_TTL_SECONDS": str(TTL),
         "LLMEMB_API_KEYS_FILE": str(keys),
-        "LLMEMB_READY_SECONDS": "0",
+        "LLMEMB_READINESS_CACHE_SECONDS": "0",
     }
     with (
         ServeProcess(tiny_bundle, tmp_path / "state", **variables, **clock.variables) as service,

@@ -75,7 +75,7 @@ def variables(state: Path) -> dict[str, str]:
     return {
         "LLMEMB_STATE_DIR": str(state),
         "LLMEMB_ENCODER_URL": shared_encoder_url(),
-        "LLMEMB_READY_SECONDS": "0",
+        "LLMEMB_READINESS_CACHE_SECONDS": "0",
     }
 
 

@@ -100,7 +100,7 @@ def test_ten_times_the_load(
         {
             "LLMEMB_STATE_DIR": str(tmp_path / "state"),
             "LLMEMB_ENCODER_URL": shared_encoder_url(),
-            "LLMEMB_RANK_MAX_RUNNING": str(MAX_RUNNING),
+            "LLMEMB_MAX_CONCURRENT_RECOMMENDATIONS": str(MAX_RUNNING),
         },
     )
     requests = [calls.recommend_batch(batch) for batch in BATCHES]

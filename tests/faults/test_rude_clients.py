@@ -35,10 +35,10 @@ def service(forks: ServiceForks, tiny_bundle: Path, tmp_path_factory: pytest.Tem
     variables = {
         "LLMEMB_STATE_DIR": str(tmp_path_factory.mktemp("rude")),
         "LLMEMB_ENCODER_URL": shared_encoder_url(),
-        "LLMEMB_RANK_MAX_RUNNING": str(MAX_RUNNING),
-        "LLMEMB_RANK_MAX_WAITING": str(MAX_RUNNING),
-        "LLMEMB_QUEUE_MAX_ITEMS": "16",
-        "LLMEMB_MAX_ITEMS_PER_REQUEST": str(MAX_RUNNING),
+        "LLMEMB_MAX_CONCURRENT_RECOMMENDATIONS": str(MAX_RUNNING),
+        "LLMEMB_MAX_QUEUED_RECOMMENDATIONS": str(MAX_RUNNING),
+        "LLMEMB_MAX_QUEUED_ITEMS": "16",
+        "LLMEMB_MAX_CLIENT_BATCH_SIZE": str(MAX_RUNNING),
         "LLMEMB_MAX_BODY_BYTES": str(MAX_BODY),
     }
     return forks.start(tiny_bundle, variables)
@@ -52,8 +52,8 @@ def value(client: Client, name: str) -> float:
 
 def nothing_is_left(client: Client) -> bool:
     """Whether no request runs but the one that asks, and nothing waits."""
-    waiting = value(client, "llmemb_rank_waiting") + value(client, "llmemb_queue_items")
-    return value(client, "llmemb_requests_in_flight") == 1 and waiting == 0
+    waiting = value(client, "llmemb_queued_recommendations") + value(client, "llmemb_queued_items")
+    return value(client, "http_server_active_requests") == 1 and waiting == 0
 
 
 def num_connections(process: psutil.Process, url: str) -> int:

@@ -24,7 +24,7 @@ HEAD = head("POST", "/recommend", Content_Type="application/json", Content_Lengt
 
 def serve(bundle: Path, state: Path) -> ServeProcess:
     return ServeProcess(
-        bundle, state, LLMEMB_ENCODER_URL=shared_encoder_url(), LLMEMB_SHUTDOWN_SECONDS=str(SHUTDOWN_SECONDS)
+        bundle, state, LLMEMB_ENCODER_URL=shared_encoder_url(), LLMEMB_SHUTDOWN_TIMEOUT_SECONDS=str(SHUTDOWN_SECONDS)
     )
 
 

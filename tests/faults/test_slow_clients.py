@@ -36,10 +36,10 @@ def service(forks: ServiceForks, tiny_bundle: Path, tmp_path_factory: pytest.Tem
     variables = {
         "LLMEMB_STATE_DIR": str(tmp_path_factory.mktemp("slow")),
         "LLMEMB_ENCODER_URL": shared_encoder_url(),
-        "LLMEMB_HEAD_TIMEOUT_SECONDS": str(BOUND_SECONDS),
+        "LLMEMB_HEADERS_TIMEOUT_SECONDS": str(BOUND_SECONDS),
         "LLMEMB_BODY_TIMEOUT_SECONDS": str(BOUND_SECONDS),
         "LLMEMB_MAX_CONNECTIONS": str(MAX_CONNECTIONS),
-        "LLMEMB_RANK_MAX_WAITING": "2048",
+        "LLMEMB_MAX_QUEUED_RECOMMENDATIONS": "2048",
     }
     return forks.start(tiny_bundle, variables)
 

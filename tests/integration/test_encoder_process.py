@@ -91,7 +91,7 @@ def test_encoder_process_gives_what_the_encoder_gives(running: RunningEncoder, t
     assert [embedding.tokens for embedding in found] == tokens
     assert {embedding.vector.dtype for embedding in found} == {np.dtype(np.float32)}
     assert set(parts) == {"queue", "tokenise", "encode"}
-    assert b"llmemb_queue_items 0.0" in running.metrics.exposition()
+    assert b"llmemb_queued_items 0.0" in running.metrics.exposition()
     assert f"llmemb_batch_items_sum {len(prompts)}.0".encode() in running.metrics.exposition()
 
 
@@ -225,7 +225,7 @@ def test_a_killed_encoder_tells_its_callers_and_comes_back(running: RunningEncod
 
     running.loop.run(check())
     assert b"llmemb_encoder_restarts_total 2.0" in running.metrics.exposition()
-    assert b"llmemb_queue_items 0.0" in running.metrics.exposition()
+    assert b"llmemb_queued_items 0.0" in running.metrics.exposition()
 
 
 async def family_of(process: EncoderProcess) -> EncoderFamily:

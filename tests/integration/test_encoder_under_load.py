@@ -57,7 +57,7 @@ def test_killed_encoder_fails_only_its_own_calls(
     """Its worker, the process that starts workers, and both: back within the budget, which is told."""
     seconds: dict[str, float] = {}
     with (
-        ServeProcess(tiny_bundle, tmp_path, LLMEMB_READY_SECONDS="0") as service,
+        ServeProcess(tiny_bundle, tmp_path, LLMEMB_READINESS_CACHE_SECONDS="0") as service,
         Client(service.url) as client,
         Load(service.url, WITHOUT_ENCODER | WITH_ENCODER) as load,
     ):

@@ -189,7 +189,7 @@ def services(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "LLMEMB_CACHE_MAX_ITEMS": "100",
         "LLMEMB_FOLD_ITEMS": "10",
         "LLMEMB_REDIS_LOG_ENTRIES": "100",
-        "LLMEMB_READY_SECONDS": "0",
+        "LLMEMB_READINESS_CACHE_SECONDS": "0",
     }
     with RedisServer() as server, ServiceForks(folder) as forks:
         yield {

@@ -149,7 +149,7 @@ def test_a_client_that_goes_away_frees_its_places(server: EmbeddingServer) -> No
                 json={"model": "llmemb-raw", "input": [f"leaves {i}" for i in range(16)]},
                 timeout=0.5,
             )
-        wait_until(lambda: b"llmemb_queue_items 0.0" in server.metrics.exposition(), "the places are free")
+        wait_until(lambda: b"llmemb_queued_items 0.0" in server.metrics.exposition(), "the places are free")
     finally:
         os.kill(server.process.pid, signal.SIGCONT)
 
@@ -170,7 +170,7 @@ def test_a_full_encoder_is_told_with_retry_after(server: EmbeddingServer) -> Non
         callers = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
         for caller in callers:
             caller.start()
-        wait_until(lambda: b"llmemb_queue_items 64.0" in server.metrics.exposition(), "the encoder is full")
+        wait_until(lambda: b"llmemb_queued_items 64.0" in server.metrics.exposition(), "the encoder is full")
         refused = post(server, input="one more")
     finally:
         os.kill(server.process.pid, signal.SIGCONT)

@@ -70,7 +70,7 @@ def test_redis_gone_and_back_under_load(tiny_bundle: Path, tmp_path: Path, pytes
                 "LLMEMB_STATE_DIR": str(tmp_path / "state"),
                 "LLMEMB_ENCODER_URL": shared_encoder_url(),
                 "LLMEMB_REDIS_URL": server.url,
-                "LLMEMB_READY_SECONDS": "0",
+                "LLMEMB_READINESS_CACHE_SECONDS": "0",
             },
         )
         with Client(service.url) as client:

@@ -38,7 +38,7 @@ def replicas(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
             "LLMEMB_ENCODER_URL": shared_encoder_url(),
             "LLMEMB_REDIS_URL": server.url,
             "LLMEMB_REDIS_LOG_ENTRIES": str(LOG_ENTRIES),
-            "LLMEMB_READY_SECONDS": "0",
+            "LLMEMB_READINESS_CACHE_SECONDS": "0",
         }
 
         def start() -> ForkedService:

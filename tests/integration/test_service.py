@@ -209,7 +209,7 @@ def test_indexing_past_the_limit_adds_none_of_the_request(own: TestClient) -> No
 
 def test_indexing_that_the_disk_refuses_adds_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
     """503, and neither the catalogue nor, after a restart, the disk has the items; recommendations go on."""
-    settings = make_settings(tiny_bundle, tmp_path / "state", ready_seconds=0)
+    settings = make_settings(tiny_bundle, tmp_path / "state", readiness_cache_seconds=0)
     items = [{"id": str(i), "attributes": {"title": "x" * 9000}} for i in range(100, 103)]
     app = create_app(settings)
     with TestClient(app) as client:
@@ -261,7 +261,7 @@ def test_added_items_are_embedded_again_for_another_bundle(
     with running(make_settings(tiny_bundle, tmp_path / "state")) as client:
         embed(client, {"id": "kept", "attributes": {"title": "Heat"}}, {"id": "out", "attributes": HEAT}, index=True)
         before = recommend(client, history=["kept"], k=5)
-    with running(make_settings(other_bundle, tmp_path / "state", ready_seconds=0)) as client:
+    with running(make_settings(other_bundle, tmp_path / "state", readiness_cache_seconds=0)) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200, "the new bundle has embedded what it knows")
         counts = client.get("/info").json()["catalogue"]
         vector = embed(client, {"id": "kept", "attributes": {"title": "Heat"}})["embeddings"][0]["embedding"]

@@ -120,7 +120,7 @@ class Own:
             os.kill(encoder.pid, signal.SIGCONT)
 
     def queue_is_empty(self) -> bool:
-        return self.sample("llmemb_queue_items") == 0
+        return self.sample("llmemb_queued_items") == 0
 
     def sample(self, name: str) -> float:
         lines = httpx2.get(f"{self.url}/metrics").text.splitlines()
@@ -134,8 +134,8 @@ def own(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         tmp_path_factory.mktemp("own") / "state",
         encoder_url=None,
         encoder_threads=1,
-        queue_max_items=MOST_ITEMS,
-        max_items_per_request=MOST_ITEMS,
+        max_queued_items=MOST_ITEMS,
+        max_client_batch_size=MOST_ITEMS,
         embed_timeout_seconds=5.0,
     )
     with serving(settings) as (app, url), httpx2.Client(base_url=url, timeout=DEADLINE_SECONDS) as client:

@@ -22,7 +22,7 @@ PARTS = ("recommender", "catalogue", "encoder", "cache", "item_log", "sessions")
 
 @pytest.fixture
 def client(tiny_bundle: Path, tmp_path: Path) -> Iterator[TestClient]:
-    with running(make_settings(tiny_bundle, tmp_path / "state", ready_seconds=0)) as client:
+    with running(make_settings(tiny_bundle, tmp_path / "state", readiness_cache_seconds=0)) as client:
         yield client
 
 
@@ -60,8 +60,8 @@ def test_metrics_tell_what_was_done(client: TestClient) -> None:
         'llmemb_cache_lookups_total{result="miss"}': 1,
         f'llmemb_catalogue_items{{bundle="{bundle_id}",source="added"}}': 1,
         f'llmemb_fresh_rows{{bundle="{bundle_id}"}}': 1,
-        "llmemb_rank_batch_count": 1,
-        "llmemb_rank_batch_sum": 1,
+        "llmemb_rank_batch_size_count": 1,
+        "llmemb_rank_batch_size_sum": 1,
         "llmemb_fallbacks_total": 1,
         f'llmemb_recommended_items_total{{bundle="{bundle_id}",kind="fallback"}}': 10,
         f'llmemb_coverage{{bundle="{bundle_id}"}}': pytest.approx(10 / 41, rel=0.01),
@@ -95,7 +95,7 @@ def samples(client: TestClient) -> dict[str, float]:
 
 def test_dead_encoder_leaves_the_rest_and_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
     """Readiness says so and stays 200; recommendations by ids go on, embedding answers 503 until there is another."""
-    app = create_app(make_settings(tiny_bundle, tmp_path / "state", ready_seconds=0, encoder_url=None))
+    app = create_app(make_settings(tiny_bundle, tmp_path / "state", readiness_cache_seconds=0, encoder_url=None))
     item = {"items": [{"id": "x", "attributes": HEAT}]}
     with TestClient(app) as client:
         encoder = app.state.runtime.versions.current.encoder

@@ -20,13 +20,13 @@ from tests.support.waiting import wait_until
 
 def test_sigterm_ends_the_process_after_its_requests(tiny_bundle: Path, tmp_path: Path) -> None:
     """A request that runs when the signal comes is answered, and the encoder's process ends too."""
-    with ServeProcess(tiny_bundle, tmp_path / "state", LLMEMB_BATCH_TOKENS="1") as service:
+    with ServeProcess(tiny_bundle, tmp_path / "state", LLMEMB_MAX_BATCH_TOKENS="1") as service:
         items = [{"id": str(i), "attributes": {"title": f"{i}"}} for i in range(300)]
         answers: list[httpx2.Response] = []
         sender = threading.Thread(target=lambda: answers.append(service.post("/embed_items", {"items": items})))
         sender.start()
         encoder = children_of(service.process.pid)
-        while "llmemb_queue_items 0.0" in httpx2.get(f"{service.url}/metrics").text:
+        while "llmemb_queued_items 0.0" in httpx2.get(f"{service.url}/metrics").text:
             assert sender.is_alive(), "the request was over before it was seen to run"
         assert service.end(signal.SIGTERM) == 0
         sender.join()
@@ -115,7 +115,7 @@ def test_openapi_is_printed_without_a_bundle(tmp_path: Path) -> None:
 def test_encoder_restarted_on_a_replaced_bundle_embeds_nothing(tiny_llm: Path, tmp_path: Path) -> None:
     """An item must not be stored with a vector of other weights; readiness names the file and says what to do."""
     bundle = write_tiny_bundle(tmp_path / "bundle", tiny_llm)
-    with ServeProcess(bundle, tmp_path / "state", LLMEMB_READY_SECONDS="0") as service:
+    with ServeProcess(bundle, tmp_path / "state", LLMEMB_READINESS_CACHE_SECONDS="0") as service:
         write_tiny_bundle(bundle, write_tiny_llm(tmp_path / "other", seed=1))
         encoder_family(lambda: psutil.Process(service.process.pid).children()).worker.kill()
         wait_until(lambda: "restarts_total 0.0" not in httpx2.get(f"{service.url}/metrics").text, "a restart")

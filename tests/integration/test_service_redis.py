@@ -24,7 +24,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 def settings_with(server: RedisServer, bundle: Path, state_dir: Path, **overrides: Any) -> Settings:
     """Make settings of a replica; Redis may be slow on a busy machine, and is soon tried again when it failed."""
-    quick = {"redis_timeout_seconds": 5.0, "redis_retry_seconds": 0.05, "ready_seconds": 0.0}
+    quick = {"redis_timeout_seconds": 5.0, "redis_retry_seconds": 0.05, "readiness_cache_seconds": 0.0}
     return make_settings(bundle, state_dir, redis_url=SecretStr(server.url), **(quick | overrides))
 
 

@@ -139,7 +139,11 @@ def watched(bundle: Path, folder: Path, variables: Mapping[str, str], works: Map
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer(folder))
         forks = stack.enter_context(ServiceForks(folder))
-        ours = {"LLMEMB_REDIS_URL": redis.url, "LLMEMB_STATE_DIR": str(folder / "state"), "LLMEMB_READY_SECONDS": "1"}
+        ours = {
+            "LLMEMB_REDIS_URL": redis.url,
+            "LLMEMB_STATE_DIR": str(folder / "state"),
+            "LLMEMB_READINESS_CACHE_SECONDS": "1",
+        }
         replicas = [forks.start(bundle, ours | variables) for _ in range(2)]
         addresses = [address(replica) for replica in replicas]
         gateway = stack.enter_context(Gateway(folder, addresses))

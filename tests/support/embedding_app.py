@@ -53,7 +53,7 @@ def serving_embeddings(bundle_folder: Path, *, max_items: int = 64) -> Iterator[
 
 def _make_app(bundle_folder: Path, served: EmbeddingServer, max_items: int) -> FastAPI:
     bundle = read_bundle(bundle_folder)
-    settings = Settings(bundle=bundle_folder, max_items_per_request=16, max_value_characters=200, queue_max_items=16)
+    settings = Settings(bundle=bundle_folder, max_client_batch_size=16, max_value_characters=200, max_queued_items=16)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -71,9 +71,9 @@ def with_concurrency_limit(app: ASGIApp, settings: Settings, metrics: Metrics) -
     refusal: ASGIApp = Refusal(metrics)
     if settings.cors_origins:
         refusal = _Cors(refusal, settings.cors_origins)
-    limit = ConcurrencyLimit(app, refusal, settings.rank_max_running)
-    metrics.rank_running.set_function(lambda: limit.running)
-    metrics.rank_max_running.set(settings.rank_max_running)
+    limit = ConcurrencyLimit(app, refusal, settings.max_concurrent_recommendations)
+    metrics.concurrent_recommendations.set_function(lambda: limit.running)
+    metrics.max_concurrent_recommendations.set(settings.max_concurrent_recommendations)
     return limit
 
 

@@ -18,8 +18,8 @@ def parse_items(bodies: Sequence[ItemBody], prompt: PromptSpec, settings: Settin
     Raises:
         InvalidRequestError: there are too many items, an id occurs twice, or an id or attributes are invalid.
     """
-    if len(bodies) > settings.max_items_per_request:
-        raise too_many("items", len(bodies), settings.max_items_per_request)
+    if len(bodies) > settings.max_client_batch_size:
+        raise too_many("items", len(bodies), settings.max_client_batch_size)
     faults: list[Fault] = []
     items: list[NewItem] = []
     seen: dict[str, int] = {}

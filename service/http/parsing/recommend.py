@@ -59,8 +59,8 @@ def check_number_of_requests(body: RecommendBatchRequest, settings: Settings) ->
     Raises:
         InvalidRequestError: there are too many.
     """
-    if len(body.requests) > settings.max_items_per_request:
-        raise too_many("requests", len(body.requests), settings.max_items_per_request)
+    if len(body.requests) > settings.max_client_batch_size:
+        raise too_many("requests", len(body.requests), settings.max_client_batch_size)
 
 
 def parse_events(body: EventsRequest, settings: Settings) -> list[str]:

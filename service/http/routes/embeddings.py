@@ -96,8 +96,8 @@ def _checked_texts(body: EmbeddingsRequest, bundle: Bundle, settings: Settings) 
     texts = [body.input] if isinstance(body.input, str) else body.input
     if not texts:
         raise InvalidRequestError([Fault(("body", "input"), "must have at least one text", "too_short")])
-    if len(texts) > settings.max_items_per_request:
-        raise too_many("input", len(texts), settings.max_items_per_request)
+    if len(texts) > settings.max_client_batch_size:
+        raise too_many("input", len(texts), settings.max_client_batch_size)
     faults: list[Fault] = []
     for i, text in enumerate(texts):
         loc: tuple[str | int, ...] = ("body", "input") if isinstance(body.input, str) else ("body", "input", i)

@@ -74,8 +74,8 @@ async def info(engine: EngineDep, settings: SettingsDep) -> InfoResponse:
         limits={
             name: getattr(settings, name)
             for name in (
-                "max_body_bytes", "max_items_per_request", "max_value_characters", "max_history_items", "max_k",
-                "max_filter_values", "max_added_items", "queue_max_items", "rank_max_waiting",
+                "max_body_bytes", "max_client_batch_size", "max_value_characters", "max_history_items", "max_k",
+                "max_filter_values", "max_added_items", "max_queued_items", "max_queued_recommendations",
             )
         },
         report=settings.report is not None,

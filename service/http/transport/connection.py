@@ -68,7 +68,7 @@ LAST_REQUEST_SECONDS = 0.5
 
 def connections(settings: Settings) -> type[asyncio.Protocol]:
     """Return the protocol class for uvicorn's option `http`."""
-    bounds = _Bounds(settings.max_connections, settings.head_timeout_seconds, settings.body_timeout_seconds)
+    bounds = _Bounds(settings.max_connections, settings.headers_timeout_seconds, settings.body_timeout_seconds)
     # uvicorn only calls it, so a partial will do for a class.
     return cast("type[asyncio.Protocol]", partial(Connection, bounds=bounds))
 

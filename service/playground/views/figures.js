@@ -20,8 +20,8 @@ const TILES = {
   },
   median: { title: "Recommending, median", unit: "ms", of: latency(0.5), digits: 1 },
   slow: { title: "Recommending, 95 of 100", unit: "ms", of: latency(0.95), digits: 1 },
-  queue: { title: "Waiting to be embedded", of: (now) => now.sum("llmemb_queue_items"), digits: 0 },
-  waiting: { title: "Waiting to be ranked", of: (now) => now.sum("llmemb_rank_waiting"), digits: 0 },
+  queue: { title: "Waiting to be embedded", of: (now) => now.sum("llmemb_queued_items"), digits: 0 },
+  waiting: { title: "Waiting to be ranked", of: (now) => now.sum("llmemb_queued_recommendations"), digits: 0 },
   cache: { title: "Found in the cache", unit: "%", of: cacheShare, digits: 0 },
   refused: {
     title: "Problems a second",

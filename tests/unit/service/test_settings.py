@@ -53,7 +53,7 @@ def test_settings_without_a_bundle_say_how_to_give_one() -> None:
         ("LLMEMB_PORT", "http"),
         ("LLMEMB_MAX_K", "0"),
         ("LLMEMB_DEVICE", "gpu"),
-        ("LLMEMB_READY_SECONDS", "-1"),
+        ("LLMEMB_READINESS_CACHE_SECONDS", "-1"),
         ("FORWARDED_ALLOW_IPS", "10.0.0.1, proxy"),
     ],
 )
@@ -81,7 +81,7 @@ def test_trusted_proxies_come_from_the_variable_of_uvicorn(monkeypatch: pytest.M
         load_settings({"bundle": Path("x")})
 
 
-@pytest.mark.parametrize("name", ["queue_max_items", "rank_max_waiting"])
+@pytest.mark.parametrize("name", ["max_queued_items", "max_queued_recommendations"])
 def test_settings_refuse_a_queue_that_holds_no_whole_request(name: str) -> None:
     """Such a request could never be answered."""
     with pytest.raises(ConfigError, match=f"^{name} is 10"):

@@ -67,7 +67,7 @@ async def others_run() -> None:
 
 
 def limited(app: Held, metrics: Metrics, **settings: Any) -> ConcurrencyLimit:
-    return with_concurrency_limit(app, Settings(bundle=Path(), rank_max_running=2, **settings), metrics)
+    return with_concurrency_limit(app, Settings(bundle=Path(), max_concurrent_recommendations=2, **settings), metrics)
 
 
 def test_what_comes_past_the_bound_is_refused() -> None:

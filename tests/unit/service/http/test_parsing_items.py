@@ -11,7 +11,7 @@ from service.http.parsing.items import check_limit, parse_items, parse_patch, pa
 from service.settings import Settings
 
 PROMPT = PromptSpec("movie", ("title", "genres"))
-SETTINGS = Settings(bundle=Path(), max_items_per_request=4, max_value_characters=20)
+SETTINGS = Settings(bundle=Path(), max_client_batch_size=4, max_value_characters=20)
 
 
 def places(bodies: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:

@@ -19,7 +19,7 @@ from service.ranking.query import Query
 from service.settings import Settings
 
 PROMPT = PromptSpec("movie", ("title", "genres"))
-SETTINGS = Settings(bundle=Path(), max_history_items=5, max_k=50, max_filter_values=3, max_items_per_request=2)
+SETTINGS = Settings(bundle=Path(), max_history_items=5, max_k=50, max_filter_values=3, max_client_batch_size=2)
 
 
 def faults(**body: Any) -> list[Fault]:

@@ -55,7 +55,7 @@ def served(tiny_bundle: Path, full_bundle: Path, tmp_path: Path) -> Iterator[Ser
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        limits: dict[str, Any] = {"max_history_items": 20, "max_k": 50, "max_items_per_request": 3}
+        limits: dict[str, Any] = {"max_history_items": 20, "max_k": 50, "max_client_batch_size": 3}
         kept = SqliteSessions(tmp_path / "sessions.sqlite3", max_items=10, ttl_seconds=60)
         async with recommending(tiny_bundle, metrics, **limits) as parts, recommending(full_bundle) as other:
             opened.extend((parts, other))

@@ -73,7 +73,7 @@ def test_what_waits_goes_together(tiny_bundle: Path) -> None:
     bundle, gate = gated(read_bundle(tiny_bundle))
 
     async def run() -> None:
-        async with recommending(bundle, rank_batch=4) as parts:
+        async with recommending(bundle, max_rank_batch_size=4) as parts:
             calls = [asyncio.ensure_future(parts.queue.rank([request(parts, 1)]))]
             await reached(gate)
             calls += [asyncio.ensure_future(parts.queue.rank([request(parts, row, k=row)])) for row in range(1, 7)]
@@ -83,8 +83,8 @@ def test_what_waits_goes_together(tiny_bundle: Path) -> None:
 
             assert gate.batches == [1, 4, 2]
             assert [len(ranking.hits.rows) for (ranking,) in answers[1:]] == [1, 2, 3, 4, 5, 6]
-            assert parts.metric("llmemb_rank_batch_sum") == 7
-            assert parts.metric("llmemb_rank_waiting") == 0
+            assert parts.metric("llmemb_rank_batch_size_sum") == 7
+            assert parts.metric("llmemb_queued_recommendations") == 0
 
     asyncio.run(run())
 
@@ -119,7 +119,7 @@ def test_what_nobody_waits_for_is_not_computed(tiny_bundle: Path) -> None:
 
             assert gate.batches == [1, 2]
             assert calls[2].cancelled()
-            assert parts.metric("llmemb_rank_waiting") == 0
+            assert parts.metric("llmemb_queued_recommendations") == 0
 
     asyncio.run(run())
 
@@ -129,13 +129,13 @@ def test_a_full_queue_says_when_to_come_again(tiny_bundle: Path) -> None:
     bundle, gate = gated(read_bundle(tiny_bundle))
 
     async def run() -> None:
-        async with recommending(bundle, rank_max_waiting=3, max_items_per_request=3) as parts:
+        async with recommending(bundle, max_queued_recommendations=3, max_client_batch_size=3) as parts:
             calls = [asyncio.ensure_future(parts.queue.rank([request(parts, row)])) for row in (1, 2)]
             await reached(gate)
             with pytest.raises(OverloadedError) as refused:
                 await parts.queue.rank([request(parts, 3), request(parts, 4)])
             assert refused.value.retry_after_seconds >= 1
-            assert parts.metric("llmemb_rank_waiting") == 2
+            assert parts.metric("llmemb_queued_recommendations") == 2
             gate.open.set()
             await asyncio.gather(*calls)
 
