@@ -109,7 +109,7 @@ class Selection(_Part):
     """Its key in the configuration, such as `rat.components`."""
     chosen: int | float | str
     metric: str
-    """What the scores are; the greatest is the best."""
+    """What the scores are; higher is better."""
     trials: tuple[Trial, ...]
     """Every candidate that was tried."""
 

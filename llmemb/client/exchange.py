@@ -1,4 +1,4 @@
-"""One call from its first attempt to its end, without input or output: a client only sends and waits as it is told."""
+"""One call from its first attempt to its end, without input or output: a client sends and waits as this says."""
 
 import uuid
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from llmemb.client.errors import ConnectionFailedError, UnexpectedAnswerError, a
 from llmemb.client.retrying import Attempts
 
 TIMEOUT_SECONDS = 30.0
-"""How long a client waits for a connection, and for each piece of an answer, unless it is told otherwise."""
+"""How long a client waits for a connection, and for each piece of an answer, unless the caller says otherwise."""
 
 
 def headers_of(api_key: str | None) -> dict[str, str]:

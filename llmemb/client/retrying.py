@@ -43,7 +43,7 @@ class Retrying:
 
 DEFAULT_RETRYING = Retrying()
 NO_RETRIES = Retrying(max_retries=0)
-"""Every failure is told at once."""
+"""Every failure is raised at once."""
 
 
 class Retrier:

@@ -1,4 +1,4 @@
-"""The index: search for the k items with the greatest inner product with a session vector that pass a filter."""
+"""The index: the k items with the largest inner products with a session vector, among those that pass a filter."""
 
 from llmemb.index.hits import NO_ROWS, Array, Hits, RowFilter, Rows, merge_hits
 from llmemb.index.item_index import ItemIndex

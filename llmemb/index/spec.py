@@ -17,7 +17,7 @@ class _Part(BaseModel):
 
 
 class HnswParameters(_Part):
-    """A graph of items of near directions, which a search walks towards the greatest inner product."""
+    """A graph of items of near directions, which a search walks towards the largest inner product."""
 
     neighbours: PositiveInt = 32
     """Links of an item in the graph; twice as many in its lowest layer."""

@@ -61,7 +61,7 @@ class Explanation:
     """`(k, m)`."""
 
     def reasons(self, place: int) -> list[Reason]:
-        """Return an item's reasons, the greatest contribution first; the older of two equal ones first."""
+        """Return an item's reasons, largest contribution first; of two equal ones the older first."""
         falls = self.contributions[place]
         return [
             Reason(self.positions[entry], self.ids[entry], float(falls[entry]))

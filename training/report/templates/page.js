@@ -60,7 +60,7 @@
     });
   }
 
-  // Tables: a column's head sorts by it, the greatest first, then the least.
+  // Tables: a column's head sorts by it, largest first, then smallest.
   const key = (row, column) => {
     const cell = row.cells[column];
     return "sort" in cell.dataset ? Number(cell.dataset.sort) : cell.textContent.trim();
