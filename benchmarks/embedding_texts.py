@@ -44,4 +44,4 @@ def read_prompts(name: str, number: int, source: Path) -> tuple[str, list[str]]:
 
 
 def _config(name: str) -> Config:
-    return load_config(REPOSITORY / "training" / "configs" / f"{CONFIGS[name]}.toml")
+    return load_config(REPOSITORY / "training" / "config" / f"{CONFIGS[name]}.toml")

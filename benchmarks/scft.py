@@ -63,7 +63,7 @@ def main() -> None:
     folder = WORK / "scft"
     dataset_folder, base = folder / "prepare", folder / f"base-{given.depth}"
     dataset_folder.mkdir(parents=True, exist_ok=True)
-    configured = load_config(REPOSITORY / "training" / "configs" / f"{CONFIGS[SOURCE]}.toml").prepare
+    configured = load_config(REPOSITORY / "training" / "config" / f"{CONFIGS[SOURCE]}.toml").prepare
     prepare.run(configured.model_copy(update={"path": str(source)}), SEED, dataset_folder)
     load_llm(str(given.base), depth=given.depth, max_tokens=128).save(base)
     config = ScftConfig(positives="next", max_tokens=given.max_tokens, drop_share=0.3, epochs=3)

@@ -183,9 +183,9 @@ def test_more_connections_than_there_are_places(service: ForkedService) -> None:
         silent = [await connect(service.url) for _ in range(MAX_CONNECTIONS + SLOW)]
         writer.write(body)
         answer = await read_answer(reader)
-        open_now = len(psutil.Process(service.pid).net_connections("tcp"))
         for each, _ in silent[:SLOW]:
             assert await read_to_end(each) == b""
+        open_now = len(psutil.Process(service.pid).net_connections("tcp"))
         for each in (writer, *(writer for _, writer in silent)):
             each.close()
         return answer, open_now

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.support.item_log import put
 from tests.support.kept_state import State, state_of
 from tests.support.redis_server import RedisServer
 from tests.support.service import HEAT, make_settings, running
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_SECONDS
 
 REPOSITORY = Path(__file__).parents[2]
 ITEMS = 1500
@@ -151,7 +152,10 @@ class Forks:
         self._parent.stdin.write(json.dumps({"variables": variables_of(setup), "arguments": arguments}) + "\n")
         self._parent.stdin.flush()
         pid = int(self._parent.stdout.readline())
-        wait_until(lambda: kill_when() or not psutil.pid_exists(pid), "it ends, or comes to where it is killed")
+        # Without a pause between two looks: what it is killed in lasts milliseconds.
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not kill_when() and psutil.pid_exists(pid):
+            assert time.monotonic() < deadline, "it neither ends nor comes to where it is killed"
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         return int(self._parent.stdout.readline())
@@ -178,6 +182,14 @@ def summary(setup: Settings) -> tuple[set[str], int, list[str]]:
     return set(names), len(names), sorted(state.sessions)
 
 
+def size_of(path: Path) -> int:
+    """In bytes, 0 where there is no such file; it may go at any moment."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def places_of_a_restore(setup: Settings, server: RedisServer | None) -> list[Callable[[], bool]]:
     """Where a restore is killed."""
     if server is None:
@@ -185,7 +197,7 @@ def places_of_a_restore(setup: Settings, server: RedisServer | None) -> list[Cal
         catalogue = building / "catalogue.sqlite3"
         return [
             building.exists,
-            lambda: catalogue.exists() and catalogue.stat().st_size > 100_000,
+            lambda: size_of(catalogue) > 100_000,
             (building / "sessions.sqlite3").exists,
             lambda: not building.exists() and (setup.state_dir / "restored").exists(),
         ]
@@ -249,9 +261,9 @@ def test_killed_backup_leaves_the_last_one(server: RedisServer | None, tmp_path:
     catalogue, zipped = work / "catalogue.sqlite3", work / "backup.zip"
     places = [
         work.exists,
-        lambda: catalogue.exists() and catalogue.stat().st_size > 100_000,
+        lambda: size_of(catalogue) > 100_000,
         zipped.exists,
-        lambda: zipped.exists() and zipped.stat().st_size > 10_000,
+        lambda: size_of(zipped) > 10_000,
     ]
     with Forks() as forks:
         killed = 0

@@ -188,7 +188,8 @@ def test_client_that_goes_away_frees_its_place(own: Own) -> None:
     with own.encoder_held():
         asyncio.run(leave())
         wait_until(own.queue_is_empty, "the queue is empty")
-        wait_until(lambda: 'status="499"' in own.client.get("/metrics").text, "the request counts as left")
+        left = 'http_response_status_code="499"'
+        wait_until(lambda: left in own.client.get("/metrics").text, "the request counts as left")
     assert own.client.post("/embed_items", json={"items": films("then ", 1)}).status_code == 200
     assert own.sample("llmemb_batch_items_sum") - before < MOST_ITEMS
 

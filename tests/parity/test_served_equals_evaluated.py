@@ -92,7 +92,7 @@ def served(
     """Each sequence model, with options, on the made-up catalogue; the real model on real data; the demo, if any."""
     embedded_by: dict[str, str] = {}
     if request.param == "smoke":
-        config = load_config(REPOSITORY / "training" / "configs" / "smoke.toml")
+        config = load_config(REPOSITORY / "training" / "config" / "smoke.toml")
         if not (REPOSITORY / config.encoder.base).is_file() or not (REPOSITORY / config.prepare.path).is_dir():
             pytest.skip("the model and the data are not in .cache: `make test` gets them")
         folder = tmp_path_factory.mktemp("smoke")
