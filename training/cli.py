@@ -21,6 +21,8 @@ def _with_helpers(verb: Callable[[list[str]], None]) -> Callable[[list[str]], No
                 from training.steps import scft
 
                 scft.help_main()
+        if processes.count() > 1:
+            processes.leave()
 
     return run
 
