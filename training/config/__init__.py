@@ -1,10 +1,10 @@
 """The configuration: typed sections, read from TOML, and the presets. Imports nothing else from the trainer."""
 
-from training.config.config import (
+from training.config.config import Config, dump_config, load_config
+from training.config.sections import (
     AlignmentConfig,
     BundleConfig,
     ColumnsConfig,
-    Config,
     EmbedConfig,
     EncoderConfig,
     EvaluateConfig,
@@ -18,8 +18,6 @@ from training.config.config import (
     SemanticTermConfig,
     SourceFormat,
     SuccessorsConfig,
-    dump_config,
-    load_config,
 )
 
 __all__ = [

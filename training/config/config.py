@@ -12,46 +12,18 @@ from pydantic import Field, JsonValue, ValidationError
 from llmemb.errors import ConfigError
 from llmemb.sequence_models import sequence_model_class
 from training.config.sections import (
-    AlignmentConfig,
     BundleConfig,
-    ColumnsConfig,
     EmbedConfig,
     EncoderConfig,
     EvaluateConfig,
     PrepareConfig,
     RatConfig,
     ReplayConfig,
-    ResidualConfig,
     ScftConfig,
     SearchConfig,
     Section,
     SelectConfig,
-    SemanticTermConfig,
-    SourceFormat,
-    SuccessorsConfig,
 )
-
-__all__ = [
-    "AlignmentConfig",
-    "BundleConfig",
-    "ColumnsConfig",
-    "Config",
-    "EmbedConfig",
-    "EncoderConfig",
-    "EvaluateConfig",
-    "PrepareConfig",
-    "RatConfig",
-    "ReplayConfig",
-    "ResidualConfig",
-    "ScftConfig",
-    "SearchConfig",
-    "SelectConfig",
-    "SemanticTermConfig",
-    "SourceFormat",
-    "SuccessorsConfig",
-    "dump_config",
-    "load_config",
-]
 
 
 class Config(Section):
