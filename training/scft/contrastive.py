@@ -76,7 +76,7 @@ def merge_lora(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-_GREATEST_GRADIENT = 1.0
+_MAX_GRADIENT_NORM = 1.0
 """Maximum gradient norm for clipping, as in sentence-transformers and in the paper's code."""
 
 
@@ -261,7 +261,7 @@ class ContrastiveTrainer:
         sizes = [parameter.numel() for parameter in parameters]
         for parameter, gradient in zip(parameters, summed.split(sizes), strict=True):
             parameter.grad = gradient.view_as(parameter)
-        nn.utils.clip_grad_norm_(parameters, _GREATEST_GRADIENT)
+        nn.utils.clip_grad_norm_(parameters, _MAX_GRADIENT_NORM)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
