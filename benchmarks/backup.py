@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import redis
 
-from service.backup.archive import Manifest, write_archive
-from service.backup.progress import Progress
-from service.backup.state_files import KeptItem, KeptSession, open_state_files
+from llmemb_service.backup.archive import Manifest, write_archive
+from llmemb_service.backup.progress import Progress
+from llmemb_service.backup.state_files import KeptItem, KeptSession, open_state_files
 from tests.support.redis_server import RedisServer
 
 SEED = 42

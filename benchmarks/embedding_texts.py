@@ -5,9 +5,9 @@ from pathlib import Path
 
 from benchmarks.results import REPOSITORY, WORK
 from llmemb.item import attributes_from_json
-from training.config import Config, load_config
-from training.data.dataset import read_dataset
-from training.steps import prepare
+from llmemb_training.config import Config, config_file, load_config
+from llmemb_training.data.dataset import read_dataset
+from llmemb_training.steps import prepare
 
 CONFIGS = {"MovieLens": "demo", "Beauty": "beauty", "Scientific": "scientific"}
 """Name of the texts -> configuration; the prompts have about 32, 45 and 90 tokens."""
@@ -44,4 +44,4 @@ def read_prompts(name: str, number: int, source: Path) -> tuple[str, list[str]]:
 
 
 def _config(name: str) -> Config:
-    return load_config(REPOSITORY / "training" / "config" / f"{CONFIGS[name]}.toml")
+    return load_config(config_file(CONFIGS[name]))

@@ -17,8 +17,8 @@ import numpy as np
 
 from llmemb.files import new_folder
 from llmemb.sequence_models.sequence_model import Objective
-from training.data.dataset import Dataset, Rows, Targets
-from training.rat.batches import cut_windows
+from llmemb_training.data.dataset import Dataset, Rows, Targets
+from llmemb_training.rat.batches import cut_windows
 
 
 def write_peer_files(dataset: Dataset, folder: Path, max_length: int, objective: Objective = "next_item") -> None:

@@ -28,12 +28,12 @@ from benchmarks.results import WORK, compare, make_results, write_results
 from benchmarks.worker import worker_environment
 from llmemb.files import sha256_of_file
 from llmemb.sequence_models import sequence_model_class
-from training.config import Config, RatConfig
-from training.data.dataset import Dataset, Rows, read_dataset
-from training.evaluation.baselines import warm_only
-from training.evaluation.ranking import Array, Ranks, Scorer, embedding_scorer, full_ranks, hit_rate, ndcg
-from training.rat.id_recommender import train_on_ids
-from training.rat.recommenders import VANILLA, read_recommender
+from llmemb_training.config import Config, RatConfig
+from llmemb_training.data.dataset import Dataset, Rows, read_dataset
+from llmemb_training.evaluation.baselines import warm_only
+from llmemb_training.evaluation.ranking import Array, Ranks, Scorer, embedding_scorer, full_ranks, hit_rate, ndcg
+from llmemb_training.rat.id_recommender import train_on_ids
+from llmemb_training.rat.recommenders import VANILLA, read_recommender
 
 FOLDER = WORK / "peer_quality"
 PEERS = {"recbole": RECBOLE_MODELS, "rectools": RECTOOLS_MODELS}

@@ -20,11 +20,11 @@ from benchmarks.recbole_options import recbole_options
 from benchmarks.rectools_options import rectools_options
 from benchmarks.results import REPOSITORY, WORK, Row, compare, make_results, write_results
 from benchmarks.worker import Answer, Worker
-from training.config import PrepareConfig, RatConfig
-from training.data.dataset import read_dataset
-from training.rat.batches import cut_windows
-from training.rat.recommenders import LLMEMB, VANILLA
-from training.steps import prepare
+from llmemb_training.config import PrepareConfig, RatConfig
+from llmemb_training.data.dataset import read_dataset
+from llmemb_training.rat.batches import cut_windows
+from llmemb_training.rat.recommenders import LLMEMB, VANILLA
+from llmemb_training.steps import prepare
 
 SEED = 42
 SAME_STEPS, OWN_BATCH = "RecBole SASRec, as many steps", "RecBole SASRec, its own batch size"
@@ -39,7 +39,7 @@ NOTES = (
     f"`{OWN_BATCH}`: {RECBOLE_BATCH}, RecBole's default.",
     f"`{RECTOOLS}` gets our windows, each as a user of its own, and as many in a batch; timed is Lightning's epoch.",
     "`vanilla` is SASRec on ids; `llmemb` is RAT: the adapted table with residual, and alignment. Timed are "
-    "`training.rat.fitting.train_epoch` and RecBole's `Trainer.fit` of one epoch; neither validates nor saves. "
+    "`llmemb_training.rat.fitting.train_epoch` and RecBole's `Trainer.fit` of one epoch; neither validates nor saves. "
     "`processor`: the time of all threads, which says more than the clock on a machine that others use too.",
 )
 

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from benchmarks.worker import Answer, serve
 from llmemb.sequence_models import build_sequence_model
-from training.config import RatConfig
-from training.data.dataset import Dataset, read_dataset
-from training.rat.batches import cut_windows
-from training.rat.fitting import Recommender, Regulariser, train_epoch
-from training.rat.item_tables import AdaptedTable, IdTable
-from training.rat.losses import alignment_loss
-from training.rat.recommenders import LLMEMB
+from llmemb_training.config import RatConfig
+from llmemb_training.data.dataset import Dataset, read_dataset
+from llmemb_training.rat.batches import cut_windows
+from llmemb_training.rat.fitting import Recommender, Regulariser, train_epoch
+from llmemb_training.rat.item_tables import AdaptedTable, IdTable
+from llmemb_training.rat.losses import alignment_loss
+from llmemb_training.rat.recommenders import LLMEMB
 
 SEED = 42
 

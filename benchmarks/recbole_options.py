@@ -1,6 +1,6 @@
 """Conversion of our options to RecBole's."""
 
-from training.config import RatConfig
+from llmemb_training.config import RatConfig
 
 RECBOLE_MODELS = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec"}
 """Our name of a sequence model -> RecBole's."""

@@ -1,6 +1,6 @@
 """Conversion of our options to RecTools'."""
 
-from training.config import RatConfig
+from llmemb_training.config import RatConfig
 
 RECTOOLS_MODELS = {"sasrec": "SASRecModel", "bert4rec": "BERT4RecModel"}
 """Our name of a sequence model -> RecTools' class; it has no GRU4Rec."""

@@ -24,14 +24,14 @@ import torch
 from benchmarks.results import WORK, Row, compare, make_results, write_results
 from llmemb.files import sha256_of_file
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
-from training.config import PrepareConfig, RatConfig
-from training.config.seeds import derive_generator, derive_seed
-from training.data.dataset import Dataset, Targets, read_dataset
-from training.evaluation.ranking import Ranks, hit_rate, ndcg, rank_targets
-from training.rat.checkpoint import Progress
-from training.rat.fitting import Recommender, fit
-from training.rat.item_tables import IdTable
-from training.steps import prepare
+from llmemb_training.config import PrepareConfig, RatConfig
+from llmemb_training.config.seeds import derive_generator, derive_seed
+from llmemb_training.data.dataset import Dataset, Targets, read_dataset
+from llmemb_training.evaluation.ranking import Ranks, hit_rate, ndcg, rank_targets
+from llmemb_training.rat.checkpoint import Progress
+from llmemb_training.rat.fitting import Recommender, fit
+from llmemb_training.rat.item_tables import IdTable
+from llmemb_training.steps import prepare
 
 Loss = Literal["softmax", "bce"]
 

@@ -15,8 +15,8 @@ from benchmarks.embedding_texts import CONFIGS, source_folder
 from benchmarks.results import REPOSITORY, WORK, Row, compare, make_results, write_results
 from benchmarks.worker import Answer, Worker
 from llmemb.encoder.encoder import load_llm
-from training.config import ScftConfig, load_config
-from training.steps import prepare
+from llmemb_training.config import ScftConfig, config_file, load_config
+from llmemb_training.steps import prepare
 
 SOURCE = "Scientific"
 SEED = 42
@@ -63,7 +63,7 @@ def main() -> None:
     folder = WORK / "scft"
     dataset_folder, base = folder / "prepare", folder / f"base-{given.depth}"
     dataset_folder.mkdir(parents=True, exist_ok=True)
-    configured = load_config(REPOSITORY / "training" / "config" / f"{CONFIGS[SOURCE]}.toml").prepare
+    configured = load_config(config_file(CONFIGS[SOURCE])).prepare
     prepare.run(configured.model_copy(update={"path": str(source)}), SEED, dataset_folder)
     load_llm(str(given.base), depth=given.depth, max_tokens=128).save(base)
     config = ScftConfig(positives="next", max_tokens=given.max_tokens, drop_share=0.3, epochs=3)

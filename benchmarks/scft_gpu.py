@@ -1,6 +1,6 @@
 """SCFT on one GPU in bounded time: fine-tune, embed, and copy the small results.
 
-    python -m benchmarks.scft_gpu training/config/beauty.toml [--out runs/scft-gpu] [--minutes 8] [--set KEY=VALUE]
+    python -m benchmarks.scft_gpu beauty [--out runs/scft-gpu] [--minutes 8] [--set KEY=VALUE]
 
 Runs the steps up to `embed` with all layers of the LLM, next-item pairs and 512 histories a step; `--set` comes after
 these. Training ends after so many minutes, the learning rate having fallen to zero; loading and embedding take one or
@@ -24,11 +24,11 @@ import torch
 from safetensors.numpy import save_file
 
 from llmemb.files import write_text_atomically
-from training import pipeline
-from training.config import Config, dump_config, load_config
-from training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings
-from training.runs.run_folder import RunFolder
-from training.steps.scft import LORA
+from llmemb_training import pipeline
+from llmemb_training.config import Config, config_file, dump_config, load_config
+from llmemb_training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings
+from llmemb_training.runs.run_folder import RunFolder
+from llmemb_training.steps.scft import LORA
 
 MOST_PAIRS = 4_000_000
 """More than a GPU can process in ten minutes, so that the time limit ends the training."""
@@ -70,7 +70,7 @@ def keep(config: Config, run: RunFolder, out: Path) -> None:
 def main() -> None:
     """Train, embed and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="a TOML file, such as training/config/beauty.toml")
+    parser.add_argument("config", type=config_file, help="a TOML file or a preset, such as beauty")
     parser.add_argument("--out", type=Path, default=Path("runs/scft-gpu"))
     parser.add_argument("--minutes", type=float, default=8.0, help="minutes of training")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")

@@ -17,11 +17,11 @@ from safetensors.numpy import load_file
 
 from llmemb.errors import DataError
 from llmemb.scoring.projection import fit_reduction
-from training.config import EvaluateConfig
-from training.data.dataset import Dataset, Rows, Targets, read_dataset
-from training.data.splitting import tail_threshold
-from training.evaluation.baselines import semantic_knn_scorer
-from training.evaluation.ranking import Array, Ranks, Scorer, full_ranks, hit_rate, ndcg
+from llmemb_training.config import EvaluateConfig
+from llmemb_training.data.dataset import Dataset, Rows, Targets, read_dataset
+from llmemb_training.data.splitting import tail_threshold
+from llmemb_training.evaluation.baselines import semantic_knn_scorer
+from llmemb_training.evaluation.ranking import Array, Ranks, Scorer, full_ranks, hit_rate, ndcg
 
 COLUMNS = (
     "validation NDCG@10", "validation HR@10", "NDCG@10", "HR@10", "tail HR@10", "head HR@10", "cold NDCG@10",

@@ -21,10 +21,10 @@ from sentence_transformers.losses import MultipleNegativesRankingLoss
 
 from benchmarks.worker import Answer, serve
 from llmemb.encoder.engines.llama_weights import multiplies_bfloat16
-from training.config import ScftConfig
-from training.data.dataset import read_dataset
-from training.scft.batches import Batch, Batches
-from training.scft.contrastive import ContrastiveTrainer, add_lora
+from llmemb_training.config import ScftConfig
+from llmemb_training.data.dataset import read_dataset
+from llmemb_training.scft.batches import Batch, Batches
+from llmemb_training.scft.contrastive import ContrastiveTrainer, add_lora
 
 SEED = 42
 STEPS = 2

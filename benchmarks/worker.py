@@ -83,9 +83,10 @@ class Worker:
 
 def worker_environment(threads: int) -> Mapping[str, str]:
     """Return the environment of a process that finds `benchmarks` and keeps to its threads."""
-    repository = str(Path(__file__).parents[1])
+    repository = Path(__file__).parents[1]
+    sources = os.pathsep.join(map(str, (repository, repository / "service", repository / "training")))
     bound = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    return os.environ | bound | {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": repository}
+    return os.environ | bound | {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": sources}
 
 
 def serve(prepare: Callable[[], tuple[Answer, Callable[[], Answer]]]) -> None:

@@ -17,8 +17,8 @@ compile() { # output, then options and inputs of uv
 
 cpu=(--torch-backend cpu)
 [ -z "${UV_FIND_LINKS:-}" ] || cpu=()
-service=(--extra serve --extra otel --extra milvus pyproject.toml)
-training=(--extra train pyproject.toml)
+service=(--extra service --extra otel --extra milvus pyproject.toml)
+training=(--extra training pyproject.toml)
 compile service-cpu "${cpu[@]}" "${service[@]}"
 compile training-cpu "${cpu[@]}" "${training[@]}"
 # What PyPI calls torch is its CUDA build.

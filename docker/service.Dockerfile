@@ -46,8 +46,8 @@ ENV PATH=/opt/llmemb/bin:$PATH \
 WORKDIR /app
 # What changes most comes last: a change of code costs the layers from here on.
 COPY llmemb llmemb
-COPY service service
-RUN python -m compileall -q llmemb service
+COPY service/llmemb_service llmemb_service
+RUN python -m compileall -q llmemb llmemb_service
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM

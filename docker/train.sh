@@ -3,10 +3,10 @@
 #
 #   llmemb-train [OPTION OF `llmemb train` ...]
 #
-# CONFIG names the configuration, BUNDLE the bundle. Stopped, it goes on where it was when it is called again. A bundle
+# CONFIG names the configuration, a preset or a TOML file, BUNDLE the bundle. Stopped, it goes on where it was when it is called again. A bundle
 # that is there is never changed, since a service may have it loaded: another one needs another name.
 set -eu
-config=${CONFIG:-training/config/demo.toml}
+config=${CONFIG:-demo}
 name=${BUNDLE:-demo}
 run=/runs/$name
 target=/bundles/$name

@@ -55,8 +55,8 @@ WORKDIR /app
 # What changes most comes last: a change of code costs the layers from here on.
 COPY docker/train.sh /usr/local/bin/llmemb-train
 COPY llmemb llmemb
-COPY training training
-RUN python -m compileall -q llmemb training
+COPY training/llmemb_training llmemb_training
+RUN python -m compileall -q llmemb llmemb_training
 USER 10001:10001
 STOPSIGNAL SIGINT
 ENTRYPOINT ["tini", "-g", "--", "llmemb-train"]

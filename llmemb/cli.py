@@ -9,27 +9,27 @@ import sys
 from llmemb import __version__
 from llmemb.errors import LlmembError
 
-COMMANDS: dict[str, tuple[str, str, str]] = {
-    # verb: (module:function, extra it is installed with, what it does)
-    "train": ("training.cli:train", "train", "all steps of a config, skipping what is up to date"),
-    "prepare": ("training.cli:prepare", "train", "read the source, split it, hold cold items out"),
-    "select": ("training.cli:select", "train", 'choose on validation what the config leaves open by "auto"'),
-    "scft": ("training.cli:scft", "train", "fine-tune the LLM contrastively"),
-    "embed": ("training.cli:embed", "train", "embed every item with the tuned LLM"),
-    "rat": ("training.cli:rat", "train", "train adapter and sequence model, aligned to collaborative embeddings"),
-    "evaluate": ("training.cli:evaluate", "train", "rank the test targets, ours and the baselines"),
-    "report": ("training.cli:report", "train", "write the report that a person reads, one HTML file"),
-    "bundle": ("training.cli:bundle", "train", "write the bundle that the service reads"),
-    "ablate": ("training.cli:ablate", "train", "train a config with parts switched off or changed, over several seeds"),
-    "table": ("training.cli:table", "train", "train the paper's methods on several data sets and sequence models"),
-    "replay": ("training.cli:replay", "train", "measure what a new item gains by its first clicks, in time order"),
-    "runs": ("training.cli:runs", "train", "list runs with what came out, or compare some"),
-    "serve": ("service.cli:serve", "serve", "serve a bundle over HTTP"),
-    "check": ("service.bundles.check:check", "serve", "serve a bundle on a free port, ask it real requests, and stop"),
-    "key": ("service.guard.key_cli:key", "serve", "make an API key for the service"),
-    "backup": ("service.backup.cli:backup", "serve", "write added items and sessions to a file; the service may run"),
-    "restore": ("service.backup.cli:restore", "serve", "put a backup into an empty storage, whole or not at all"),
-    "openapi": ("service.cli:openapi", "serve", "print the service's OpenAPI description"),
+COMMANDS: dict[str, tuple[str, str]] = {
+    # verb: (module:function, what it does)
+    "train": ("llmemb_training.cli:train", "all steps of a config, skipping what is up to date"),
+    "prepare": ("llmemb_training.cli:prepare", "read the source, split it, hold cold items out"),
+    "select": ("llmemb_training.cli:select", 'choose on validation what the config leaves open by "auto"'),
+    "scft": ("llmemb_training.cli:scft", "fine-tune the LLM contrastively"),
+    "embed": ("llmemb_training.cli:embed", "embed every item with the tuned LLM"),
+    "rat": ("llmemb_training.cli:rat", "train adapter and sequence model, aligned to collaborative embeddings"),
+    "evaluate": ("llmemb_training.cli:evaluate", "rank the test targets, ours and the baselines"),
+    "report": ("llmemb_training.cli:report", "write the report that a person reads, one HTML file"),
+    "bundle": ("llmemb_training.cli:bundle", "write the bundle that the service reads"),
+    "ablate": ("llmemb_training.cli:ablate", "train a config with parts switched off or changed, over several seeds"),
+    "table": ("llmemb_training.cli:table", "train the paper's methods on several data sets and sequence models"),
+    "replay": ("llmemb_training.cli:replay", "measure what a new item gains by its first clicks, in time order"),
+    "runs": ("llmemb_training.cli:runs", "list runs with what came out, or compare some"),
+    "serve": ("llmemb_service.cli:serve", "serve a bundle over HTTP"),
+    "check": ("llmemb_service.bundles.check:check", "serve a bundle on a free port, ask it real requests, and stop"),
+    "key": ("llmemb_service.guard.key_cli:key", "make an API key for the service"),
+    "backup": ("llmemb_service.backup.cli:backup", "write added items and sessions to a file; the service may run"),
+    "restore": ("llmemb_service.backup.cli:restore", "put a backup into an empty storage, whole or not at all"),
+    "openapi": ("llmemb_service.cli:openapi", "print the service's OpenAPI description"),
 }
 
 EXIT_OUR_ERROR = 3
@@ -39,7 +39,7 @@ EXIT_INTERRUPTED = 130
 
 def usage() -> str:
     """The text of `llmemb --help`."""
-    verbs = "\n".join(f"  {verb:<10}{what}" for verb, (_, _, what) in COMMANDS.items())
+    verbs = "\n".join(f"  {verb:<10}{what}" for verb, (_, what) in COMMANDS.items())
     return f"usage: llmemb COMMAND ...\n\n{verbs}\n\n`llmemb COMMAND --help` tells more of one. Version {__version__}."
 
 
@@ -56,12 +56,13 @@ def main(arguments: list[str] | None = None) -> None:
     if verb not in COMMANDS:
         print(f"llmemb: no command {verb!r}; one of {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
-    target, extra, _ = COMMANDS[verb]
+    target, _ = COMMANDS[verb]
     module_name, function_name = target.split(":")
     try:
         command = getattr(importlib.import_module(module_name), function_name)
         command(rest)
     except ModuleNotFoundError as error:
+        extra = module_name.split(".")[0].removeprefix("llmemb_")
         print(
             f"llmemb {verb}: the module {error.name!r} is missing; install it with: pip install 'llmemb[{extra}]'",
             file=sys.stderr,

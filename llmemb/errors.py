@@ -11,7 +11,7 @@
     ├── ConfigError            a setting or configuration that cannot be used
     └── RunError               a run folder that cannot be used now
 
-The core knows no HTTP: the service maps these to statuses in `service/problems.py`.
+The core knows no HTTP: the service maps these to statuses in `service/llmemb_service/problems.py`.
 """
 
 from collections.abc import Sequence

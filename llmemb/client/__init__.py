@@ -1,6 +1,6 @@
 """The client of the service: `Client` and `AsyncClient`, typed, with retries that honour `Retry-After`.
 
-It needs `pip install 'llmemb[client]'` and none of the core's numeric libraries. `docs/client.md` shows its use.
+It needs `pip install llmemb` and none of the core's numeric libraries. `docs/client.md` shows its use.
 """
 
 from llmemb.client.async_client import AsyncClient

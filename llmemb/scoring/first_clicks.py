@@ -111,7 +111,7 @@ def fit_residual(
     Returns:
         `(d,)` float32, finite for finite inputs.
 
-    Source: the loss is the training's, see `training.rat.losses`; fitting one item by it, and a, are ours.
+    Source: the loss is the training's, see `llmemb_training.rat.losses`; fitting one item by it, and a, are ours.
     """
     if not len(taken):
         return np.zeros(dim, dtype=np.float32)

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.visit import Visit, visiting
+from tests.support.sources import SOURCES
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +25,7 @@ def by_curl(code: str) -> bytes:
 
 def by_python(code: str) -> str:
     """What Python prints of it."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": SOURCES}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{code}\n{done.stderr}"
     return done.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from service.guard.keys import Role, key_line, make_key
+from llmemb_service.guard.keys import Role, key_line, make_key
 from tests.browser.test_accessibility import serious_findings
 from tests.browser.visit import Visit, visiting
 from tests.support.ports import free_port

@@ -49,12 +49,10 @@ def test_verbs_are_frozen() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_function(verb: str) -> None:
-    """The table's strings name functions that exist, in the package of their extra."""
-    target, extra, _ = COMMANDS[verb]
-    module, function = target.split(":")
+    """The table's strings name functions that exist."""
+    module, function = COMMANDS[verb][0].split(":")
 
     assert callable(getattr(importlib.import_module(module), function))
-    assert extra == {"training": "train", "service": "serve"}[module.split(".")[0]]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -71,8 +69,9 @@ def test_help_lists_every_verb_and_loads_no_torch() -> None:
     """`llmemb --help` is instant: neither torch nor another package of ours is imported for it."""
     code = (
         "import sys; from llmemb.cli import main\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'llmemb_training', 'llmemb_service'}\n"
         "try: main(['--help'])\n"
-        "finally: print({'torch', 'transformers', 'numpy', 'training', 'service'} & set(sys.modules), file=sys.stderr)"
+        "finally: print(heavy & set(sys.modules), file=sys.stderr)"
     )
 
     done = run(code=code)
@@ -136,17 +135,17 @@ def test_our_error_is_one_sentence(arguments: list[str], tmp_path: Path) -> None
         (
             "import nonesuch",
             3,
-            r"^llmemb demo: the module 'nonesuch' is missing; install it with: pip install 'llmemb\[train\]'\n$",
+            r"^llmemb demo: the module 'nonesuch' is missing; install it with: pip install 'llmemb\[demo\]'\n$",
         ),
     ],
 )
 def test_end_of_a_verb_is_the_exit_code(body: str, code: int, stderr: str, tmp_path: Path) -> None:
     """Good is 0, a bug 1 with its traceback, our error or a missing extra 3, an interruption 130."""
-    (tmp_path / "demo.py").write_text(f"from llmemb.errors import DataError\ndef verb(arguments):\n    {body}\n")
+    (tmp_path / "llmemb_demo.py").write_text(f"from llmemb.errors import DataError\ndef verb(arguments):\n    {body}\n")
     program = (
         "import sys; sys.path.insert(0, '.')\n"
         "from llmemb.cli import COMMANDS, main\n"
-        "COMMANDS['demo'] = ('demo:verb', 'train', 'a verb for this test')\n"
+        "COMMANDS['demo'] = ('llmemb_demo:verb', 'a verb for this test')\n"
         "main(['demo', 'one', '--two'])"
     )
 

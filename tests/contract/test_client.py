@@ -14,7 +14,7 @@ from llmemb.api.recommend import RecommendRequest
 from llmemb.client import Client
 from llmemb.client.calls import Call
 from llmemb.client.methods import Method, Methods
-from service.http.openapi.examples import HEAT
+from llmemb_service.http.openapi.examples import HEAT
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "client.md"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from training.config import load_config
+from llmemb_training.config import load_config
 
-FOLDER = Path(__file__).parents[2] / "training" / "config"
+FOLDER = Path(__file__).parents[2] / "training" / "llmemb_training" / "config"
 CONFIGS = sorted(FOLDER.rglob("*.toml"))
 
 

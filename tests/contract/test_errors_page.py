@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from service.errors_page import errors_page
-from service.problems import PROBLEMS
+from llmemb_service.errors_page import errors_page
+from llmemb_service.problems import PROBLEMS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

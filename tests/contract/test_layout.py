@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PACKAGES = ("llmemb", "training", "service")
+PACKAGES = ("llmemb", "training/llmemb_training", "service/llmemb_service")
 MODULES = sorted(
     path.relative_to(REPOSITORY).as_posix() for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")
 )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from service.observability.metrics_page import metrics_page
+from llmemb_service.observability.metrics_page import metrics_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 

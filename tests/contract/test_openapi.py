@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.guard.access import UNLIMITED_PATHS
-from service.http.openapi.examples import HEAT
-from service.problems import CONTENT_TYPE, PROBLEMS
-from service.settings import Settings
+from llmemb_service.app import create_app
+from llmemb_service.guard.access import UNLIMITED_PATHS
+from llmemb_service.http.openapi.examples import HEAT
+from llmemb_service.problems import CONTENT_TYPE, PROBLEMS
+from llmemb_service.settings import Settings
 from tests.support.service import make_settings, running
 
 FILE = Path(__file__).parents[2] / "openapi.json"

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-OUR_PACKAGES = ("llmemb", "training", "service")
-MODULES = sorted(path for package in OUR_PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+OUR_PACKAGES = {
+    "llmemb": "llmemb",
+    "llmemb_training": "training/llmemb_training",
+    "llmemb_service": "service/llmemb_service",
+}
+"""Name and folder."""
+MODULES = sorted(path for folder in OUR_PACKAGES.values() for path in (REPOSITORY / folder).rglob("*.py"))
 
 ALLOWED = {
     ("llmemb/encoder/engines/llama_weights.py", "torch.ops.mkldnn._reorder_linear_weight"): (

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-import service.errors
+import llmemb_service.errors
 from llmemb.errors import LlmembError, UnknownItemError
-from service.problems import CONTENT_TYPE, PROBLEMS
+from llmemb_service.problems import CONTENT_TYPE, PROBLEMS
 from tests.support.service import HEAT, make_settings, running
 
 API_PAGE = Path(__file__).parents[2] / "docs" / "api.md"
@@ -163,9 +163,11 @@ def test_problem_lists_at_most_100_faults(client: TestClient) -> None:
 def test_every_error_that_reaches_a_client_has_a_kind() -> None:
     """Our own errors are all in the table; those of the core that are not are errors of the start."""
     reach_a_client = {UnknownItemError} | {
-        kind for kind in vars(service.errors).values() if isinstance(kind, type) and issubclass(kind, LlmembError)
+        kind
+        for kind in vars(llmemb_service.errors).values()
+        if isinstance(kind, type) and issubclass(kind, LlmembError)
     }
-    codes = {kind.code for kind in reach_a_client - {LlmembError, service.errors.RetryLaterError}}  # bases
+    codes = {kind.code for kind in reach_a_client - {LlmembError, llmemb_service.errors.RetryLaterError}}  # bases
 
     assert codes <= set(PROBLEMS)
     assert LlmembError.code not in PROBLEMS

@@ -19,7 +19,7 @@ import pytest
 
 from llmemb.api.items import ItemBody
 from llmemb.client import Client
-from service.guard.keys import Role, key_line, make_key
+from llmemb_service.guard.keys import Role, key_line, make_key
 from tests.support.narrowed import narrowed
 from tests.support.service import HEAT, make_settings, serving
 

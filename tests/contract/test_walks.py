@@ -15,16 +15,16 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.app import create_app
-from service.http.middleware.stack import with_concurrency_limit
-from service.http.transport.connection import connections
+from llmemb_service.app import create_app
+from llmemb_service.http.middleware.stack import with_concurrency_limit
+from llmemb_service.http.transport.connection import connections
 from tests.docs.page import Block, blocks_of
 from tests.support.service import HEAT, make_settings
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PAGE = "docs/architecture.md"
-PACKAGES = ("llmemb", "service", "training")
+PACKAGES = (ROOT / "llmemb", ROOT / "service" / "llmemb_service", ROOT / "training" / "llmemb_training")
 REQUESTS = 3
 """How often a walk is taken: a file that a timer or another thread enters now and then is not entered by each."""
 RECOMMEND = "POST /recommend"
@@ -42,8 +42,9 @@ class Trace:
         """Record a call, as `sys.setprofile` has it."""
         if self.on and event == "call":
             path = Path(frame.f_code.co_filename)
-            if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PACKAGES:
-                self.files.add(path.relative_to(ROOT).as_posix())
+            self.files.update(
+                path.relative_to(folder.parent).as_posix() for folder in PACKAGES if path.is_relative_to(folder)
+            )
 
 
 @dataclass
@@ -108,7 +109,7 @@ def drawing_of(request: str) -> Block:
 
 def files_in(drawing: str) -> list[str]:
     """Return the files that a drawing names, in its order."""
-    return re.findall(rf"(?:{'|'.join(PACKAGES)})/[\w/]+\.py", drawing)
+    return re.findall(rf"(?:{'|'.join(folder.name for folder in PACKAGES)})/[\w/]+\.py", drawing)
 
 
 def files_stated(request: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.settings import PREFIX, Settings, variable
+from llmemb_service.settings import PREFIX, Settings, variable
 from tests.docker.compose import COMPOSE_FILE, REPOSITORY
 
 FOLDER = REPOSITORY / "docker"
@@ -129,13 +129,13 @@ def test_lock_has_a_hash_for_everything_and_names_no_host(path: Any) -> None:
 def test_locks_are_fresh(image: str) -> None:
     """They hold all that pyproject.toml asks for, in the versions of constraints.txt: else `make lock`."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = {"service": ("serve", "otel", "milvus"), "training": ("train",)}[image]
+    extras = {"service": ("core", "service", "otel", "milvus"), "training": ("core", "training")}[image]
     wanted = project["dependencies"] + [need for extra in extras for need in project["optional-dependencies"][extra]]
     constraints = _pins((REPOSITORY / "constraints.txt").read_text(encoding="utf-8"))
 
     for accelerator in ("cpu", "cuda"):
         pins = _pins((FOLDER / "locks" / f"{image}-{accelerator}.txt").read_text(encoding="utf-8"))
-        assert {_name(re.split(r"[\[<>=]", need)[0]) for need in wanted} <= set(pins)
+        assert {_name(re.split(r"[\[<>=]", need)[0]) for need in wanted} - {"llmemb"} <= set(pins)
         assert {name: version for name, version in pins.items() if constraints.get(name, version) != version} == {}
 
 

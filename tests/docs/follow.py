@@ -15,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from llmemb_training.config import Config
+from llmemb_training.config.sections import Section
 from tests.docs.outputs import assert_json, assert_text, parse_expected
 from tests.docs.page import ROOT, Block
-from training.config import Config
-from training.config.sections import Section
+from tests.support.sources import SOURCES
 
 ADDRESS = "127.0.0.1:8000"
 """Where pages say that the service is."""
@@ -160,7 +161,7 @@ class Reader:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         port = self.address.rpartition(":")[2]
-        ours = {"PATH": path, "CURL_HOME": str(self.folder), "LLMEMB_PORT": port, "PORT": port, "PYTHONPATH": str(ROOT)}
+        ours = {"PATH": path, "CURL_HOME": str(self.folder), "LLMEMB_PORT": port, "PORT": port, "PYTHONPATH": SOURCES}
         return environment | ours | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | dict(self.variables)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

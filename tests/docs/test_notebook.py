@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from tests.docs.page import ROOT
+from tests.support.sources import SOURCES
 
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 CELL_SECONDS = 120
@@ -30,7 +31,7 @@ def test_notebook_runs_on_a_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
     """A new item is embedded, has neighbours and a score; no cell fails, and none takes for ever."""
     copy = tmp_path / NOTEBOOK.name
     copy.write_bytes(NOTEBOOK.read_bytes())
-    variables = {"BUNDLE": str(tiny_bundle), "PYTHONPATH": str(ROOT), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
+    variables = {"BUNDLE": str(tiny_bundle), "PYTHONPATH": SOURCES, "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
     done = subprocess.run(
         [Path(sys.executable).parent / "jupyter-execute", "--inplace", f"--timeout={CELL_SECONDS}", str(copy)],
         env=os.environ | variables | {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},

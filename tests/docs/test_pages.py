@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from llmemb.client import Client
-from service.http.openapi.examples import HEAT
+from llmemb_service.http.openapi.examples import HEAT
+from llmemb_training.config import load_config
 from tests.docs.follow import ADDRESS, Reader, has_curl, make_workplace
 from tests.docs.page import PAGES, ROOT, Block, read_blocks
 from tests.support.forked_service import ServiceForks
 from tests.support.service import shared_encoder_url
-from training.config import load_config
 
 OWN_TESTS = ("docs/own-catalogue.md", "docs/tutorial.md")
 FOLLOWED = [page for page in PAGES if page not in OWN_TESTS and read_blocks(page)]

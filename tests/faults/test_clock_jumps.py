@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from llmemb.client import NO_RETRIES, BusyError, Client, DeniedError
-from service.guard.keys import Role
+from llmemb_service.guard.keys import Role
 from tests.support.forked_service import ServiceForks
 from tests.support.jumping_clock import JumpingClock
 from tests.support.key_files import add_key

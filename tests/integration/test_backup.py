@@ -18,16 +18,17 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from service.backup.backup import write_backup
-from service.backup.progress import Progress
-from service.backup.restore import restore_backup
-from service.errors import StorageError
-from service.settings import Settings
-from service.storage.storage import open_storage
+from llmemb_service.backup.backup import write_backup
+from llmemb_service.backup.progress import Progress
+from llmemb_service.backup.restore import restore_backup
+from llmemb_service.errors import StorageError
+from llmemb_service.settings import Settings
+from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import put
 from tests.support.kept_state import State, state_of
 from tests.support.redis_server import RedisServer
 from tests.support.service import HEAT, make_settings, running
+from tests.support.sources import SOURCES
 from tests.support.waiting import DEADLINE_SECONDS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,9 +37,9 @@ ITEMS = 1500
 
 WRITER = """
 import asyncio, sys
-from service.storage.changes import PatchItem
-from service.settings import load_settings
-from service.storage.storage import open_storage
+from llmemb_service.storage.changes import PatchItem
+from llmemb_service.settings import load_settings
+from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import DictFollower, put
 
 async def run():
@@ -58,7 +59,7 @@ asyncio.run(run())
 
 FORKING = """
 import json, os, sys
-import llmemb.cli, service.backup.cli
+import llmemb.cli, llmemb_service.backup.cli
 
 for line in sys.stdin:
     order = json.loads(line)
@@ -96,7 +97,7 @@ def variables_of(setup: Settings) -> dict[str, str]:
 
 def environment(**variables: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")}
-    return kept | {"PYTHONPATH": str(REPOSITORY)} | variables
+    return kept | {"PYTHONPATH": SOURCES} | variables
 
 
 def llmemb(setup: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:

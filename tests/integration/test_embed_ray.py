@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from llmemb.encoder.encoder import load_llm
+from llmemb_training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
 from tests.support.prepared import write_prepared
-from training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
 
 pytestmark = pytest.mark.slow
 
@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 import torch
 from llmemb.errors import ConfigError
-from training.config import EmbedConfig, EncoderConfig
-from training.steps import embed
+from llmemb_training.config import EmbedConfig, EncoderConfig
+from llmemb_training.steps import embed
 
 torch.set_num_threads(1)
 dataset, encoder, *outputs = map(Path, sys.argv[1:])

@@ -17,13 +17,13 @@ import pytest
 from llmemb.bundle import read_bundle
 from llmemb.errors import EncoderError
 from llmemb.scoring.item_space import join
-from service.encoding.cache import MemoryCache
-from service.encoding.embedder import ItemEmbedder
-from service.encoding.encoder_process import EncoderProcess, processor_seconds
-from service.encoding.prompt_encoder import RawEmbedding
-from service.errors import DeadlineError, EncoderUnavailableError, OverloadedError
-from service.observability.logs import collecting_parts
-from service.observability.metrics import Metrics
+from llmemb_service.encoding.cache import MemoryCache
+from llmemb_service.encoding.embedder import ItemEmbedder
+from llmemb_service.encoding.encoder_process import EncoderProcess, processor_seconds
+from llmemb_service.encoding.prompt_encoder import RawEmbedding
+from llmemb_service.errors import DeadlineError, EncoderUnavailableError, OverloadedError
+from llmemb_service.observability.logs import collecting_parts
+from llmemb_service.observability.metrics import Metrics
 from tests.support.encoder import EncoderFamily, RunningEncoder, encoder_family, make_encoder_process, running_encoder
 from tests.support.tiny import tiny_prompts
 from tests.support.waiting import DEADLINE_SECONDS, wait_until

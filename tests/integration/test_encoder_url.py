@@ -12,13 +12,13 @@ import pytest
 from llmemb.bundle import read_bundle
 from llmemb.errors import ConfigError
 from llmemb.scoring.item_space import join
-from service.encoding.cache import MemoryCache
-from service.encoding.embedder import ItemEmbedder
-from service.encoding.open import open_prompt_encoder
-from service.encoding.remote import RemoteEncoder
-from service.errors import EncoderUnavailableError
-from service.observability.metrics import Metrics
-from service.settings import Settings
+from llmemb_service.encoding.cache import MemoryCache
+from llmemb_service.encoding.embedder import ItemEmbedder
+from llmemb_service.encoding.open import open_prompt_encoder
+from llmemb_service.encoding.remote import RemoteEncoder
+from llmemb_service.errors import EncoderUnavailableError
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.settings import Settings
 from tests.support.embedding_app import EmbeddingServer, serving_embeddings
 
 

@@ -24,8 +24,8 @@ from pydantic import SecretStr
 from llmemb.api.items import ItemBody
 from llmemb.api.recommend import Filters, HistoryItem, RecommendRequest
 from llmemb.client import BadRequestError, Client, NotFoundError
-from service.app import create_app
-from service.settings import Settings
+from llmemb_service.app import create_app
+from llmemb_service.settings import Settings
 from tests.support.forked_service import ForkedService, ServiceForks
 from tests.support.load import Load, Work, tell
 from tests.support.redis_server import RedisServer

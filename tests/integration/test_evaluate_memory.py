@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from llmemb_training.config import EvaluateConfig
+from llmemb_training.evaluation.figures import read_figures
+from llmemb_training.steps import evaluate
 from tests.support.catalogue import REPOSITORY
 from tests.support.evaluated import RAT, RAW_WIDTH, write_inputs
-from training.config import EvaluateConfig
-from training.evaluation.figures import read_figures
-from training.steps import evaluate
 
 ITEMS, USERS = 1_000_000, 300
 TABLES_BYTES = ITEMS * 4 * (4 * RAT.model.dim + RAW_WIDTH)

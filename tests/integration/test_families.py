@@ -10,12 +10,12 @@ from torch.nn import Linear
 
 from llmemb.bundle import read_bundle
 from llmemb.encoder.encoder import load_llm
+from llmemb_training import pipeline
+from llmemb_training.config import load_config
+from llmemb_training.runs.run_folder import RunFolder
 from tests.support.catalogue import write_catalogue
 from tests.support.families import FAMILIES, WIDTH, write_family, write_sentence_transformer
 from tests.support.service import make_settings, running
-from training import pipeline
-from training.config import load_config
-from training.runs.run_folder import RunFolder
 
 INSTRUCTION = "Represent the {domain}: "
 CONFIG = """\

@@ -8,16 +8,16 @@ import pytest
 from pydantic import TypeAdapter
 
 from llmemb.cli import main
+from llmemb_training import pipeline
+from llmemb_training.comparison.ablation import AblationFigure
+from llmemb_training.config import Config
+from llmemb_training.data.dataset import read_dataset
+from llmemb_training.evaluation.figures import read_figures
+from llmemb_training.evaluation.measuring import Resampling, measure
+from llmemb_training.rat.recommenders import LLMEMB
+from llmemb_training.runs.run_folder import RunFolder
+from llmemb_training.steps.evaluate import RECOMMENDED
 from tests.support.catalogue import TrainedRun, trained_run
-from training import pipeline
-from training.comparison.ablation import AblationFigure
-from training.config import Config
-from training.data.dataset import read_dataset
-from training.evaluation.figures import read_figures
-from training.evaluation.measuring import Resampling, measure
-from training.rat.recommenders import LLMEMB
-from training.runs.run_folder import RunFolder
-from training.steps.evaluate import RECOMMENDED
 
 STEPS = list(pipeline.STEPS)
 ABLATION = TypeAdapter(tuple[AblationFigure, ...])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from llmemb_training import pipeline
+from llmemb_training.runs.run_folder import RunFolder
 from tests.support.catalogue import Ending, TrainedRun, run_llmemb, trained_run, write_catalogue, write_config
-from training import pipeline
-from training.runs.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

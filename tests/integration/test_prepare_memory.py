@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from training.data.dataset import read_dataset
+from llmemb_training.data.dataset import read_dataset
 
 ITEMS = 1_000_000
 USERS = 300_000
@@ -20,8 +20,8 @@ LIMIT_GIB = 1.5
 CHILD = """
 import sys
 from pathlib import Path
-from training.config import PrepareConfig
-from training.steps import prepare
+from llmemb_training.config import PrepareConfig
+from llmemb_training.steps import prepare
 
 prepare.run(PrepareConfig(path=sys.argv[1], domain="thing", min_interactions=3), 1, Path(sys.argv[2]))
 status = Path("/proc/self/status").read_text()

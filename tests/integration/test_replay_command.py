@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from llmemb.cli import main
+from llmemb_training import pipeline
+from llmemb_training.data.dataset import read_dataset
+from llmemb_training.evaluation.replay import read_replay
+from llmemb_training.rat.recommenders import read_recommender
+from llmemb_training.runs.run_folder import RunFolder
 from tests.support.catalogue import Ending, TrainedRun, run_llmemb, trained_run
-from training import pipeline
-from training.data.dataset import read_dataset
-from training.evaluation.replay import read_replay
-from training.rat.recommenders import read_recommender
-from training.runs.run_folder import RunFolder
 
 OPTIONS = ("replay.ks=[0, 1, 4]", "replay.background_sessions=40")
 

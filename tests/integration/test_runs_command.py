@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from llmemb.cli import main
+from llmemb_training import pipeline
+from llmemb_training.comparison.run_summary import read_run
+from llmemb_training.evaluation.figures import Figures, write_figures
+from llmemb_training.runs.run_folder import RunFolder
 from tests.support.catalogue import TrainedRun, trained_run
-from training import pipeline
-from training.comparison.run_summary import read_run
-from training.evaluation.figures import Figures, write_figures
-from training.runs.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

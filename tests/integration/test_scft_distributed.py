@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from llmemb.encoder.encoder import Encoder, load_llm
+from llmemb_training import pipeline
+from llmemb_training.config import load_config
+from llmemb_training.runs.run_folder import RunFolder
 from tests.support.tiny import tiny_prompts
-from training import pipeline
-from training.config import load_config
-from training.runs.run_folder import RunFolder
 
 CONFIG = """\
 seed = 7

@@ -14,8 +14,8 @@ from llmemb.encoder.prompt import PromptSpec
 from llmemb.index import NO_ROWS, RowFilter
 from llmemb.item import attributes_to_json
 from llmemb.scoring.session import session_vectors
-from service.app import create_app
-from service.storage.sqlite.log import SqliteItemLog
+from llmemb_service.app import create_app
+from llmemb_service.storage.sqlite.log import SqliteItemLog
 from tests.support.service import HEAT, make_settings, running, wait_until
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from service.encoding.encoder_process import EncoderProcess
+from llmemb_service.encoding.encoder_process import EncoderProcess
 from tests.support.service import DEADLINE_SECONDS, HEAT, make_settings, serving, wait_until
 
 MOST_ITEMS = 512

@@ -13,8 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from llmemb.errors import BundleCorruptError, ConfigError
-from service.app import create_app
-from service.encoding.encoder_process import EncoderProcess
+from llmemb_service.app import create_app
+from llmemb_service.encoding.encoder_process import EncoderProcess
 from tests.support.service import HEAT, make_settings, running, wait_until
 
 PARTS = ("recommender", "catalogue", "encoder", "cache", "item_log", "sessions")
@@ -126,7 +126,7 @@ def test_recommendations_do_not_wait_for_the_encoder_to_start(tiny_bundle: Path,
     """Ids are answered at once; what must be embedded waits and is then answered; readiness comes when that works."""
     app = create_app(make_settings(tiny_bundle, tmp_path / "state", encoder_url=None))
     with TestClient(app) as client, ThreadPoolExecutor() as threads:
-        host = next(each for each in psutil.Process().children() if "service.encoding.worker" in each.cmdline())
+        host = next(each for each in psutil.Process().children() if "llmemb_service.encoding.worker" in each.cmdline())
         host.suspend()
         try:
             waiting = threads.submit(client.post, "/embed_items", json={"items": [{"id": "x", "attributes": HEAT}]})

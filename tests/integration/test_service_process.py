@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.encoder import encoder_family
 from tests.support.service import HEAT, ServeProcess, shared_encoder_url
+from tests.support.sources import SOURCES
 from tests.support.tiny import write_tiny_bundle, write_tiny_llm
 from tests.support.waiting import wait_until
 
@@ -76,7 +77,7 @@ def test_start_that_fails_says_why_in_a_sentence(
     """Exit code 3, one line, no traceback."""
     ended = subprocess.run(
         [sys.executable, "-m", "llmemb", "serve", *arguments],
-        env={"PATH": "", "PYTHONPATH": str(Path.cwd()), "LLMEMB_STATE_DIR": str(tmp_path)} | variables,
+        env={"PATH": "", "PYTHONPATH": SOURCES, "LLMEMB_STATE_DIR": str(tmp_path)} | variables,
         cwd=tmp_path,
         capture_output=True,
         text=True,

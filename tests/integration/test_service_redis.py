@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from service.settings import Settings
+from llmemb_service.settings import Settings
 from tests.support.redis_server import RedisServer
 from tests.support.service import HEAT, make_settings, running, wait_until
 

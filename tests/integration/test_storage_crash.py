@@ -12,18 +12,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from service.settings import Settings
-from service.storage.storage import open_storage
+from llmemb_service.settings import Settings
+from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import DictFollower
 from tests.support.redis_server import RedisServer
+from tests.support.sources import SOURCES
 
 KILLS = 4
 ACKNOWLEDGED_EACH = 40
 
 WRITER = """
 import asyncio, sys
-from service.settings import load_settings
-from service.storage.storage import open_storage
+from llmemb_service.settings import load_settings
+from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import put
 
 async def write(storage, name):
@@ -71,7 +72,7 @@ def test_killed_writer_loses_nothing_acknowledged(server: RedisServer | None, tm
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")}
     environment |= {"LLMEMB_BUNDLE": str(tmp_path), "LLMEMB_STATE_DIR": str(settings.state_dir)}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment |= {"PYTHONPATH": SOURCES}
     if server is not None:
         environment["LLMEMB_REDIS_URL"] = server.url
 

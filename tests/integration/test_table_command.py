@@ -13,17 +13,17 @@ import pytest
 from safetensors.torch import load_file
 
 from llmemb.cli import main
+from llmemb_training.comparison.run_summary import read_run
+from llmemb_training.comparison.table_pages import COLUMNS, Table, TableCell, read_table
+from llmemb_training.config import Config, load_config
+from llmemb_training.data.dataset import read_dataset
+from llmemb_training.evaluation.figures import read_figures
+from llmemb_training.rat.checkpoint import checkpoint_progress
+from llmemb_training.rat.id_recommender import train_on_ids
+from llmemb_training.rat.recommenders import VANILLA
+from llmemb_training.report.curves import read_curves
+from llmemb_training.runs.run_folder import RunFolder
 from tests.support.catalogue import Ending, run_llmemb, write_catalogue, write_config
-from training.comparison.run_summary import read_run
-from training.comparison.table_pages import COLUMNS, Table, TableCell, read_table
-from training.config import Config, load_config
-from training.data.dataset import read_dataset
-from training.evaluation.figures import read_figures
-from training.rat.checkpoint import checkpoint_progress
-from training.rat.id_recommender import train_on_ids
-from training.rat.recommenders import VANILLA
-from training.report.curves import read_curves
-from training.runs.run_folder import RunFolder
 
 ROWS = ("vanilla_bce", "vanilla_softmax", "llm_init", "llmemb_paper", "llmemb")
 CANDIDATES = {"rat.model.dropout": [0.1, 0.4], "rat.learning_rate": [0.001, 0.03]}

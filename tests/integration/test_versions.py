@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from llmemb.bundle import read_bundle
-from service.bundles.engine import Engine
-from service.bundles.versions import Versions
+from llmemb_service.bundles.engine import Engine
+from llmemb_service.bundles.versions import Versions
 from tests.support.redis_server import RedisServer
 from tests.support.service import DEADLINE_SECONDS, HEAT, make_settings, running, serving, wait_until
 from tests.support.tiny import write_tiny_bundle

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from service.observability.metrics import MetricInfo, Metrics
+from llmemb_service.observability.metrics import MetricInfo, Metrics
 from tests.observe.watched import Query, Rule, alerts, dashboard, queries, rules, selectors
 
 OF_PROMETHEUS = {"up": {"job", "instance"}, "ALERTS": {"alertname", "alertstate", "severity"}}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.observability.metrics import Metrics
-from service.settings import Settings, variable
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.settings import Settings, variable
 from tests.observe.watched import REPOSITORY, alerts, dashboard
 
 DOCS = REPOSITORY / "docs"

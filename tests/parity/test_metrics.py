@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, top_k_accuracy_score
 
+from llmemb_training.data.dataset import Targets
+from llmemb_training.evaluation.figures import Figure, GroupBounds, read_figures
+from llmemb_training.evaluation.ranking import full_ranks, hit_rate, ndcg, reciprocal_rank
 from tests.support.catalogue import trained_run
-from training.data.dataset import Targets
-from training.evaluation.figures import Figure, GroupBounds, read_figures
-from training.evaluation.ranking import full_ranks, hit_rate, ndcg, reciprocal_rank
 
 Array = NDArray[np.float64]
 

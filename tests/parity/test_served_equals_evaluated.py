@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 
 from llmemb.bundle import Bundle, read_bundle
+from llmemb_training import pipeline
+from llmemb_training.config import load_config
 from tests.support.catalogue import REPOSITORY, catalogue_items, trained_run
 from tests.support.service import DEADLINE_SECONDS, make_settings, serving
-from training import pipeline
-from training.config import load_config
 
 SCORES_AGREE = 1e-5
 """Two items whose scores differ by less may change places: sums of other batches differ in their last bits."""
@@ -92,7 +92,7 @@ def served(
     """Each sequence model, with options, on the made-up catalogue; the real model on real data; the demo, if any."""
     embedded_by: dict[str, str] = {}
     if request.param == "smoke":
-        config = load_config(REPOSITORY / "training" / "config" / "smoke.toml")
+        config = load_config(REPOSITORY / "training" / "llmemb_training" / "config" / "smoke.toml")
         if not (REPOSITORY / config.encoder.base).is_file() or not (REPOSITORY / config.prepare.path).is_dir():
             pytest.skip("the model and the data are not in .cache: `make test` gets them")
         folder = tmp_path_factory.mktemp("smoke")

@@ -17,8 +17,8 @@ import torch
 
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.cli import main
-from training import pipeline
-from training.config import Config, load_config
+from llmemb_training import pipeline
+from llmemb_training.config import Config, load_config
 
 REPOSITORY = Path(__file__).parents[2]
 NUM_USERS = 60
@@ -203,7 +203,7 @@ def run_llmemb(arguments: Sequence[str | Path], folder: Path, ending: Ending) ->
         ending: when to end it.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "training.scft.contrastive"])
+    context.set_forkserver_preload([__name__, "llmemb_training.scft.contrastive"])
     process = context.Process(target=_run, args=([str(argument) for argument in arguments], folder, ending))
     process.start()
     process.join(300)

@@ -12,14 +12,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from llmemb.bundle import read_bundle
-from service.encoding.cache import MemoryCache
-from service.encoding.embedder import ItemEmbedder
-from service.encoding.encoder_process import EncoderProcess
-from service.http.middleware.stack import add_middleware
-from service.http.routes import embeddings
-from service.observability.metrics import Metrics
-from service.problems import add_problem_handlers
-from service.settings import Settings
+from llmemb_service.encoding.cache import MemoryCache
+from llmemb_service.encoding.embedder import ItemEmbedder
+from llmemb_service.encoding.encoder_process import EncoderProcess
+from llmemb_service.http.middleware.stack import add_middleware
+from llmemb_service.http.routes import embeddings
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.problems import add_problem_handlers
+from llmemb_service.settings import Settings
 from tests.support.encoder import make_encoder_process
 from tests.support.waiting import wait_until
 

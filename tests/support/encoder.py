@@ -10,9 +10,9 @@ import psutil
 
 from llmemb.bundle.bundle import ENCODER_FOLDER
 from llmemb.bundle.read import read_manifest, verify_files
-from service.encoding.encoder_process import EncoderProcess
-from service.encoding.worker import WorkerOptions
-from service.observability.metrics import Metrics
+from llmemb_service.encoding.encoder_process import EncoderProcess
+from llmemb_service.encoding.worker import WorkerOptions
+from llmemb_service.observability.metrics import Metrics
 from tests.support.tiny import TINY_PROMPT
 from tests.support.waiting import wait_until
 

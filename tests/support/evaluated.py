@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
-from training.config import RatConfig
-from training.data.dataset import Dataset, DatasetInfo, count_train, write_dataset
-from training.evaluation.baselines import LLM_INIT
-from training.rat.recommenders import TrainedRecommender, write_recommender
-from training.steps.evaluate import Folders
+from llmemb_training.config import RatConfig
+from llmemb_training.data.dataset import Dataset, DatasetInfo, count_train, write_dataset
+from llmemb_training.evaluation.baselines import LLM_INIT
+from llmemb_training.rat.recommenders import TrainedRecommender, write_recommender
+from llmemb_training.steps.evaluate import Folders
 
 Array = NDArray[np.float32]
 RAW_WIDTH = 16

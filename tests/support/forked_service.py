@@ -17,7 +17,7 @@ from tests.support.waiting import wait_for_encoder, wait_until
 
 _PARENT = """
 import json, os, signal, sys
-import llmemb.cli, service.app, service.cli
+import llmemb.cli, llmemb_service.app, llmemb_service.cli
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that nobody has to bury those who were killed
 for line in sys.stdin:

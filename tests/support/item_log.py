@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from hypothesis import strategies as st
 
-from service.storage.changes import Change, EmbeddedBy, ItemState, PatchItem, PutItem, RemoveItem
+from llmemb_service.storage.changes import Change, EmbeddedBy, ItemState, PatchItem, PutItem, RemoveItem
 
 BUNDLES = ("b1", "b2")
 

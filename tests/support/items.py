@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from llmemb.item import attributes_to_json, parse_attributes
-from training.data.dataset import Dataset, DatasetInfo
+from llmemb_training.data.dataset import Dataset, DatasetInfo
 
 
 def dataset_of(attributes: Sequence[dict[str, object]]) -> Dataset:

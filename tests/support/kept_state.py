@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from service.settings import Settings
-from service.storage.changes import Change
-from service.storage.storage import open_storage
+from llmemb_service.settings import Settings
+from llmemb_service.storage.changes import Change
+from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import BUNDLES, DictFollower, Kept
 from tests.support.redis_server import RedisServer
 

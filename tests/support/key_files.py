@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from service.guard.keys import Role, key_line, make_key
+from llmemb_service.guard.keys import Role, key_line, make_key
 
 
 def add_key(path: Path, name: str, *roles: Role, rate_limit_per_minute: int | None = None) -> str:

@@ -8,7 +8,7 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 from milvus_lite.server_manager import server_manager_instance
 
 from llmemb.bundle import Bundle
-from service.catalogue.milvus.segment import MilvusStore
+from llmemb_service.catalogue.milvus.segment import MilvusStore
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from training.data.dataset import Dataset, DatasetInfo, count_train, write_dataset
+from llmemb_training.data.dataset import Dataset, DatasetInfo, count_train, write_dataset
 
 STUDIOS = ("Amber", "Birch", "Cedar", "Dune", "Ember", "Fjord", "Grove", "Heath", "Iris", "Jade", "Kelp", "Lotus")
 TASTES = 4
@@ -22,7 +22,7 @@ def write_prepared(folder: Path, *, num_items: int = 40, num_cold: int = 4, num_
         seed: of the histories.
 
     Returns:
-        `folder`, which `training.data.dataset.read_dataset` reads.
+        `folder`, which `llmemb_training.data.dataset.read_dataset` reads.
     """
     random = np.random.default_rng(seed)
     num_warm = num_items - num_cold

@@ -13,16 +13,16 @@ from torch import Tensor
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.sequence_models import SequenceModel
 from llmemb.sequence_models.sequence_model import Objective
-from service.catalogue.catalogue import Head
-from service.catalogue.snapshot.snapshot import Snapshot
-from service.encoding.cache import MemoryCache
-from service.encoding.embedder import ItemEmbedder
-from service.encoding.prompt_encoder import RawEmbedding
-from service.observability.metrics import Metrics
-from service.ranking.rank_queue import RankQueue
-from service.ranking.recommender import Recommender
-from service.settings import Settings
-from service.storage.changes import Change
+from llmemb_service.catalogue.catalogue import Head
+from llmemb_service.catalogue.snapshot.snapshot import Snapshot
+from llmemb_service.encoding.cache import MemoryCache
+from llmemb_service.encoding.embedder import ItemEmbedder
+from llmemb_service.encoding.prompt_encoder import RawEmbedding
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.ranking.rank_queue import RankQueue
+from llmemb_service.ranking.recommender import Recommender
+from llmemb_service.settings import Settings
+from llmemb_service.storage.changes import Change
 from tests.support.service import DEADLINE_SECONDS
 
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from llmemb.api.recommend import Filters
 from llmemb.bundle import Bundle, BundleItems
 from llmemb.index import IndexSpec, ItemIndex
-from service.catalogue.snapshot.base import categories_of
-from service.catalogue.snapshot.edition import item_vectors
-from service.catalogue.snapshot.snapshot import Snapshot
-from service.storage.changes import Array, Change, EmbeddedBy, PatchItem, PutItem, RemoveItem
+from llmemb_service.catalogue.snapshot.base import categories_of
+from llmemb_service.catalogue.snapshot.edition import item_vectors
+from llmemb_service.catalogue.snapshot.snapshot import Snapshot
+from llmemb_service.storage.changes import Array, Change, EmbeddedBy, PatchItem, PutItem, RemoveItem
 
 IDS = [str(number) for number in range(30, 50)]
 """Some of the tiny bundle's 40, and some that it does not know."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from training.data.dataset import Dataset, DatasetInfo, count_train
-from training.data.splitting import order_in_time, split
-from training.sources.source import ITEM, TIME, USER
+from llmemb_training.data.dataset import Dataset, DatasetInfo, count_train
+from llmemb_training.data.splitting import order_in_time, split
+from llmemb_training.sources.source import ITEM, TIME, USER
 
 Interaction = tuple[int, int, float]
 """User, item, time."""

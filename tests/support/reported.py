@@ -10,15 +10,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from llmemb.bundle import Selection, Trial
 from llmemb.item import attributes_to_json, parse_attributes
+from llmemb_training.config import Config, EncoderConfig, EvaluateConfig, PrepareConfig, ScftConfig
+from llmemb_training.data.dataset import read_dataset, write_dataset
+from llmemb_training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, save_raw_embeddings
+from llmemb_training.embedding.sample import SAMPLE_FILE
+from llmemb_training.rat.checkpoint import Progress, write_progress
+from llmemb_training.rat.selection import write_selections
+from llmemb_training.runs.run_folder import RunFolder
+from llmemb_training.steps import evaluate
 from tests.support.evaluated import RAT, RAW_WIDTH, write_inputs
-from training.config import Config, EncoderConfig, EvaluateConfig, PrepareConfig, ScftConfig
-from training.data.dataset import read_dataset, write_dataset
-from training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, save_raw_embeddings
-from training.embedding.sample import SAMPLE_FILE
-from training.rat.checkpoint import Progress, write_progress
-from training.rat.selection import write_selections
-from training.runs.run_folder import RunFolder
-from training.steps import evaluate
 
 ITEMS, COLD, USERS = 60, 6, 80
 STEPS = ("prepare", "select", "scft", "embed", "vanilla", "rat", "baselines", "evaluate")

@@ -23,8 +23,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from llmemb.bundle import MANIFEST_FILE
-from service.app import create_app
-from service.settings import Settings
+from llmemb_service.app import create_app
+from llmemb_service.settings import Settings
 from tests.support.tiny import write_tiny_bundle, write_tiny_llm
 from tests.support.waiting import DEADLINE_SECONDS, wait_for_encoder, wait_until
 

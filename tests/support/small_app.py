@@ -9,11 +9,11 @@ from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel
 
 from llmemb.errors import ConfigError
-from service.http.middleware.stack import add_middleware
-from service.observability.logs import record_part
-from service.observability.metrics import Metrics
-from service.problems import add_problem_handlers
-from service.settings import Settings
+from llmemb_service.http.middleware.stack import add_middleware
+from llmemb_service.observability.logs import record_part
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.problems import add_problem_handlers
+from llmemb_service.settings import Settings
 
 
 class EchoBody(BaseModel):

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.peer_files import write_peer_files
 from llmemb.sequence_models.sequence_model import Objective
-from training.data.dataset import Dataset, DatasetInfo
-from training.rat.batches import cut_windows
+from llmemb_training.data.dataset import Dataset, DatasetInfo
+from llmemb_training.rat.batches import cut_windows
 
 MAX_LENGTH = 2
 

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 
 from benchmarks import scft_gpu
 from llmemb.encoder.encoder import Encoder, load_llm
+from llmemb_training.embedding.raw_embeddings import read_raw_embeddings
 from tests.support.catalogue import write_catalogue, write_config
-from training.embedding.raw_embeddings import read_raw_embeddings
 
 
 def test_all_layers_and_large_batches_unless_told_otherwise(tiny_llm: Path, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.scft_quality import COLUMNS, measure_neighbours
 from llmemb.errors import DataError
-from training.config import EvaluateConfig
-from training.data.dataset import Dataset, DatasetInfo
+from llmemb_training.config import EvaluateConfig
+from llmemb_training.data.dataset import Dataset, DatasetInfo
 
 NUM_WARM, NUM_COLD, WIDTH = 40, 8, 12
 

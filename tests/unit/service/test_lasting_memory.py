@@ -1,4 +1,4 @@
-"""`service.lasting_memory`: collections skip frozen objects, and the next call frees those that are garbage by then."""
+"""`lasting_memory`: collections skip frozen objects, and the next call frees those that are garbage by then."""
 
 import gc
 import weakref
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.lasting_memory import freeze
+from llmemb_service.lasting_memory import freeze
 
 
 class Knot:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from service.settings import PREFIX, RENAMED, Settings, load_settings, variable
-from service.settings_page import settings_page
+from llmemb_service.settings import PREFIX, RENAMED, Settings, load_settings, variable
+from llmemb_service.settings_page import settings_page
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +113,7 @@ def test_settings_cannot_be_changed() -> None:
 
 
 def test_settings_page_is_fresh() -> None:
-    """docs/settings.md is what `python -m service.settings_page` writes now."""
+    """docs/settings.md is what `python -m llmemb_service.settings_page` writes now."""
     page = Path(__file__).parents[3] / "docs" / "settings.md"
 
     assert page.read_text(encoding="utf-8") == settings_page()

@@ -1,4 +1,4 @@
-"""`training.preflight`: what cannot work is refused before the first step whose work would be lost."""
+"""`llmemb_training.preflight`: what cannot work is refused before the first step whose work would be lost."""
 
 import json
 import sys
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError, DataError, EncoderError, LlmembError, RunError
+from llmemb_training import pipeline
+from llmemb_training.config import Config, load_config
+from llmemb_training.preflight import check_base, check_dataset, check_ray
+from llmemb_training.steps import prepare
 from tests.support.catalogue import write_catalogue, write_config
 from tests.support.families import LAYERS, POSITIONS, WIDTH, write_family
 from tests.support.tiny import write_tiny_llm
-from training import pipeline
-from training.config import Config, load_config
-from training.preflight import check_base, check_dataset, check_ray
-from training.steps import prepare
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_histories_that_no_step_can_use_are_refused(histories: list[str], messag
 def test_ray_is_looked_for_before_anything_is_embedded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without it says so at once."""
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "training.embedding.ray", raising=False)
+    monkeypatch.delitem(sys.modules, "llmemb_training.embedding.ray", raising=False)
 
     check_ray(config(tmp_path, tmp_path))
     with pytest.raises(ConfigError, match=r"^embed\.engine is 'ray', but the module 'ray' is missing: "):

@@ -6,7 +6,18 @@ from types import ModuleType
 
 from llmemb import client
 
-HEAVY = {"torch", "faiss", "numpy", "polars", "transformers", "safetensors", "fastapi", "redis", "service", "training"}
+HEAVY = {
+    "torch",
+    "faiss",
+    "numpy",
+    "polars",
+    "transformers",
+    "safetensors",
+    "fastapi",
+    "redis",
+    "llmemb_service",
+    "llmemb_training",
+}
 
 
 def test_client_imports_nothing_heavy() -> None:

@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from service.backup import archive
-from service.backup.archive import DATABASES, MANIFEST, Manifest, open_archive, write_archive
-from service.backup.backup import own_work_folder, write_backup
-from service.backup.errors import BackupError
-from service.backup.progress import Progress
-from service.backup.restore import restore_backup
-from service.backup.state_files import KeptItem, KeptSession, open_restored_files, open_state_files
-from service.settings import Settings
-from service.storage.state_folder import CATALOGUE_FILE, SESSIONS_FILE
+from llmemb_service.backup import archive
+from llmemb_service.backup.archive import DATABASES, MANIFEST, Manifest, open_archive, write_archive
+from llmemb_service.backup.backup import own_work_folder, write_backup
+from llmemb_service.backup.errors import BackupError
+from llmemb_service.backup.progress import Progress
+from llmemb_service.backup.restore import restore_backup
+from llmemb_service.backup.state_files import KeptItem, KeptSession, open_restored_files, open_state_files
+from llmemb_service.settings import Settings
+from llmemb_service.storage.state_folder import CATALOGUE_FILE, SESSIONS_FILE
 
 ITEM = KeptItem("ü", '{"title":"é\\n"}', '["x", "y\\""]', available=False, removed=False, vectors={"b1": b"\0\0\x80?"})
 SESSION = KeptSession("s:1", ("ü", "a"), 1e10)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError, LlmembError
-from service.backup.cli import backup
+from llmemb_service.backup.cli import backup
 
 
 def test_folder_with_a_slash_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from llmemb.errors import ConfigError
-from service.backup.backup import write_backup
-from service.backup.errors import BackupError
-from service.backup.progress import Progress
-from service.backup.restore import restore_backup
-from service.errors import StorageError
-from service.settings import Settings
-from service.storage.redis.catalogue import RedisKeys, to_arguments
-from service.storage.redis.scripts import APPEND, FORMAT
-from service.storage.storage import open_storage
+from llmemb_service.backup.backup import write_backup
+from llmemb_service.backup.errors import BackupError
+from llmemb_service.backup.progress import Progress
+from llmemb_service.backup.restore import restore_backup
+from llmemb_service.errors import StorageError
+from llmemb_service.settings import Settings
+from llmemb_service.storage.redis.catalogue import RedisKeys, to_arguments
+from llmemb_service.storage.redis.scripts import APPEND, FORMAT
+from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import DictFollower, Kept, put
 from tests.support.kept_state import Storages, state_of
 from tests.support.redis_server import RedisServer

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.backup import progress
-from service.backup.progress import Progress
+from llmemb_service.backup import progress
+from llmemb_service.backup.progress import Progress
 
 
 def test_progress_is_told_every_two_seconds(

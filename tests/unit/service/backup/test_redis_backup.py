@@ -10,14 +10,14 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.backup import redis_backup
-from service.backup.backup import write_backup
-from service.backup.progress import Progress
-from service.backup.restore import restore_backup
-from service.errors import StorageError
-from service.storage.changes import Change, EmbeddedBy
-from service.storage.redis.catalogue import RedisKeys, from_entry, to_arguments
-from service.storage.redis.scripts import APPEND, USE_BUNDLE
+from llmemb_service.backup import redis_backup
+from llmemb_service.backup.backup import write_backup
+from llmemb_service.backup.progress import Progress
+from llmemb_service.backup.restore import restore_backup
+from llmemb_service.errors import StorageError
+from llmemb_service.storage.changes import Change, EmbeddedBy
+from llmemb_service.storage.redis.catalogue import RedisKeys, from_entry, to_arguments
+from llmemb_service.storage.redis.scripts import APPEND, USE_BUNDLE
 from tests.support.item_log import BUNDLES, DictFollower, changes, put
 from tests.support.kept_state import Storages, state_of
 from tests.support.redis_server import RedisServer

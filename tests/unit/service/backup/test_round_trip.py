@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from service.backup.backup import write_backup
-from service.backup.errors import BackupError
-from service.backup.progress import Progress
-from service.backup.restore import Restored, restore_backup
-from service.settings import Settings
-from service.storage.changes import Change, RemoveItem
-from service.storage.redis.connections import connect
-from service.storage.storage import open_storage
+from llmemb_service.backup.backup import write_backup
+from llmemb_service.backup.errors import BackupError
+from llmemb_service.backup.progress import Progress
+from llmemb_service.backup.restore import Restored, restore_backup
+from llmemb_service.settings import Settings
+from llmemb_service.storage.changes import Change, RemoveItem
+from llmemb_service.storage.redis.connections import connect
+from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import DictFollower, changes, put
 from tests.support.kept_state import State, Storages, state_of
 from tests.support.redis_server import RedisServer

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from service.backup.backup import write_backup
-from service.backup.errors import BackupError
-from service.backup.progress import Progress
-from service.backup.restore import restore_backup
-from service.backup.state_files import open_state_files
-from service.settings import Settings
-from service.storage.state_folder import (
+from llmemb_service.backup.backup import write_backup
+from llmemb_service.backup.errors import BackupError
+from llmemb_service.backup.progress import Progress
+from llmemb_service.backup.restore import restore_backup
+from llmemb_service.backup.state_files import open_state_files
+from llmemb_service.settings import Settings
+from llmemb_service.storage.state_folder import (
     BUILDING,
     CATALOGUE_FILE,
     RESTORED,
@@ -22,7 +22,7 @@ from service.storage.state_folder import (
     finish_restore,
     own_state_folder,
 )
-from service.storage.storage import open_storage
+from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import put
 from tests.support.kept_state import state_of
 

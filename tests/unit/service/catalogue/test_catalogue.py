@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmemb.bundle import Bundle, read_bundle
-from service.catalogue.catalogue import Catalogue
-from service.catalogue.pending import NewItem
-from service.catalogue.search.listing import list_items
-from service.catalogue.search.search_file import START
-from service.errors import CatalogueFullError, ItemNotFoundError
-from service.observability.metrics import Metrics
-from service.storage.changes import Change, EmbeddedBy, ItemState, PatchItem, PutItem, RemoveItem
-from service.storage.sqlite.log import SqliteItemLog
+from llmemb_service.catalogue.catalogue import Catalogue
+from llmemb_service.catalogue.pending import NewItem
+from llmemb_service.catalogue.search.listing import list_items
+from llmemb_service.catalogue.search.search_file import START
+from llmemb_service.errors import CatalogueFullError, ItemNotFoundError
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.storage.changes import Change, EmbeddedBy, ItemState, PatchItem, PutItem, RemoveItem
+from llmemb_service.storage.sqlite.log import SqliteItemLog
 from tests.support.reference import Reference, changes, vector_of
 from tests.support.service import make_settings
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from llmemb.api.recommend import Filters
 from llmemb.bundle import read_bundle
-from service.catalogue.catalogue import Head
-from service.catalogue.snapshot.base import FaissSegment
-from service.catalogue.snapshot.snapshot import Snapshot
-from service.observability.metrics import Metrics
-from service.storage.changes import Array, Change, EmbeddedBy, PutItem, RemoveItem
+from llmemb_service.catalogue.catalogue import Head
+from llmemb_service.catalogue.snapshot.base import FaissSegment
+from llmemb_service.catalogue.snapshot.snapshot import Snapshot
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.storage.changes import Array, Change, EmbeddedBy, PutItem, RemoveItem
 from tests.support.reference import Reference, changes, vector_of
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmemb.bundle import Bundle, read_bundle
-from service.catalogue.search.item_search import ItemSearch
-from service.catalogue.search.search_file import START, Position
+from llmemb_service.catalogue.search.item_search import ItemSearch
+from llmemb_service.catalogue.search.search_file import START, Position
 from tests.support.waiting import wait_until
 
 

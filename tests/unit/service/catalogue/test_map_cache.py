@@ -1,4 +1,4 @@
-"""`service.catalogue.map`: the map is drawn once for a state of the catalogue, and keeps none alive."""
+"""`llmemb_service.catalogue.map`: the map is drawn once for a state of the catalogue, and keeps none alive."""
 
 import asyncio
 import gc
@@ -7,11 +7,11 @@ import weakref
 from pathlib import Path
 
 from llmemb.bundle import read_bundle
-from service.catalogue.catalogue import Catalogue
-from service.catalogue.map import MapCache
-from service.observability.metrics import Metrics
-from service.storage.changes import RemoveItem
-from service.storage.sqlite.log import SqliteItemLog
+from llmemb_service.catalogue.catalogue import Catalogue
+from llmemb_service.catalogue.map import MapCache
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.storage.changes import RemoveItem
+from llmemb_service.storage.sqlite.log import SqliteItemLog
 from tests.support.service import make_settings
 from tests.support.waiting import wait_until
 

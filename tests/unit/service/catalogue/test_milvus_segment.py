@@ -13,17 +13,17 @@ from llmemb.api.recommend import Filters
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.errors import ConfigError
 from llmemb.index import Hits, IndexKind, ItemIndex, choose_spec
-from service.catalogue.milvus.collection import UNUSED_SECONDS
-from service.catalogue.milvus.filters import StoredCategories
-from service.catalogue.milvus.open import open_vector_store
-from service.catalogue.milvus.search import StackedVectors
-from service.catalogue.milvus.segment import MilvusStore
-from service.catalogue.snapshot.base import FaissSegment
-from service.catalogue.snapshot.edition import compacted, extended_segment, with_changes
-from service.catalogue.snapshot.rows import Passing
-from service.catalogue.snapshot.snapshot import Snapshot
-from service.errors import StorageError
-from service.storage.changes import Change, PatchItem
+from llmemb_service.catalogue.milvus.collection import UNUSED_SECONDS
+from llmemb_service.catalogue.milvus.filters import StoredCategories
+from llmemb_service.catalogue.milvus.open import open_vector_store
+from llmemb_service.catalogue.milvus.search import StackedVectors
+from llmemb_service.catalogue.milvus.segment import MilvusStore
+from llmemb_service.catalogue.snapshot.base import FaissSegment
+from llmemb_service.catalogue.snapshot.edition import compacted, extended_segment, with_changes
+from llmemb_service.catalogue.snapshot.rows import Passing
+from llmemb_service.catalogue.snapshot.snapshot import Snapshot
+from llmemb_service.errors import StorageError
+from llmemb_service.storage.changes import Change, PatchItem
 from tests.support.milvus import milvus_server, milvus_store
 from tests.support.ports import free_port
 from tests.support.reference import IDS, changes, enlarged, filters, vector_of

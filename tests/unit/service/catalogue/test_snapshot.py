@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from llmemb.api.recommend import Filters
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.index import Hits, IndexKind, choose_spec
-from service.catalogue.snapshot.edition import compacted, extended_segment, with_changes
-from service.catalogue.snapshot.snapshot import Snapshot
-from service.storage.changes import Change, EmbeddedBy, PatchItem, PutItem, RemoveItem
+from llmemb_service.catalogue.snapshot.edition import compacted, extended_segment, with_changes
+from llmemb_service.catalogue.snapshot.snapshot import Snapshot
+from llmemb_service.storage.changes import Change, EmbeddedBy, PatchItem, PutItem, RemoveItem
 from tests.support.reference import IDS, Reference, changes, enlarged, filters, vector_of
 
 BUNDLES = ["tiny", "full", "large"]

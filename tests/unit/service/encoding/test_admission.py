@@ -9,8 +9,8 @@ import pytest
 
 from llmemb.bundle import read_bundle
 from llmemb.errors import ConfigError
-from service.encoding.admission import require_admission
-from service.encoding.prompt_encoder import RawEmbedding
+from llmemb_service.encoding.admission import require_admission
+from llmemb_service.encoding.prompt_encoder import RawEmbedding
 from tests.support.recommending import EncoderHere
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from service.encoding.batching import Array, Batcher
-from service.encoding.frames import BatchDone, FromEncoder, Job, JobDone, JobFailed
+from llmemb_service.encoding.batching import Array, Batcher
+from llmemb_service.encoding.frames import BatchDone, FromEncoder, Job, JobDone, JobFailed
 from tests.support.waiting import wait_until
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from llmemb.errors import ConfigError
-from service.encoding.cache import MemoryCache, open_cache
-from service.encoding.prompt_encoder import RawEmbedding
-from service.observability.metrics import Metrics
-from service.settings import Settings
+from llmemb_service.encoding.cache import MemoryCache, open_cache
+from llmemb_service.encoding.prompt_encoder import RawEmbedding
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.settings import Settings
 
 
 def embedding(number: float, tokens: int = 1) -> RawEmbedding:

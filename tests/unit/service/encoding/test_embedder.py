@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb.bundle import Bundle, read_bundle
-from service.encoding.cache import MemoryCache
-from service.encoding.embedder import ItemEmbedder
-from service.observability.metrics import Metrics
+from llmemb_service.encoding.cache import MemoryCache
+from llmemb_service.encoding.embedder import ItemEmbedder
+from llmemb_service.observability.metrics import Metrics
 from tests.support.recommending import EncoderHere
 from tests.support.waiting import DEADLINE_SECONDS
 

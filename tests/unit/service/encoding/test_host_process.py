@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 import uvloop
 
-from service.encoding.host_process import Connection
+from llmemb_service.encoding.host_process import Connection
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])

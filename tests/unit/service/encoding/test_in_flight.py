@@ -4,9 +4,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from service.encoding.embedder import InFlight
-from service.encoding.prompt_encoder import RawEmbedding
-from service.errors import EncoderUnavailableError
+from llmemb_service.encoding.embedder import InFlight
+from llmemb_service.encoding.prompt_encoder import RawEmbedding
+from llmemb_service.errors import EncoderUnavailableError
 
 
 class GatedEncoder:

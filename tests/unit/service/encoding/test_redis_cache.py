@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.encoding.cache import VectorCache, open_cache
-from service.encoding.prompt_encoder import RawEmbedding
-from service.observability.metrics import Metrics
-from service.settings import Settings
+from llmemb_service.encoding.cache import VectorCache, open_cache
+from llmemb_service.encoding.prompt_encoder import RawEmbedding
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.settings import Settings
 from tests.support.redis_server import RedisServer
 
 

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import SecretStr
 
-from service.encoding.remote import RemoteEncoder
-from service.errors import EncoderUnavailableError, OverloadedError, RetryLaterError
-from service.observability.metrics import Metrics
+from llmemb_service.encoding.remote import RemoteEncoder
+from llmemb_service.errors import EncoderUnavailableError, OverloadedError, RetryLaterError
+from llmemb_service.observability.metrics import Metrics
 from tests.support.foreign_server import ForeignServer, foreign_server
 
 KEY = "sk-very-secret"

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from service.encoding.remote import read_answer
+from llmemb_service.encoding.remote import read_answer
 
 
 def entry(index: int, embedding: object) -> dict[str, object]:

@@ -7,10 +7,10 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute
 
-from service.app import create_app
-from service.guard.access import Access, Open, allows, needed_access, rule_for
-from service.guard.keys import Role
-from service.settings import Settings
+from llmemb_service.app import create_app
+from llmemb_service.guard.access import Access, Open, allows, needed_access, rule_for
+from llmemb_service.guard.keys import Role
+from llmemb_service.settings import Settings
 
 
 def methods_and_paths(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmemb.errors import ConfigError
-from service.guard.keys import MAX_KEYS, Role, digest, key_line, make_key, parse_keys
+from llmemb_service.guard.keys import MAX_KEYS, Role, digest, key_line, make_key, parse_keys
 
 PATH = Path("keys.jsonl")
 GOOD: dict[str, Any] = {"name": "shop", "roles": ["recommend"], "sha256": digest("a key")}

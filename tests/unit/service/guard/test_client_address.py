@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.client_address import TrustedProxies
+from llmemb_service.client_address import TrustedProxies
 
 PROXIES = "10.0.0.0/8, 2001:db8:ffff::1, 192.0.2.7"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from service.guard.key_cli import key
-from service.guard.keys import KeyRing, Role, parse_keys
+from llmemb_service.guard.key_cli import key
+from llmemb_service.guard.keys import KeyRing, Role, parse_keys
 from tests.support.key_files import add_key
 
 

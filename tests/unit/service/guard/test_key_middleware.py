@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
-from service.guard.keys import Role
+from llmemb_service.guard.keys import Role
 from tests.support.key_files import add_key
 from tests.support.service import wait_until
 from tests.support.small_app import small_app

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from service.guard.keys import CHECK_INTERVAL_SECONDS, MAX_FILE_BYTES, MAX_KEYS, KeyRing, Role
+from llmemb_service.guard.keys import CHECK_INTERVAL_SECONDS, MAX_FILE_BYTES, MAX_KEYS, KeyRing, Role
 from tests.support.key_files import add_key
 
 

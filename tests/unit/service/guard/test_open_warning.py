@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from service.guard.access import warn_if_open
-from service.settings import Settings
+from llmemb_service.guard.access import warn_if_open
+from llmemb_service.settings import Settings
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.guard.rate_limits import WINDOW_SECONDS, RateLimiter, whole_seconds
+from llmemb_service.guard.rate_limits import WINDOW_SECONDS, RateLimiter, whole_seconds
 
 
 class Clock:

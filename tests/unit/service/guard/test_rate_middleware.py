@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from service.guard.keys import Role
+from llmemb_service.guard.keys import Role
 from tests.support.key_files import add_key
 from tests.support.small_app import small_app
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.settings import Settings
+from llmemb_service.app import create_app
+from llmemb_service.settings import Settings
 
 
 @pytest.mark.parametrize(

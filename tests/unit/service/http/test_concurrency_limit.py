@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.http.middleware.limits import ConcurrencyLimit
-from service.http.middleware.stack import with_concurrency_limit
-from service.observability.metrics import Metrics
-from service.settings import Settings
+from llmemb_service.http.middleware.limits import ConcurrencyLimit
+from llmemb_service.http.middleware.stack import with_concurrency_limit
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.settings import Settings
 
 ORIGIN = "https://shop.example"
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.catalogue.search.search_file import START, Position
-from service.errors import InvalidRequestError
-from service.http.parsing.cursor import decode_cursor, encode_cursor
+from llmemb_service.catalogue.search.search_file import START, Position
+from llmemb_service.errors import InvalidRequestError
+from llmemb_service.http.parsing.cursor import decode_cursor, encode_cursor
 
 positions = st.builds(Position, st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 10**9))
 

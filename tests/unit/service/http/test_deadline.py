@@ -2,7 +2,7 @@
 
 import asyncio
 
-from service.http.transport.connection import Deadline
+from llmemb_service.http.transport.connection import Deadline
 
 
 def passed_after(*moves: tuple[float, float | None]) -> list[float]:

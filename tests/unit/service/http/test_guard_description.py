@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.http.openapi.description import describe
+from llmemb_service.http.openapi.description import describe
 from tests.support.small_app import small_app
 
 

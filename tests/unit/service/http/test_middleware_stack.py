@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from llmemb.errors import ConfigError
-from service.guard.keys import Role
+from llmemb_service.guard.keys import Role
 from tests.support.key_files import add_key
 from tests.support.small_app import small_app
 

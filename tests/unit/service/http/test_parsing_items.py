@@ -5,10 +5,10 @@ import pytest
 
 from llmemb.api.items import ItemBody, PatchItemRequest, PutItemRequest
 from llmemb.encoder.prompt import PromptSpec
-from service.catalogue.pending import NewItem
-from service.errors import InvalidRequestError
-from service.http.parsing.items import check_limit, parse_items, parse_patch, parse_put
-from service.settings import Settings
+from llmemb_service.catalogue.pending import NewItem
+from llmemb_service.errors import InvalidRequestError
+from llmemb_service.http.parsing.items import check_limit, parse_items, parse_patch, parse_put
+from llmemb_service.settings import Settings
 
 PROMPT = PromptSpec("movie", ("title", "genres"))
 SETTINGS = Settings(bundle=Path(), max_client_batch_size=4, max_value_characters=20)

@@ -1,4 +1,4 @@
-"""`service.http.parsing.recommend`: the bodies of `/recommend`, `/recommend/batch` and `/sessions/.../events`."""
+"""`http.parsing.recommend`: the bodies of `/recommend`, `/recommend/batch` and `/sessions/.../events`."""
 
 from pathlib import Path
 from typing import Any
@@ -7,16 +7,16 @@ import pytest
 
 from llmemb.api.recommend import EventsRequest, Filters, RecommendBatchRequest, RecommendRequest
 from llmemb.encoder.prompt import PromptSpec
-from service.errors import Fault, InvalidRequestError
-from service.http.parsing.recommend import (
+from llmemb_service.errors import Fault, InvalidRequestError
+from llmemb_service.http.parsing.recommend import (
     check_number_of_requests,
     parse_events,
     parse_queries,
     parse_query,
     places_of,
 )
-from service.ranking.query import Query
-from service.settings import Settings
+from llmemb_service.ranking.query import Query
+from llmemb_service.settings import Settings
 
 PROMPT = PromptSpec("movie", ("title", "genres"))
 SETTINGS = Settings(bundle=Path(), max_history_items=5, max_k=50, max_filter_values=3, max_client_batch_size=2)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.http.middleware.headers import POLICY_HEADER
-from service.http.routes.pages import router
+from llmemb_service.http.middleware.headers import POLICY_HEADER
+from llmemb_service.http.routes.pages import router
 from tests.support.small_app import small_app
 
 ROOT = Path(__file__).parents[4]
-FOLDER = ROOT / "service" / "playground"
+FOLDER = ROOT / "service" / "llmemb_service" / "playground"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())
 SCRIPTS = [path for path in FILES if path.suffix == ".js"]
 
@@ -76,6 +76,6 @@ def test_package_brings_the_files() -> None:
     """A wheel has all that lies in the package's folder."""
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
 
-    assert "service" in wheel["packages"]
+    assert "service/llmemb_service" in wheel["packages"]
     assert set(wheel) == {"packages"}, "nothing is left out"
     assert (FOLDER / "index.html") in FILES

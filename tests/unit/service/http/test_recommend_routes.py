@@ -14,14 +14,14 @@ from fastapi.testclient import TestClient
 
 from llmemb.api.base import Problem
 from llmemb.api.recommend import RecommendBatchResponse, RecommendRequest, RecommendResponse, SessionResponse
-from service.http.middleware.stack import add_middleware
-from service.http.routes import recommend, sessions
-from service.http.routes.lean_route import LeanMiddleware
-from service.observability.metrics import Metrics
-from service.problems import add_problem_handlers
-from service.settings import Settings
-from service.storage.changes import RemoveItem
-from service.storage.sqlite.sessions import SqliteSessions
+from llmemb_service.http.middleware.stack import add_middleware
+from llmemb_service.http.routes import recommend, sessions
+from llmemb_service.http.routes.lean_route import LeanMiddleware
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.problems import add_problem_handlers
+from llmemb_service.settings import Settings
+from llmemb_service.storage.changes import RemoveItem
+from llmemb_service.storage.sqlite.sessions import SqliteSessions
 from tests.support.recommending import Recommending, recommending
 
 JSON = {"Content-Type": "application/json"}

@@ -6,10 +6,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from llmemb.errors import ConfigError
-from service.app import create_app
-from service.http.middleware.headers import POLICY_HEADER, page_policy
-from service.http.routes import pages
-from service.settings import Settings
+from llmemb_service.app import create_app
+from llmemb_service.http.middleware.headers import POLICY_HEADER, page_policy
+from llmemb_service.http.routes import pages
+from llmemb_service.settings import Settings
 
 HTML = "<!doctype html><title>Report</title><script>show()</script>é"
 

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.problems import PROBLEMS
+from llmemb_service.problems import PROBLEMS
 from tests.support.small_app import small_app
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from service.http.middleware.headers import POLICY_HEADER, page_policy
-from service.http.routes.pages import ASSETS_PATH, router, swagger_assets
+from llmemb_service.http.middleware.headers import POLICY_HEADER, page_policy
+from llmemb_service.http.routes.pages import ASSETS_PATH, router, swagger_assets
 from tests.support.small_app import small_app
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pytest
 from fastapi.testclient import TestClient
 
-from service.guard.keys import Role
-from service.observability.logs import OUR_LOGGERS, configure_logging
+from llmemb_service.guard.keys import Role
+from llmemb_service.observability.logs import OUR_LOGGERS, configure_logging
 from tests.support.key_files import add_key
 from tests.support.small_app import small_app
 
@@ -60,7 +60,7 @@ def test_probes_are_logged_at_debug(capsys: pytest.CaptureFixture[str]) -> None:
     with TestClient(small_app()) as client:
         client.get("/healthz")
 
-    assert [line["route"] for line in log_lines(capsys) if line["logger"] == "service.observability.logs"] == [
+    assert [line["route"] for line in log_lines(capsys) if line["logger"] == "llmemb_service.observability.logs"] == [
         "/healthz"
     ]
 
@@ -110,7 +110,7 @@ def test_stack_tells_where_but_repeats_no_foreign_message(capsys: pytest.Capture
 def test_line_outside_of_a_request_has_no_id(capsys: pytest.CaptureFixture[str]) -> None:
     """The member is there, and null."""
     configure_logging("json", "info")
-    logging.getLogger("service.somewhere").warning("the disk is %s", "full")
+    logging.getLogger("llmemb_service.somewhere").warning("the disk is %s", "full")
 
     assert [(line["message"], line["request_id"]) for line in log_lines(capsys)] == [("the disk is full", None)]
 
@@ -120,10 +120,10 @@ def test_libraries_are_heard_from_warnings_on(capsys: pytest.CaptureFixture[str]
     configure_logging("json", "debug")
     logging.getLogger("uvicorn.error").info("started")
     logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
-    logging.getLogger("service.x").debug("ours")
+    logging.getLogger("llmemb_service.x").debug("ours")
     configure_logging("json", "error")
     logging.getLogger("uvicorn.error").warning("again")
-    logging.getLogger("service.x").warning("again")
+    logging.getLogger("llmemb_service.x").warning("again")
 
     assert [line["message"] for line in log_lines(capsys)] == ["Invalid HTTP request received.", "ours"]
 
@@ -135,5 +135,5 @@ def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         request_id = client.post("/recommend", json={}).headers["X-Request-Id"]
     line = capsys.readouterr().err
 
-    assert f" INFO service.observability.logs [{request_id}] POST /recommend 200 " in line
+    assert f" INFO llmemb_service.observability.logs [{request_id}] POST /recommend 200 " in line
     assert line.count("\n") == 1

@@ -2,8 +2,8 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.observability.logs import ServedRequest
-from service.observability.metrics import Metrics
+from llmemb_service.observability.logs import ServedRequest
+from llmemb_service.observability.metrics import Metrics
 
 
 def test_every_metric_is_ours_documented_and_exposed() -> None:

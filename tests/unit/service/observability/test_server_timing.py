@@ -2,7 +2,7 @@
 
 import asyncio
 
-from service.observability.logs import collecting_parts, record_part, server_timing_header
+from llmemb_service.observability.logs import collecting_parts, record_part, server_timing_header
 
 
 def test_parts_add_up_and_are_in_milliseconds() -> None:

@@ -150,7 +150,7 @@ def test_without_an_endpoint_nothing_is_imported() -> None:
     """Neither the SDK nor the exporter, and requests are answered all the same."""
     program = (
         "import asyncio, sys\n"
-        "from service.observability.tracing import Tracing\n"
+        "from llmemb_service.observability.tracing import Tracing\n"
         "async def run():\n"
         "    async with Tracing({}).exporting(): pass\n"
         "asyncio.run(run())\n"
@@ -166,7 +166,7 @@ def test_endpoint_without_the_extra_stops_the_start() -> None:
     program = (
         "import sys\n"
         "sys.modules['opentelemetry'] = None\n"
-        "from service.observability.tracing import Tracing\n"
+        "from llmemb_service.observability.tracing import Tracing\n"
         "try: Tracing({'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT': 'http://x'})\n"
         "except Exception as error: print(type(error).__name__, error)"
     )

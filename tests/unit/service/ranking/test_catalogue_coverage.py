@@ -1,4 +1,4 @@
-"""`service.ranking.recommender`: what is recommended, by kind of item and as catalogue coverage."""
+"""`llmemb_service.ranking.recommender`: what is recommended, by kind of item and as catalogue coverage."""
 
 import asyncio
 import gc
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from llmemb.api.recommend import Filters
-from service.ranking.query import Query
-from service.ranking.recommender import KINDS, DistinctIds, kind_of
-from service.storage.changes import EmbeddedBy, PutItem, RemoveItem
+from llmemb_service.ranking.query import Query
+from llmemb_service.ranking.recommender import KINDS, DistinctIds, kind_of
+from llmemb_service.storage.changes import EmbeddedBy, PutItem, RemoveItem
 from tests.support.recommending import Recommending, recommending
 
 

@@ -1,4 +1,4 @@
-"""`service.ranking.rank_queue`: batches answer as one by one; what is too much, too late or unwanted is not done."""
+"""`ranking.rank_queue`: batches answer as one by one; what is too much, too late or unwanted is not done."""
 
 import asyncio
 from dataclasses import replace
@@ -10,8 +10,8 @@ import pytest
 
 from llmemb.api.recommend import Filters
 from llmemb.bundle import read_bundle
-from service.errors import DeadlineError, NotReadyError, OverloadedError
-from service.ranking.rank_queue import Ranking, RankQueue, RankRequest, rank_together
+from llmemb_service.errors import DeadlineError, NotReadyError, OverloadedError
+from llmemb_service.ranking.rank_queue import Ranking, RankQueue, RankRequest, rank_together
 from tests.support.recommending import Gate, Recommending, gated, recommending
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 

@@ -1,4 +1,4 @@
-"""`service.ranking.recommender`: histories of ids, items and stored sessions -> the next items, and why."""
+"""`llmemb_service.ranking.recommender`: histories of ids, items and stored sessions -> the next items, and why."""
 
 import asyncio
 from pathlib import Path
@@ -11,8 +11,8 @@ from llmemb.bundle import read_bundle
 from llmemb.errors import UnknownItemError
 from llmemb.item import attributes_from_json
 from llmemb.scoring.session import session_vectors
-from service.ranking.query import Query, Recommendation
-from service.storage.changes import EmbeddedBy, PutItem, RemoveItem
+from llmemb_service.ranking.query import Query, Recommendation
+from llmemb_service.storage.changes import EmbeddedBy, PutItem, RemoveItem
 from tests.support.recommending import Recommending, recommending
 
 

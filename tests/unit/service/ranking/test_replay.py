@@ -1,4 +1,4 @@
-"""`service.ranking.replay`: recent queries, asked of a bundle before it takes over."""
+"""`llmemb_service.ranking.replay`: recent queries, asked of a bundle before it takes over."""
 
 import asyncio
 from dataclasses import replace
@@ -8,8 +8,8 @@ import pytest
 
 from llmemb.bundle import read_bundle
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
-from service.ranking.query import Query
-from service.ranking.replay import overlap, replay
+from llmemb_service.ranking.query import Query
+from llmemb_service.ranking.replay import overlap, replay
 from tests.support.recommending import gated, recommending
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from llmemb.api.recommend import Strategy
 from llmemb.scoring.session import session_vectors
-from service.ranking.query import Query
+from llmemb_service.ranking.query import Query
 from tests.support.recommending import recommending
 from tests.support.service import HEAT, make_settings, running
 

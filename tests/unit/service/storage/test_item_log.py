@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from service.settings import Settings
-from service.storage.changes import Change, PatchItem, RemoveItem
-from service.storage.item_log import ItemLog
-from service.storage.storage import open_storage
+from llmemb_service.settings import Settings
+from llmemb_service.storage.changes import Change, PatchItem, RemoveItem
+from llmemb_service.storage.item_log import ItemLog
+from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import BUNDLES, DictFollower, Kept, changes, put
 from tests.support.redis_server import RedisServer
 

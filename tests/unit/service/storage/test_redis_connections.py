@@ -10,8 +10,8 @@ import uvloop
 from pydantic import SecretStr
 
 from llmemb.errors import ConfigError
-from service.settings import Settings
-from service.storage.redis.connections import connect
+from llmemb_service.settings import Settings
+from llmemb_service.storage.redis.connections import connect
 from tests.support.redis_server import RedisServer
 
 

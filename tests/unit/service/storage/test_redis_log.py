@@ -10,12 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from llmemb.errors import ConfigError
-from service.errors import StorageError
-from service.settings import Settings
-from service.storage.changes import RemoveItem
-from service.storage.item_log import ItemLog
-from service.storage.redis.connections import connect
-from service.storage.storage import open_storage
+from llmemb_service.errors import StorageError
+from llmemb_service.settings import Settings
+from llmemb_service.storage.changes import RemoveItem
+from llmemb_service.storage.item_log import ItemLog
+from llmemb_service.storage.redis.connections import connect
+from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import DictFollower, put
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import DEADLINE_SECONDS
@@ -276,9 +276,9 @@ def test_redis_that_may_lose_items_is_named_once(
         async with open_storage(setup, 10) as storage:
             await attached(storage.items)
 
-    with RedisServer(tmp_path if durable else None) as server, caplog.at_level(logging.WARNING, "service"):
+    with RedisServer(tmp_path if durable else None) as server, caplog.at_level(logging.WARNING, "llmemb_service"):
         asyncio.run(run(settings_with(server)))
-        warnings = [record.getMessage() for record in caplog.records if record.name.startswith("service")]
+        warnings = [record.getMessage() for record in caplog.records if record.name.startswith("llmemb_service")]
         assert len(warnings) == (0 if durable else 1)
         assert said in "".join(warnings)
         wrong = Settings(bundle=Path("b"), redis_url=SecretStr(server.url.replace("://", "://me:hunter2@")))

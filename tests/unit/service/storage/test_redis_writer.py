@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from service.errors import StorageError
-from service.settings import Settings
-from service.storage.redis.connections import connect
-from service.storage.redis.writer import RedisWriter, Script
-from service.storage.storage import Storage, open_storage
+from llmemb_service.errors import StorageError
+from llmemb_service.settings import Settings
+from llmemb_service.storage.redis.connections import connect
+from llmemb_service.storage.redis.writer import RedisWriter, Script
+from llmemb_service.storage.storage import Storage, open_storage
 from tests.support.redis_server import RedisServer
 from tests.support.redis_with_waitaof import (
     NO_FILE,
@@ -25,7 +25,7 @@ from tests.support.redis_with_waitaof import (
     redis_with_waitaof,
 )
 
-LOGGER = "service.storage.redis.writer"
+LOGGER = "llmemb_service.storage.redis.writer"
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from llmemb.errors import ConfigError
-from service.errors import StorageError
-from service.settings import Settings
-from service.storage.session_store import Session
-from service.storage.sqlite.sessions import SqliteSessions
-from service.storage.storage import open_storage
+from llmemb_service.errors import StorageError
+from llmemb_service.settings import Settings
+from llmemb_service.storage.session_store import Session
+from llmemb_service.storage.sqlite.sessions import SqliteSessions
+from llmemb_service.storage.storage import open_storage
 from tests.support.redis_server import RedisServer
 
 

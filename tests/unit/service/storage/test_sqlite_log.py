@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from llmemb.errors import ConfigError
-from service.errors import StorageError
-from service.storage.sqlite.file import MAX_WAITING_ROWS
-from service.storage.sqlite.log import FORMAT, SqliteItemLog
+from llmemb_service.errors import StorageError
+from llmemb_service.storage.sqlite.file import MAX_WAITING_ROWS
+from llmemb_service.storage.sqlite.log import FORMAT, SqliteItemLog
 from tests.support.item_log import DictFollower, Kept, put
 
 FORMAT_1 = """

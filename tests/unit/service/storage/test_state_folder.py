@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from service.storage.state_folder import own_state_folder
+from llmemb_service.storage.state_folder import own_state_folder
 
 
 def test_state_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:

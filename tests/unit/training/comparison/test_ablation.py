@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from training.comparison.ablation import (
+from llmemb_training.comparison.ablation import (
     GROUPS,
     METRICS,
     AblationFigure,
@@ -15,8 +15,8 @@ from training.comparison.ablation import (
     make_ablation_tables,
     variants_of,
 )
-from training.config import load_config
-from training.evaluation.figures import Figure, Figures, Protocol, Training
+from llmemb_training.config import load_config
+from llmemb_training.evaluation.figures import Figure, Figures, Protocol, Training
 
 ONE = {"llmemb": 0.2, "vanilla": 0.1, "semantic_knn": 0.05, "popular": 0.01}
 LEAST = '[prepare]\npath = "data"\ndomain = "movie"\n[encoder]\nbase = "llm"\n'

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError, DataError, LlmembError
+from llmemb_training.comparison.table import ROWS, Cell, TableRequest, estimate_seconds, plan_cells
+from llmemb_training.comparison.table_pages import CellName, TableCell
 from tests.support.catalogue import write_catalogue, write_config
-from training.comparison.table import ROWS, Cell, TableRequest, estimate_seconds, plan_cells
-from training.comparison.table_pages import CellName, TableCell
 
 NAMES = ["vanilla_bce", "vanilla_softmax", "llm_init", "llmemb_paper", "llmemb"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from llmemb.bundle import Selection, Trial
 from llmemb.errors import RunError
-from training.comparison.table_pages import (
+from llmemb_training.comparison.table_pages import (
     COLUMNS,
     CellName,
     Row,
@@ -22,7 +22,7 @@ from training.comparison.table_pages import (
     read_table,
     write_table,
 )
-from training.evaluation.figures import PROTOCOLS, Figure
+from llmemb_training.evaluation.figures import PROTOCOLS, Figure
 
 ROWS = (
     Row(name="vanilla_bce", title="vanilla, the paper's loss", trains="vanilla", overrides=("rat.loss=bce",)),

@@ -1,4 +1,4 @@
-"""`training.config`: what is refused before anything runs, and how a value is overridden."""
+"""`llmemb_training.config`: what is refused before anything runs, and how a value is overridden."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from llmemb.errors import ConfigError
-from training.config import Config, EvaluateConfig, dump_config, load_config
+from llmemb_training.config import Config, EvaluateConfig, dump_config, load_config
 
 LEAST = """
 [prepare]

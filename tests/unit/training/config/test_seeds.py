@@ -1,9 +1,9 @@
-"""`training.config.seeds`: one seed, many streams."""
+"""`llmemb_training.config.seeds`: one seed, many streams."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.config.seeds import derive_generator, derive_seed
+from llmemb_training.config.seeds import derive_generator, derive_seed
 
 PURPOSES = st.lists(st.text(max_size=3) | st.integers(), max_size=3).map(tuple)
 

@@ -1,4 +1,4 @@
-"""`training.data.dataset`: the prepared dataset on disk, and its three splits."""
+"""`llmemb_training.data.dataset`: the prepared dataset on disk, and its three splits."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from training.data.dataset import Dataset, DatasetInfo, count_train, read_dataset, write_dataset
+from llmemb_training.data.dataset import Dataset, DatasetInfo, count_train, read_dataset, write_dataset
 
 SEQUENCES = {"long": [0, 1, 2, 0, 3], "three": [3, 1, 0], "two": [2, 1], "one": [0]}
 COLD = {"long": [], "three": [4], "two": [4], "one": []}

@@ -1,12 +1,12 @@
-"""`training.data.splitting`: the greatest part in which all users and items have enough interactions."""
+"""`llmemb_training.data.splitting`: the greatest part in which all users and items have enough interactions."""
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.splitting import k_core
-from training.sources.source import ITEM, USER
+from llmemb_training.data.splitting import k_core
+from llmemb_training.sources.source import ITEM, USER
 
 Pairs = list[tuple[str, str]]
 PAIRS = st.lists(st.tuples(st.sampled_from("uvwxyz"), st.sampled_from("abcdef")), max_size=40)

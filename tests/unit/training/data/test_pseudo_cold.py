@@ -1,12 +1,12 @@
-"""`training.data.pseudo_cold`: a fold without some items, and no test target in it."""
+"""`llmemb_training.data.pseudo_cold`: a fold without some items, and no test target in it."""
 
 import numpy as np
 import polars as pl
 import pytest
 
+from llmemb_training.data.dataset import Dataset, read_dataset
+from llmemb_training.data.pseudo_cold import Fold, hold_out
 from tests.support.prepared import write_prepared
-from training.data.dataset import Dataset, read_dataset
-from training.data.pseudo_cold import Fold, hold_out
 
 
 @pytest.fixture(scope="module")

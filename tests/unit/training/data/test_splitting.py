@@ -1,4 +1,4 @@
-"""`training.data.splitting`: order in time, cold items, the tail."""
+"""`llmemb_training.data.splitting`: order in time, cold items, the tail."""
 
 import numpy as np
 import polars as pl
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.splitting import Split, order_in_time, split, tail_threshold
-from training.sources.source import ITEM, TIME, USER
+from llmemb_training.data.splitting import Split, order_in_time, split, tail_threshold
+from llmemb_training.sources.source import ITEM, TIME, USER
 
 Rows = list[tuple[str, str, float]]
 ROWS = st.lists(

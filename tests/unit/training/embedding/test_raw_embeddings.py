@@ -1,4 +1,4 @@
-"""`training.embedding.raw_embeddings`: mapped, joined, whole or not at all."""
+"""`llmemb_training.embedding.raw_embeddings`: mapped, joined, whole or not at all."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from training.embedding.raw_embeddings import join_raw_embeddings, load_raw_embeddings, save_raw_embeddings
+from llmemb_training.embedding.raw_embeddings import join_raw_embeddings, load_raw_embeddings, save_raw_embeddings
 
 RAW = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
 

@@ -1,13 +1,13 @@
-"""`training.evaluation.baselines`: scores by hand, and against plain formulas."""
+"""`llmemb_training.evaluation.baselines`: scores by hand, and against plain formulas."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics.pairwise import cosine_similarity
 
-from training.data.dataset import Rows
-from training.evaluation import baselines
-from training.evaluation.baselines import (
+from llmemb_training.data.dataset import Rows
+from llmemb_training.evaluation import baselines
+from llmemb_training.evaluation.baselines import (
     collaborative_scorer,
     ease_scorer,
     item_knn_scorer,

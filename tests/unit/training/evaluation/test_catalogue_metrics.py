@@ -1,9 +1,9 @@
-"""`training.evaluation.measuring`: by hand, and the Gini coefficient by its definition."""
+"""`llmemb_training.evaluation.measuring`: by hand, and the Gini coefficient by its definition."""
 
 import numpy as np
 import pytest
 
-from training.evaluation.measuring import coverage, gini, tail_share
+from llmemb_training.evaluation.measuring import coverage, gini, tail_share
 
 SLOTS = np.array([0, 0, 0, 2, 2, 3])
 NOTHING = np.empty(0, dtype=np.int64)

@@ -1,11 +1,11 @@
-"""`training.evaluation.grouping`: bounds by hand, and every target in exactly one group of each kind."""
+"""`llmemb_training.evaluation.grouping`: bounds by hand, and every target in exactly one group of each kind."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluation.figures import GroupBounds
-from training.evaluation.grouping import group_bounds, group_masks
+from llmemb_training.evaluation.figures import GroupBounds
+from llmemb_training.evaluation.grouping import group_bounds, group_masks
 
 COUNTS = np.array([1] * 6 + [2] * 2 + [3] * 2 + [4, 5, 6, 7, 8, 9, 10, 20, 30, 40])
 LENGTHS = np.array([2, 3, 4, 5, 6, 7, 8, 9, 10, 11])

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from llmemb.errors import DataError
-from training.evaluation.figures import Comparison, Figure, GroupBounds
-from training.evaluation.measuring import Resampling, measure, measure_catalogue
+from llmemb_training.evaluation.figures import Comparison, Figure, GroupBounds
+from llmemb_training.evaluation.measuring import Resampling, measure, measure_catalogue
 
 # model, split, user, train_count, full, sampled
 Row = tuple[str, str, str, int, int, int]

@@ -1,4 +1,4 @@
-"""`training.evaluation.ranking`: what may be drawn, how often, and what happens where little is left."""
+"""`llmemb_training.evaluation.ranking`: what may be drawn, how often, and what happens where little is left."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmemb.errors import DataError
-from training.data.dataset import Rows, Targets
-from training.evaluation.ranking import NEGATIVES_CHUNK, draw_negatives
+from llmemb_training.data.dataset import Rows, Targets
+from llmemb_training.evaluation.ranking import NEGATIVES_CHUNK, draw_negatives
 
 
 def targets_of(rows: Sequence[int], histories: Sequence[Sequence[int]]) -> Targets:

@@ -1,4 +1,4 @@
-"""`training.evaluation.ranking`: ranks against hand-worked tables and a naive sort, and the metrics made of them."""
+"""`evaluation.ranking`: ranks against hand-worked tables and a naive sort, and the metrics made of them."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,9 +14,9 @@ from llmemb.scoring.projection import fit_reduction, fold
 from llmemb.scoring.semantic_term import SemanticTerm
 from llmemb.scoring.session import session_vectors
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
-from training.data.dataset import Targets
-from training.evaluation import ranking
-from training.evaluation.ranking import (
+from llmemb_training.data.dataset import Targets
+from llmemb_training.evaluation import ranking
+from llmemb_training.evaluation.ranking import (
     CHUNK,
     Array,
     Ranking,

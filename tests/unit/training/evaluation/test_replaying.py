@@ -1,4 +1,4 @@
-"""`training.evaluation.replay`: the clicks of the held-out items in time, and histories that hold the first of them."""
+"""`evaluation.replay`: the clicks of the held-out items in time, and histories that hold the first of them."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmemb.errors import ConfigError, DataError
+from llmemb_training.config import RatConfig, ReplayConfig
+from llmemb_training.data.dataset import Dataset
+from llmemb_training.evaluation.replay import Clicks, order_clicks, plan_replay, with_first_clicks
 from tests.support.replayed import Interaction, dataset_of, interactions_in_time
-from training.config import RatConfig, ReplayConfig
-from training.data.dataset import Dataset
-from training.evaluation.replay import Clicks, order_clicks, plan_replay, with_first_clicks
 
 Click = tuple[str, str, list[str]]
 """User, item, the warm items before it."""

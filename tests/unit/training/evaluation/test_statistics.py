@@ -5,8 +5,8 @@ import pytest
 import scipy
 from sklearn.utils import resample
 
-from training.evaluation import statistics
-from training.evaluation.statistics import (
+from llmemb_training.evaluation import statistics
+from llmemb_training.evaluation.statistics import (
     Sample,
     Values,
     bootstrap_means,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from training.evaluation.figures import (
+from llmemb_training.evaluation.figures import (
     FIGURES_FILE,
     PROTOCOLS,
     Comparison,
@@ -16,7 +16,7 @@ from training.evaluation.figures import (
     read_figures,
     write_figures,
 )
-from training.evaluation.tables import make_tables
+from llmemb_training.evaluation.tables import make_tables
 
 GROUPS = ("all", "tail", "head", "cold", "popularity_1", "popularity_2", "tail_users", "head_users", "length_1")
 METRICS = ("hr@3", "ndcg@3", "hr@10", "ndcg@10", "mrr")

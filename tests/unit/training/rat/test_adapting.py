@@ -1,4 +1,4 @@
-"""`training.rat.adapting`: the recommender that is written is the one that was trained, whatever the options."""
+"""`llmemb_training.rat.adapting`: the recommender that is written is the one that was trained, whatever the options."""
 
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from llmemb_training.config import RatConfig
+from llmemb_training.data.dataset import Dataset, read_dataset
+from llmemb_training.evaluation.ranking import ndcg, rank_targets
+from llmemb_training.rat.adapting import adapt
+from llmemb_training.rat.checkpoint import Progress
+from llmemb_training.rat.recommenders import TrainedRecommender
 from tests.support.prepared import write_prepared
-from training.config import RatConfig
-from training.data.dataset import Dataset, read_dataset
-from training.evaluation.ranking import ndcg, rank_targets
-from training.rat.adapting import adapt
-from training.rat.checkpoint import Progress
-from training.rat.recommenders import TrainedRecommender
 
 Array = NDArray[np.float32]
 WIDTH = 12

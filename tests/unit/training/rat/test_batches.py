@@ -1,4 +1,4 @@
-"""`training.rat.batches`: windows, masks and the order of batches."""
+"""`llmemb_training.rat.batches`: windows, masks and the order of batches."""
 
 import itertools
 from collections import Counter
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from llmemb.scoring.session import PADDING
-from training.rat.batches import Batch, cut_windows, iterate_batches
+from llmemb_training.rat.batches import Batch, cut_windows, iterate_batches
 
 Histories = list[NDArray[np.int64]]
 LENGTHS = st.lists(st.integers(0, 25), max_size=6)

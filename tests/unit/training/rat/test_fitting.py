@@ -14,10 +14,10 @@ from torch import Tensor
 from llmemb.errors import DataError
 from llmemb.scoring.session import session_vectors
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
-from training.config import RatConfig
-from training.data.dataset import Rows, Targets
-from training.evaluation.ranking import hit_rate, rank_targets
-from training.rat.checkpoint import (
+from llmemb_training.config import RatConfig
+from llmemb_training.data.dataset import Rows, Targets
+from llmemb_training.evaluation.ranking import hit_rate, rank_targets
+from llmemb_training.rat.checkpoint import (
     PLATEAU_PATIENCE,
     Progress,
     checkpoint_progress,
@@ -26,9 +26,9 @@ from training.rat.checkpoint import (
     save_checkpoint,
     write_progress,
 )
-from training.rat.fitting import Recommender, fit, popular_ndcg, train_epoch
-from training.rat.item_tables import AdaptedTable, IdTable
-from training.rat.losses import logit_adjustment
+from llmemb_training.rat.fitting import Recommender, fit, popular_ndcg, train_epoch
+from llmemb_training.rat.item_tables import AdaptedTable, IdTable
+from llmemb_training.rat.losses import logit_adjustment
 
 MODELS = ["sasrec", "gru4rec", "bert4rec"]
 NUM_ITEMS = 12

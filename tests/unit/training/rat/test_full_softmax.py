@@ -1,4 +1,4 @@
-"""`training.rat.losses` against torch's own cross-entropy."""
+"""`llmemb_training.rat.losses` against torch's own cross-entropy."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.rat.losses import LEAST_ROWS, softmax_loss
+from llmemb_training.rat.losses import LEAST_ROWS, softmax_loss
 
 DIM = 4
 

@@ -1,4 +1,4 @@
-"""`training.rat.item_tables`: the table of ids, the adapter, what is trained beside it, and the residual's dropout."""
+"""`rat.item_tables`: the table of ids, the adapter, what is trained beside it, and the residual's dropout."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.config import RatConfig
-from training.rat.item_tables import AdaptedTable, IdTable
+from llmemb_training.config import RatConfig
+from llmemb_training.rat.item_tables import AdaptedTable, IdTable
 
 DIM = 6
 

@@ -1,4 +1,4 @@
-"""`training.rat.losses` against the same written out in NumPy."""
+"""`llmemb_training.rat.losses` against the same written out in NumPy."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.config import AlignmentConfig, RatConfig
-from training.rat.losses import (
+from llmemb_training.config import AlignmentConfig, RatConfig
+from llmemb_training.rat.losses import (
     alignment_loss,
     bce_loss,
     build_loss,

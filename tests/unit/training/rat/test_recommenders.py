@@ -1,4 +1,4 @@
-"""`training.rat.recommenders` and `training.embedding.raw_embeddings`: files that lose nothing."""
+"""`llmemb_training.rat.recommenders` and `llmemb_training.embedding.raw_embeddings`: files that lose nothing."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,8 +10,13 @@ import torch
 from llmemb.scoring.projection import Projection, unit_length
 from llmemb.scoring.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
-from training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
-from training.rat.recommenders import TrainedRecommender, read_item_embeddings, read_recommender, write_recommender
+from llmemb_training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
+from llmemb_training.rat.recommenders import (
+    TrainedRecommender,
+    read_item_embeddings,
+    read_recommender,
+    write_recommender,
+)
 
 
 def draw(*shape: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""`training.rat.score_weights`: the parts of the score computed once give what the whole recommender gives."""
+"""`llmemb_training.rat.score_weights`: the parts of the score computed once give what the whole recommender gives."""
 
 from dataclasses import replace
 
@@ -9,13 +9,19 @@ from llmemb.scoring.item_space import join
 from llmemb.scoring.projection import fit_reduction, fold
 from llmemb.scoring.semantic_term import SemanticTerm
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
+from llmemb_training.config import RatConfig
+from llmemb_training.data.dataset import read_dataset
+from llmemb_training.data.pseudo_cold import Fold, hold_out
+from llmemb_training.evaluation.ranking import embedding_scorer, full_ranks, ndcg
+from llmemb_training.rat.recommenders import TrainedRecommender
+from llmemb_training.rat.score_weights import (
+    FoldScores,
+    TrialWeights,
+    choose_within,
+    given_weights,
+    with_new_items_scaled,
+)
 from tests.support.prepared import write_prepared
-from training.config import RatConfig
-from training.data.dataset import read_dataset
-from training.data.pseudo_cold import Fold, hold_out
-from training.evaluation.ranking import embedding_scorer, full_ranks, ndcg
-from training.rat.recommenders import TrainedRecommender
-from training.rat.score_weights import FoldScores, TrialWeights, choose_within, given_weights, with_new_items_scaled
 
 DIM = 8
 

@@ -1,12 +1,12 @@
-"""`training.rat.selection`: what is open, what is chosen of the candidates, and the configuration with it."""
+"""`llmemb_training.rat.selection`: what is open, what is chosen of the candidates, and the configuration with it."""
 
 from pathlib import Path
 
 import pytest
 
 from llmemb.bundle import Selection, Trial
-from training.config import Config
-from training.rat.selection import METRIC, choose, open_options, read_selections, with_choices, write_selections
+from llmemb_training.config import Config
+from llmemb_training.rat.selection import METRIC, choose, open_options, read_selections, with_choices, write_selections
 
 AUTO = {
     "encoder": {"base": "llm", "depth": "auto"},

@@ -1,4 +1,4 @@
-"""`training.rat.semantic_profile`: in training the term is what it is when items are scored."""
+"""`llmemb_training.rat.semantic_profile`: in training the term is what it is when items are scored."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ import torch
 from llmemb.scoring.projection import Projection
 from llmemb.scoring.semantic_term import SemanticTerm
 from llmemb.scoring.session import PADDING
-from training.rat.batches import Batch
-from training.rat.semantic_profile import SemanticProfile
+from llmemb_training.rat.batches import Batch
+from llmemb_training.rat.semantic_profile import SemanticProfile
 
 VECTORS = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
 HISTORIES = ([3, 1, 4, 1, 5], [2, 6], [5, 3, 8, 0])

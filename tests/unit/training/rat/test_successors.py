@@ -1,11 +1,11 @@
-"""`training.rat.successors`: what follows what, by hand and by brute force."""
+"""`llmemb_training.rat.successors`: what follows what, by hand and by brute force."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.rat.successors import SuccessorForm, fit_text_map, follower_counts, successor_vectors
+from llmemb_training.rat.successors import SuccessorForm, fit_text_map, follower_counts, successor_vectors
 
 HISTORIES = [np.array(rows) for rows in ([0, 1, 2, 1], [1, 2], [3], [0, 0, 2])]
 ITEMS = 5

@@ -1,4 +1,4 @@
-"""`training.report.curves`: round ticks that enclose the numbers, and points where they belong."""
+"""`llmemb_training.report.curves`: round ticks that enclose the numbers, and points where they belong."""
 
 from itertools import pairwise
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.report.curves import HEIGHT, LEFT, MOST_POINTS, WIDTH, Series, line_chart, nice_ticks
+from llmemb_training.report.curves import HEIGHT, LEFT, MOST_POINTS, WIDTH, Series, line_chart, nice_ticks
 
 numbers = st.floats(-1e6, 1e6).map(lambda value: round(value, 4))
 

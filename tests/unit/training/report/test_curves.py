@@ -1,11 +1,11 @@
-"""`training.report.curves`: what was logged, of a training that was cut off or began anew as of any other."""
+"""`llmemb_training.report.curves`: what was logged, of a training that was cut off or began anew as of any other."""
 
 from pathlib import Path
 
 import pytest
 
+from llmemb_training.report.curves import read_curves
 from tests.support.reported import write_log
-from training.report.curves import read_curves
 
 TAG = "loss/train"
 

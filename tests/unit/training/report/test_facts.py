@@ -1,8 +1,8 @@
-"""`training.report.facts`: the options with their meaning, and the steps with their share of the time."""
+"""`llmemb_training.report.facts`: the options with their meaning, and the steps with their share of the time."""
 
-from training.config import Config, EncoderConfig, PrepareConfig, ScftConfig
-from training.report.facts import options, step_times
-from training.runs.run_folder import StepRecord
+from llmemb_training.config import Config, EncoderConfig, PrepareConfig, ScftConfig
+from llmemb_training.report.facts import options, step_times
+from llmemb_training.runs.run_folder import StepRecord
 
 
 def test_every_option_is_listed_with_its_meaning() -> None:

@@ -1,12 +1,12 @@
-"""`training.report.results` and `summary`: tables, bars and sentences say what the figures say."""
+"""`llmemb_training.report.results` and `summary`: tables, bars and sentences say what the figures say."""
 
 import pytest
 
-from training.config import Config, EncoderConfig, PrepareConfig
-from training.evaluation.figures import Comparison, Figure, Figures, GroupBounds, Training
-from training.report.results import make_bars, make_results
-from training.report.summary import summarise
-from training.report.wording import Wording, in_order
+from llmemb_training.config import Config, EncoderConfig, PrepareConfig
+from llmemb_training.evaluation.figures import Comparison, Figure, Figures, GroupBounds, Training
+from llmemb_training.report.results import make_bars, make_results
+from llmemb_training.report.summary import summarise
+from llmemb_training.report.wording import Wording, in_order
 
 CONFIG = Config(prepare=PrepareConfig(path="p", domain="movie"), encoder=EncoderConfig(base="b"))
 VALUES = {

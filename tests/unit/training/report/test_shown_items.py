@@ -1,12 +1,12 @@
-"""`training.report.shown_items`: the texts of items, and the groups they are coloured by."""
+"""`llmemb_training.report.shown_items`: the texts of items, and the groups they are coloured by."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from llmemb_training.report.shown_items import MAX_DETAILS_CHARACTERS, NUM_GROUPS, group_items, show_items
 from tests.support.items import dataset_of
-from training.report.shown_items import MAX_DETAILS_CHARACTERS, NUM_GROUPS, group_items, show_items
 
 
 def groups_of(attributes: Sequence[dict[str, object]]) -> tuple[str, list[str]]:

@@ -1,13 +1,13 @@
-"""`training.report.stages` and `item_map`: neighbours, agreement with the groups, and the map."""
+"""`llmemb_training.report.stages` and `item_map`: neighbours, agreement with the groups, and the map."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from llmemb.scoring.projection import unit_length
+from llmemb_training.report.item_map import SIDE, draw_map, lay_out
+from llmemb_training.report.stages import Stage, chance_agreement, group_agreement, nearest, raw_stage, trained_stage
 from tests.support.items import dataset_of
-from training.report.item_map import SIDE, draw_map, lay_out
-from training.report.stages import Stage, chance_agreement, group_agreement, nearest, raw_stage, trained_stage
 
 
 def clusters(seed: int, sizes: tuple[int, ...], width: int = 12) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -9,11 +9,11 @@ import sys
 import pytest
 from rich.console import Console
 
-from training.runs import progress
-from training.runs.progress import bar, bars, watching
+from llmemb_training.runs import progress
+from llmemb_training.runs.progress import bar, bars, watching
 
 PROGRAM = """
-from training.runs.progress import bar, say, watching
+from llmemb_training.runs.progress import bar, say, watching
 with watching():
     say("prepare", "up to date: 3 users")
     with bar("rat"), bar("vanilla", "epochs", 2):

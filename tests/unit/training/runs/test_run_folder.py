@@ -1,4 +1,4 @@
-"""`training.runs.run_folder`: what is skipped, what is gone on with, what is done again, and who may do it."""
+"""`llmemb_training.runs.run_folder`: what is skipped, what is gone on with, what is done again, and who may do it."""
 
 import signal
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import RunError
-from training.runs.run_folder import RunFolder, fingerprint_of
+from llmemb_training.runs.run_folder import RunFolder, fingerprint_of
 
 STEP = "embed"
 
@@ -179,7 +179,7 @@ def test_take_over_that_was_cut_off_is_done_again(run: RunFolder, tmp_path: Path
 
 def test_folder_is_held_by_one_process(tmp_path: Path) -> None:
     """While another process is at work the folder is refused, whole; when that process is dead it is free."""
-    program = "import sys\nfrom pathlib import Path\nfrom training.runs.run_folder import RunFolder\n"
+    program = "import sys\nfrom pathlib import Path\nfrom llmemb_training.runs.run_folder import RunFolder\n"
     program += "with RunFolder(Path(sys.argv[1])).locked():\n    print('held', flush=True)\n    sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""`training.runs.versions`: the commit of the code."""
+"""`llmemb_training.runs.versions`: the commit of the code."""
 
 import re
 import subprocess
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-import training
-from training.runs.versions import git_commit
+import llmemb_training
+from llmemb_training.runs.versions import git_commit
 
 
 def test_commit_is_that_of_the_work_tree() -> None:
     """Short, and marked where files differ from it; None where the code lies in no work tree."""
-    folder = Path(training.__file__).parent
+    folder = Path(llmemb_training.__file__).parent
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         assert git_commit() is None

@@ -1,11 +1,11 @@
-"""`training.scft.batches`: the two views."""
+"""`llmemb_training.scft.batches`: the two views."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.scft.batches import draw_view
+from llmemb_training.scft.batches import draw_view
 
 NAMES = [f"attribute {number}" for number in range(10)]
 

@@ -1,4 +1,4 @@
-"""`training.scft.contrastive`: LoRA on the tiny Llama, its loss, precision, and going on after an interruption."""
+"""`scft.contrastive`: LoRA on the tiny Llama, its loss, precision, and going on after an interruption."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from llmemb.encoder.encoder import Encoder, load_llm
 from llmemb.encoder.prompt import PromptSpec
-from training.config import ScftConfig
-from training.scft.batches import Batch, Batches
-from training.scft.contrastive import TuningProgress, fine_tune
+from llmemb_training.config import ScftConfig
+from llmemb_training.scft.batches import Batch, Batches
+from llmemb_training.scft.contrastive import TuningProgress, fine_tune
 
 NUM_ITEMS = 16
 LLAMA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -1,4 +1,4 @@
-"""`training.scft.loss`: the values by hand, what is masked, and the whitened space."""
+"""`llmemb_training.scft.loss`: the values by hand, what is masked, and the whitened space."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from llmemb.scoring.projection import fit_reduction
-from training.scft.batches import Batch, NextPairs
-from training.scft.loss import ContrastiveLoss, next_loss, views_loss
+from llmemb_training.scft.batches import Batch, NextPairs
+from llmemb_training.scft.loss import ContrastiveLoss, next_loss, views_loss
 
 TEMPERATURE = 0.5
 

@@ -1,4 +1,4 @@
-"""`training.scft.contrastive`: all linear layers of any architecture, and their updates in the weights."""
+"""`llmemb_training.scft.contrastive`: all linear layers of any architecture, and their updates in the weights."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModel, Gemma3TextConfig, GPTNeoXConfig, LlamaConfig, PretrainedConfig, Qwen2Config
 
 from llmemb.encoder.encoder import load_llm
+from llmemb_training.scft.contrastive import add_lora, merge_lora
 from tests.support.tiny import tiny_tokenizer
-from training.scft.contrastive import add_lora, merge_lora
 
 SIZES = {
     "vocab_size": 400,

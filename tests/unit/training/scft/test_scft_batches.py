@@ -1,4 +1,4 @@
-"""`training.scft.batches`: which texts a batch holds, what is pulled together in it, and what counts as a negative."""
+"""`scft.batches`: which texts a batch holds, what is pulled together in it, and what counts as a negative."""
 
 import json
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import pytest
 from llmemb.encoder.prompt import PromptSpec
 from llmemb.errors import DataError
 from llmemb.scoring.semantic_term import recency_weights
-from training.config import ScftConfig
-from training.scft.batches import Batches, NextPairs
+from llmemb_training.config import ScftConfig
+from llmemb_training.scft.batches import Batches, NextPairs
 
 NAMES = ("title", "year", "maker", "colour")
 NUM_ITEMS = 9

@@ -13,8 +13,8 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 from llmemb.encoder.encoder import Encoder, load_llm
 from llmemb.encoder.engines.engine import Pooling
 from llmemb.errors import ConfigError
+from llmemb_training.scft.text_gradients import Text, TextGradients, is_causal, require_generation
 from tests.support.tiny import tiny_prompts
-from training.scft.text_gradients import Text, TextGradients, is_causal, require_generation
 
 POOLINGS: tuple[Pooling, ...] = ("mean", "last")
 

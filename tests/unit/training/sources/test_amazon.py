@@ -1,4 +1,4 @@
-"""`training.sources.amazon`: three years of dumps, as they were published."""
+"""`llmemb_training.sources.amazon`: three years of dumps, as they were published."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import DataError
+from llmemb_training.sources.amazon import clean
 from tests.support.sources import Source, read_folder, write_file
-from training.sources.amazon import clean
 
 REVIEWS = [
     {"reviewerID": "A1", "asin": "B1", "reviewText": "x\ny", "overall": 5.0, "unixReviewTime": 1393545600},

@@ -1,4 +1,4 @@
-"""`training.sources.chunks`: whole lines, whatever the size of the pieces that are read."""
+"""`llmemb_training.sources.chunks`: whole lines, whatever the size of the pieces that are read."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmemb.errors import DataError
+from llmemb_training.sources import chunks
+from llmemb_training.sources.chunks import read_chunks
 from tests.support.sources import write_file
-from training.sources import chunks
-from training.sources.chunks import read_chunks
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])

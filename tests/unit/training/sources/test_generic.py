@@ -1,4 +1,4 @@
-"""`training.sources.generic`: the plain form, and the line that each fault is named by."""
+"""`llmemb_training.sources.generic`: the plain form, and the line that each fault is named by."""
 
 import json
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import DataError
+from llmemb_training.sources import chunks
+from llmemb_training.sources.source import InteractionColumns
 from tests.support.sources import Source, read_folder, write_file
-from training.sources import chunks
-from training.sources.source import InteractionColumns
 
 HEADER = "user_id,item_id,timestamp\n"
 ITEMS = (

@@ -1,4 +1,4 @@
-"""`training.sources.generic`: JSON lines, CSV and Parquet in the place of the plain form."""
+"""`llmemb_training.sources.generic`: JSON lines, CSV and Parquet in the place of the plain form."""
 
 from datetime import datetime
 from pathlib import Path

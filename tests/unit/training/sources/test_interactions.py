@@ -1,11 +1,11 @@
-"""`training.sources.interactions`: codes, whatever the frames, and repetitions."""
+"""`llmemb_training.sources.interactions`: codes, whatever the frames, and repetitions."""
 
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.sources.interactions import code_interactions, drop_repeated
-from training.sources.source import ITEM, TIME, USER
+from llmemb_training.sources.interactions import code_interactions, drop_repeated
+from llmemb_training.sources.source import ITEM, TIME, USER
 
 Rows = list[tuple[str, str, float]]
 ROWS = st.lists(st.tuples(st.text("aé\U0001f600z", max_size=2), st.text("ab", max_size=3), st.sampled_from([1.0, 2.5])))

@@ -1,4 +1,4 @@
-"""`training.sources.movielens`: three layouts, two encodings, one result."""
+"""`llmemb_training.sources.movielens`: three layouts, two encodings, one result."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`training.sources.read`: which form a folder has."""
+"""`llmemb_training.sources.read`: which form a folder has."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -6,10 +6,10 @@ from typing import Literal, get_args
 import pytest
 
 from llmemb.errors import DataError
+from llmemb_training.config import SourceFormat
+from llmemb_training.sources import source_files
+from llmemb_training.sources.read import Format
 from tests.support.sources import read_folder
-from training.config import SourceFormat
-from training.sources import source_files
-from training.sources.read import Format
 
 FILES: list[tuple[Format, str, str]] = [
     ("generic", "interactions.csv", "items.jsonl"),

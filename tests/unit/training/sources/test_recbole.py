@@ -1,4 +1,4 @@
-"""`training.sources.recbole`: typed headers, tabs, and quotes that mean nothing."""
+"""`llmemb_training.sources.recbole`: typed headers, tabs, and quotes that mean nothing."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path

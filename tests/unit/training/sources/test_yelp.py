@@ -1,4 +1,4 @@
-"""`training.sources.yelp`: businesses, and reviews by date."""
+"""`llmemb_training.sources.yelp`: businesses, and reviews by date."""
 
 import json
 from pathlib import Path

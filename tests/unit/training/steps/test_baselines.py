@@ -1,4 +1,4 @@
-"""`training.steps.baselines`: recommenders that differ by what they say, and that a kill does not train twice."""
+"""`steps.baselines`: recommenders that differ by what they say, and that a kill does not train twice."""
 
 import shutil
 from pathlib import Path
@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from llmemb.errors import DataError
+from llmemb_training.data.dataset import read_dataset
+from llmemb_training.evaluation.baselines import LLM_INIT
+from llmemb_training.rat.recommenders import read_recommender
+from llmemb_training.steps import baselines
+from llmemb_training.steps.baselines import INITIAL_DEVIATION, initial_table
+from llmemb_training.steps.evaluate import Folders
 from tests.support.evaluated import RAT, write_inputs
-from training.data.dataset import read_dataset
-from training.evaluation.baselines import LLM_INIT
-from training.rat.recommenders import read_recommender
-from training.steps import baselines
-from training.steps.baselines import INITIAL_DEVIATION, initial_table
-from training.steps.evaluate import Folders
 
 ITEMS, COLD = 40, 4
 CONFIG = RAT.model_copy(update={"max_epochs": 2})

@@ -1,4 +1,4 @@
-"""`training.steps.bundle`: the index and the categories that it chooses, and what it refuses."""
+"""`llmemb_training.steps.bundle`: the index and the categories that it chooses, and what it refuses."""
 
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from llmemb.errors import BundleError, ConfigError
 from llmemb.index import IndexKind
 from llmemb.scoring.projection import Projection
 from llmemb.sequence_models import build_sequence_model
+from llmemb_training.config import Config
+from llmemb_training.data.dataset import categories_attribute
+from llmemb_training.evaluation.figures import FIGURES_FILE, Figures
+from llmemb_training.rat.recommenders import TrainedRecommender, write_recommender
+from llmemb_training.steps import bundle
 from tests.support.prepared import write_prepared
-from training.config import Config
-from training.data.dataset import categories_attribute
-from training.evaluation.figures import FIGURES_FILE, Figures
-from training.rat.recommenders import TrainedRecommender, write_recommender
-from training.steps import bundle
 
 NUM_ITEMS, WIDTH = 40, 64
 

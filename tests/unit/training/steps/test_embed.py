@@ -1,4 +1,4 @@
-"""`training.steps.embed`: every item's vector in its row, whatever was there before, in bounded memory."""
+"""`llmemb_training.steps.embed`: every item's vector in its row, whatever was there before, in bounded memory."""
 
 import subprocess
 import sys
@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from llmemb.encoder.encoder import Encoder, load_llm
+from llmemb_training.config import EmbedConfig, EncoderConfig
+from llmemb_training.data.dataset import read_dataset
+from llmemb_training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
+from llmemb_training.steps import embed
 from tests.support.prepared import write_prepared
-from training.config import EmbedConfig, EncoderConfig
-from training.data.dataset import read_dataset
-from training.embedding.raw_embeddings import RAW_EMBEDDINGS_FILE, read_raw_embeddings, save_raw_embeddings
-from training.steps import embed
 
 MEASURED = """\
 import resource, sys
 from pathlib import Path
-from training.config import EmbedConfig, EncoderConfig
-from training.steps import embed
+from llmemb_training.config import EmbedConfig, EncoderConfig
+from llmemb_training.steps import embed
 
 def run(name):
     embed.run(

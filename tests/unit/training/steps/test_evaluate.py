@@ -1,4 +1,4 @@
-"""`training.steps.evaluate`: files that agree with each other, and with a ranking done one user at a time."""
+"""`llmemb_training.steps.evaluate`: files that agree with each other, and with a ranking done one user at a time."""
 
 from pathlib import Path
 
@@ -7,16 +7,16 @@ import polars as pl
 import pytest
 
 from llmemb.scoring.session import session_vectors
+from llmemb_training.config import EvaluateConfig
+from llmemb_training.data.dataset import read_dataset
+from llmemb_training.evaluation import baselines
+from llmemb_training.evaluation.figures import Figures, read_figures
+from llmemb_training.evaluation.measuring import Resampling, measure, measure_catalogue
+from llmemb_training.evaluation.tables import make_tables
+from llmemb_training.rat.checkpoint import Progress, write_progress
+from llmemb_training.rat.recommenders import read_recommender
+from llmemb_training.steps import evaluate
 from tests.support.evaluated import RAT, write_inputs
-from training.config import EvaluateConfig
-from training.data.dataset import read_dataset
-from training.evaluation import baselines
-from training.evaluation.figures import Figures, read_figures
-from training.evaluation.measuring import Resampling, measure, measure_catalogue
-from training.evaluation.tables import make_tables
-from training.rat.checkpoint import Progress, write_progress
-from training.rat.recommenders import read_recommender
-from training.steps import evaluate
 
 ITEMS, COLD, USERS, SEED = 60, 6, 80, 5
 CONFIG = EvaluateConfig(ks=(3, 10), num_negatives=15, bootstrap_samples=100)

@@ -1,4 +1,4 @@
-"""`training.steps.prepare`: a source whose every interaction is accounted for."""
+"""`llmemb_training.steps.prepare`: a source whose every interaction is accounted for."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from llmemb.errors import DataError
-from training.config import PrepareConfig
-from training.data.dataset import Dataset, read_dataset
-from training.steps import prepare
+from llmemb_training.config import PrepareConfig
+from llmemb_training.data.dataset import Dataset, read_dataset
+from llmemb_training.steps import prepare
 
 USERS = [f"u{number}" for number in range(6)]
 ITEMS = [f"i{number}" for number in range(5)]

@@ -1,4 +1,4 @@
-"""`training.steps.rat`, after `training.steps.vanilla`: what is written, and what is chosen for it."""
+"""`llmemb_training.steps.rat`, after `llmemb_training.steps.vanilla`: what is written, and what is chosen for it."""
 
 import shutil
 from pathlib import Path
@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from llmemb.errors import ConfigError
+from llmemb_training.config import RatConfig, SelectConfig
+from llmemb_training.data.dataset import read_dataset
+from llmemb_training.rat.adapting import START_GAMMA
+from llmemb_training.rat.recommenders import TrainedRecommender, read_recommender
+from llmemb_training.rat.selection import read_selections
+from llmemb_training.steps import rat, vanilla
 from tests.support.prepared import write_prepared
-from training.config import RatConfig, SelectConfig
-from training.data.dataset import read_dataset
-from training.rat.adapting import START_GAMMA
-from training.rat.recommenders import TrainedRecommender, read_recommender
-from training.rat.selection import read_selections
-from training.steps import rat, vanilla
 
 SELECT = SelectConfig(gamma=(0.0, 0.5, 20.0))
 MODEL = {"dim": 8, "max_length": 6, "layers": 1, "dropout": 0.1}

@@ -1,4 +1,4 @@
-"""`training.steps.replay`: its figures against plain loops that build each item vector anew."""
+"""`llmemb_training.steps.replay`: its figures against plain loops that build each item vector anew."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from llmemb.scoring.projection import Projection
 from llmemb.scoring.semantic_term import SemanticTerm
 from llmemb.scoring.session import session_vectors
 from llmemb.sequence_models import SequenceModelSpec, build_sequence_model
+from llmemb_training.config import RatConfig, ReplayConfig
+from llmemb_training.data.dataset import Dataset, Targets, read_dataset, write_dataset
+from llmemb_training.evaluation.ranking import Ranks, embedding_scorer, full_ranks, hit_rate, ndcg
+from llmemb_training.evaluation.replay import ReplayFigures, ReplayRow, order_clicks, plan_replay, read_replay
+from llmemb_training.rat.recommenders import TrainedRecommender, read_recommender, write_recommender
+from llmemb_training.steps import replay
 from tests.support.replayed import dataset_of, interactions_in_time
-from training.config import RatConfig, ReplayConfig
-from training.data.dataset import Dataset, Targets, read_dataset, write_dataset
-from training.evaluation.ranking import Ranks, embedding_scorer, full_ranks, hit_rate, ndcg
-from training.evaluation.replay import ReplayFigures, ReplayRow, order_clicks, plan_replay, read_replay
-from training.rat.recommenders import TrainedRecommender, read_recommender, write_recommender
-from training.steps import replay
 
 SEED = 5
 SPEC = SequenceModelSpec(dim=8, max_length=6, layers=1)

@@ -1,4 +1,4 @@
-"""`training.steps.report`: one HTML file that asks no host for anything, shows every part, and runs no item's text."""
+"""`steps.report`: one HTML file that asks no host for anything, shows every part, and runs no item's text."""
 
 import base64
 import hashlib
@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from llmemb_training.evaluation.figures import Figures, read_figures
+from llmemb_training.steps import report
 from tests.support.html import Element, parse_html
 from tests.support.reported import ATTACK, GENRES, ITEMS, STEPS, write_run
-from training.evaluation.figures import Figures, read_figures
-from training.steps import report
 
 EN_DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 PARTS = [

@@ -1,4 +1,4 @@
-"""`training.steps.scft`: from a prepared dataset to an encoder, by any kind of positives."""
+"""`llmemb_training.steps.scft`: from a prepared dataset to an encoder, by any kind of positives."""
 
 import re
 import shutil
@@ -11,11 +11,11 @@ import torch
 
 from llmemb.encoder.encoder import Encoder, load_llm
 from llmemb.errors import ConfigError, DataError
+from llmemb_training.config import EncoderConfig, ScftConfig
+from llmemb_training.data.dataset import Dataset, read_dataset
+from llmemb_training.embedding.sample import read_sample
+from llmemb_training.steps import scft
 from tests.support.prepared import TASTES, write_prepared
-from training.config import EncoderConfig, ScftConfig
-from training.data.dataset import Dataset, read_dataset
-from training.embedding.sample import read_sample
-from training.steps import scft
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`training.steps.select`: depth, components and residual mode, chosen on validation."""
+"""`llmemb_training.steps.select`: depth, components and residual mode, chosen on validation."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,11 @@ import pytest
 
 from llmemb.bundle import Selection
 from llmemb.encoder.encoder import load_llm
+from llmemb_training.config import Config
+from llmemb_training.embedding.raw_embeddings import load_raw_embeddings
+from llmemb_training.rat.selection import read_selections
+from llmemb_training.steps import select
 from tests.support.prepared import write_prepared
-from training.config import Config
-from training.embedding.raw_embeddings import load_raw_embeddings
-from training.rat.selection import read_selections
-from training.steps import select
 
 
 @pytest.fixture(scope="module")

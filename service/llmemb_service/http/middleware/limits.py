@@ -1,0 +1,163 @@
+"""Limits: the maximum request body, and the maximum number of concurrent recommendations."""
+
+import asyncio
+import logging
+import time
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llmemb_service.errors import OverloadedError
+from llmemb_service.http.middleware.headers import header, with_security_headers
+from llmemb_service.http.middleware.request import REQUEST_ID_HEADER, request_id_for
+from llmemb_service.observability.metrics import Metrics
+from llmemb_service.problems import error_response, problem_response
+
+_CLOSE = {"Connection": "close"}
+"""The rest of the body is not read, so the connection cannot be reused."""
+
+
+class BodyLimitMiddleware:
+    """Refuses a body over `max_body_bytes`, and one that is not complete after `timeout_seconds`.
+
+    A `Content-Length` over the limit is refused at once, a body without one as soon as it exceeds the limit.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_seconds: float) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+        self.timeout_seconds = timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request as an ASGI app."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        stated = header(scope, b"content-length") or ""
+        if stated.isdecimal() and int(stated[:20]) > self.max_body_bytes:
+            detail = f"the body has {stated[:20]} bytes; the maximum is {self.max_body_bytes}"
+            response = problem_response("body_too_large", detail, scope["state"]["request_id"], headers=_CLOSE)
+            await response(scope, receive, send)
+            return
+        await self.app(scope, _Body(receive, self.max_body_bytes, self.timeout_seconds).receive, send)
+
+
+class _Body:
+    """Reads one request's body.
+
+    FastAPI passes on an `HTTPException` that is raised while it reads a body, and the handlers make it a problem.
+    """
+
+    def __init__(self, receive: Receive, max_body_bytes: int, timeout_seconds: float) -> None:
+        self._receive = receive
+        self._max_body_bytes = max_body_bytes
+        self._ends_at = asyncio.get_running_loop().time() + timeout_seconds
+        self._num_bytes = 0
+        self._complete = False
+
+    async def receive(self) -> Message:
+        """Return the next ASGI message."""
+        if self._complete:
+            return await self._receive()  # the next message is the disconnect, for which there is no timeout
+        try:
+            async with asyncio.timeout_at(self._ends_at):
+                message = await self._receive()
+        except TimeoutError:
+            raise HTTPException(408, headers=_CLOSE) from None
+        self._complete = not message.get("more_body", False)
+        self._num_bytes += len(message.get("body", b""))
+        if self._num_bytes > self._max_body_bytes:
+            raise HTTPException(413, headers=_CLOSE)
+        return message
+
+
+PATHS = frozenset({"/recommend", "/recommend/batch"})
+_LOG_SECONDS = 1.0
+_REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
+_NO_ID = "00000000-0000-0000-0000-000000000000"
+
+logger = logging.getLogger(__name__)
+
+
+class ConcurrencyLimit:
+    """Runs at most `max_running` requests for recommendations at a time; other paths have no limit.
+
+    A request counts from the end of its body, so slow uploads do not block others.
+
+    Args:
+        app: the service.
+        refusal: answers the requests above the limit.
+        max_running: maximum for all `PATHS` together. A batch counts as one; the rank queue limits its requests.
+    """
+
+    def __init__(self, app: ASGIApp, refusal: ASGIApp, max_running: int) -> None:
+        self._app = app
+        self._refusal = refusal
+        self._max_running = max_running
+        self.running = 0
+        """Number of running requests for recommendations."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request as an ASGI app."""
+        if scope["type"] != "http" or scope["path"] not in PATHS:
+            await self._app(scope, receive, send)
+        elif self.running < self._max_running:
+            await self._run(scope, receive, send)
+        else:
+            await self._refusal(scope, receive, send)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        runs = False
+
+        async def receive_and_count() -> Message:
+            nonlocal runs
+            message = await receive()
+            if not runs and not message.get("more_body", False):
+                runs = True
+                self.running += 1
+            return message
+
+        try:
+            await self._app(scope, receive_and_count, send)
+        finally:
+            self.running -= runs
+
+
+class Refusal:
+    """Answers 429 without reading the body, counts the request, and logs at most one line per second.
+
+    Everything except the request's id is prepared in the constructor: at ten times the maximum load, most of the work
+    is refusals.
+
+    Args:
+        metrics: of the service.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._durations = {path: metrics.request_duration.labels("POST", path, "429") for path in PATHS}
+        self._problems = metrics.problems.labels(OverloadedError.code)
+        error = OverloadedError("too many concurrent recommendations; try again in 1 s")
+        response = error_response(error, _NO_ID)
+        self._status = response.status_code
+        self._headers = with_security_headers(response.raw_headers)
+        self._before, self._after = bytes(response.body).split(_NO_ID.encode())
+        self._refused = 0
+        self._log_at = 0.0
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Handle one request as an ASGI app."""
+        started = time.perf_counter()
+        request_id = request_id_for(header(scope, _REQUEST_ID)).encode()
+        headers = [*self._headers, (_REQUEST_ID, request_id)]
+        await send({"type": "http.response.start", "status": self._status, "headers": headers})
+        await send({"type": "http.response.body", "body": self._before + request_id + self._after})
+        self._durations[scope["path"]].observe(time.perf_counter() - started)
+        self._problems.inc()
+        self._log()
+
+    def _log(self) -> None:
+        self._refused += 1
+        now = time.monotonic()
+        if now >= self._log_at:
+            logger.warning("%d recommendations refused by the concurrency limit since the last warning", self._refused)
+            self._refused, self._log_at = 0, now + _LOG_SECONDS

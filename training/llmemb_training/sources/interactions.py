@@ -1,0 +1,126 @@
+"""Check interactions frame by frame and encode their ids as integers, so that each id string is stored once."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from llmemb.errors import DataError
+from llmemb_training.sources.source import ITEM, RATING, TIME, USER, InteractionColumns
+from llmemb_training.sources.table import LINE
+
+DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
+_PART_ROWS = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Interactions:
+    """Interactions in file order, with encoded ids.
+
+    Args:
+        frame: columns `user_id` and `item_id` (UInt32, positions in the ids below) and `timestamp` (Float64).
+        user_ids: sorted by their UTF-8 bytes.
+        item_ids: also sorted by their UTF-8 bytes.
+        read: number of interactions in the file.
+        low_rated: number of interactions dropped because of their rating.
+    """
+
+    frame: pl.DataFrame
+    user_ids: pl.Series
+    item_ids: pl.Series
+    read: int
+    low_rated: int
+
+
+def check_interactions(
+    frames: Iterable[pl.DataFrame], path: Path, columns: InteractionColumns, dated: bool = False, unit: str = "line"
+) -> Iterator[pl.DataFrame]:
+    """Check frames of raw columns and `LINE`; yield ids, `timestamp` and optionally `rating` as numbers.
+
+    Args:
+        frames: frames whose ids are strings, and whose times and ratings are strings or numbers.
+        path: the file.
+        columns: names of the columns.
+        dated: whether times are dates such as `2018-07-07 22:09:11`, which are converted to Unix seconds.
+        unit: the unit of `LINE`, for messages.
+
+    Raises:
+        DataError: a column is missing, an id is empty, or a time or rating is not a finite number; names the line.
+    """
+    number = pl.col(columns.time).cast(pl.Float64, strict=False)
+    date = pl.col(columns.time).str.to_datetime(DATE_FORMAT, strict=False).dt.timestamp("ms") / 1000
+    time, form = (date, "a date such as 2018-07-07 22:09:11") if dated else (number, "a finite number")
+    refuse = partial(_refuse, path, unit)
+    for frame in frames:
+        _require(frame, path, columns.names)
+        for name in (columns.user, columns.item):
+            refuse(frame, pl.col(name).is_null() | (pl.col(name) == ""), f"{name} is empty")
+        refuse(frame, ~time.is_finite(), f"{columns.time} must be {form}", show=columns.time)
+        checked = [pl.col(columns.user).alias(USER), pl.col(columns.item).alias(ITEM), time.alias(TIME)]
+        if columns.rating is not None:
+            rating = pl.col(columns.rating).cast(pl.Float64, strict=False)
+            refuse(frame, ~rating.is_finite(), f"{columns.rating} must be a finite number", show=columns.rating)
+            checked.append(rating.alias(RATING))
+        yield frame.select(checked)
+
+
+def code_interactions(frames: Iterable[pl.DataFrame], min_rating: float | None) -> Interactions:
+    """Encode the ids of checked frames, and drop interactions rated lower than `min_rating`."""
+    users, items = pl.Categorical(pl.Categories.random("users")), pl.Categorical(pl.Categories.random("items"))
+    # Polars drops its category codes when no column uses them: these two empty columns keep them alive.
+    holders = (pl.Series(dtype=users), pl.Series(dtype=items))
+    parts, read, kept = [pl.DataFrame(schema={USER: pl.UInt32, ITEM: pl.UInt32, TIME: pl.Float64})], 0, 0
+    for frame in frames:
+        high = frame if min_rating is None else frame.filter(pl.col(RATING) >= min_rating)
+        read, kept = read + frame.height, kept + high.height
+        parts.append(high.select(pl.col(USER).cast(users).to_physical(), pl.col(ITEM).cast(items).to_physical(), TIME))
+    (user_ids, user_ranks), (item_ids, item_ranks) = (_sort_ids(holder) for holder in holders)
+    for i, part in enumerate(parts):
+        coded = [
+            pl.Series(name, ranks[part[name].to_numpy()]) for name, ranks in ((USER, user_ranks), (ITEM, item_ranks))
+        ]
+        parts[i] = part.with_columns(coded)
+    return Interactions(pl.concat(parts, rechunk=True), user_ids, item_ids, read, read - kept)
+
+
+def drop_repeated(interactions: pl.DataFrame) -> pl.DataFrame:
+    """Drop interactions with the same user, item and time as an earlier one; keep the order."""
+    first = np.empty(interactions.height, dtype=np.bool_)
+    num_parts = interactions.height // _PART_ROWS + 1
+    # In blocks of users, because all rows at once would take several times their memory.
+    part_of_row = interactions[USER].to_numpy() % np.uint32(num_parts)
+    for part in range(num_parts):
+        rows = np.flatnonzero(part_of_row == part)
+        first[rows] = interactions[rows].select(pl.struct(USER, ITEM, TIME).is_first_distinct()).to_series().to_numpy()
+    return interactions.filter(first)
+
+
+def _sort_ids(holder: pl.Series) -> tuple[pl.Series, NDArray[np.uint32]]:
+    """Return the sorted categories of a column, and the position of each code among them."""
+    dtype = holder.dtype
+    assert isinstance(dtype, pl.Categorical)
+    ids = dtype.categories.to_series()
+    order = ids.arg_sort().to_numpy()
+    ranks = np.empty(len(order), dtype=np.uint32)
+    ranks[order] = np.arange(len(order), dtype=np.uint32)
+    return ids.gather(order), ranks
+
+
+def _require(frame: pl.DataFrame, path: Path, names: list[str]) -> None:
+    for name in names:
+        if name not in frame.columns:
+            known = ", ".join(column for column in frame.columns if column != LINE)
+            raise DataError(
+                f"{path}: no column {name!r}; required columns: {', '.join(names)}; columns in the file: {known}"
+            )
+
+
+def _refuse(path: Path, unit: str, frame: pl.DataFrame, fault: pl.Expr, message: str, show: str | None = None) -> None:
+    bad = frame.filter(fault.fill_null(value=True)).head(1)
+    if bad.height:
+        value = "" if show is None else f", not {bad[show][0]!r}"
+        raise DataError(f"{path}: {unit} {bad[LINE][0]}: {message}{value}")
