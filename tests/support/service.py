@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -94,12 +94,20 @@ def serving(settings: Settings) -> Iterator[tuple[FastAPI, str]]:
 class ServeProcess:
     """`llmemb serve` as a process of its own, on a free port unless one is given."""
 
-    def __init__(self, bundle: Path, state_dir: Path, *, port: int = 0, **variables: str) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        state_dir: Path,
+        *,
+        port: int = 0,
+        program: Sequence[str] = (sys.executable, "-m", "llmemb"),
+        **variables: str,
+    ) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMEMB_")}
         environment |= {"LLMEMB_STATE_DIR": str(state_dir), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
         # The tests keep every core busy, and in the idle class, the default, an encoder would get next to nothing.
         environment |= {"LLMEMB_ENCODER_NICE": "10"}
-        self._command = [sys.executable, "-m", "llmemb", "serve", "--bundle", str(bundle), "--port", str(port)]
+        self._command = [*program, "serve", "--bundle", str(bundle), "--port", str(port)]
         self._environment = environment | variables
         self._output: list[str] = []
         self.url = ""
