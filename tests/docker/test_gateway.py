@@ -26,7 +26,7 @@ def test_calls_of_the_documentation_are_answered(page: str, number: int, compose
     assert len(calls) == number
     for call in calls:
         local = call.replace("curl -s", "curl -sS --fail-with-body").replace("http://127.0.0.1:8000", compose.url)
-        assert compose.call("bash", "-euo", "pipefail", "-c", local)
+        compose.call("bash", "-euo", "pipefail", "-c", local)  # curl fails on a status of 400 or more
 
 
 def test_only_the_gateway_has_ports(compose: Compose) -> None:
