@@ -13,22 +13,22 @@ from llmemb_training.runs.run_folder import StepRecord
 _KINDS = {"interactions": "Interactions", "items": "Items", "users": "Users", "cold": "New items"}
 _COUNTS = {
     "interactions_read": "read",
-    "interactions_rated_low": "dropped: rated below the least rating",
-    "interactions_repeated": "dropped: the same user, item and time as another",
-    "interactions_without_item_text": "dropped: their item has no text",
-    "interactions_outside_core": "dropped: of a user or an item with too few (k-core)",
+    "interactions_rated_low": "dropped: rating below the minimum",
+    "interactions_repeated": "dropped: same user, item and time as another",
+    "interactions_without_item_text": "dropped: item without text",
+    "interactions_outside_core": "dropped: user or item with too few interactions (k-core)",
     "interactions_kept": "kept",
-    "interactions_cold": "of them with items held out of all training",
+    "interactions_cold": "of these, with items held out of all training",
     "items_read": "read",
-    "items_repeated": "dropped: the same id as one before",
-    "items_without_interactions": "dropped: without interactions, or with too few",
+    "items_repeated": "dropped: repeated id",
+    "items_without_interactions": "dropped: no or too few interactions",
     "items_without_text": "dropped: no attribute has a value",
-    "items_outside_core": "dropped: with too few interactions once users with too few are gone",
+    "items_outside_core": "dropped: too few interactions after users with too few were dropped",
     "items_kept": "kept",
-    "items_cold": "of them held out of all training, to measure new items on",
+    "items_cold": "of these, held out of all training to evaluate new items",
     "users_kept": "kept",
-    "users_with_targets": "of them with a test target: three interactions or more",
-    "cold_targets": "first interactions of the held-out items, to be found",
+    "users_with_targets": "of these, with a test target: at least three interactions",
+    "cold_targets": "test targets: first interactions with the held-out items",
 }
 
 

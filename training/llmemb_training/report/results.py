@@ -103,18 +103,18 @@ def make_results(figures: Figures, protocol: Protocol, words: Wording) -> Result
     metrics = list(dict.fromkeys(figure.metric for figure in figures.figures if figure.protocol == protocol))
     ranking = sorted((name for name in metrics if name not in CATALOGUE_METRICS), key=_metric_order)
     by_group = {
-        "By how often the target's item occurs in training": [g for g in groups if g.startswith("popularity_")],
-        "By the length of the user's history": [g for g in groups if g.startswith("length_")],
+        "By popularity of the target": [g for g in groups if g.startswith("popularity_")],
+        "By length of the history": [g for g in groups if g.startswith("length_")],
         "By tail and head users": [g for g in groups if g.endswith("_users")],
     }
     tables = [_table(figures, protocol, words, "Other cut-offs", ["all"], ranking)]
     tables += [
         _table(figures, protocol, words, caption, sorted(names), MAIN_METRICS) for caption, names in by_group.items()
     ]
-    tables.append(_table(figures, protocol, words, "What is recommended", ["all"], CATALOGUE_METRICS))
+    tables.append(_table(figures, protocol, words, "Recommended items", ["all"], CATALOGUE_METRICS))
     return Results(
         protocol=protocol,
-        main=_table(figures, protocol, words, "Every model", MAIN_GROUPS, MAIN_METRICS),
+        main=_table(figures, protocol, words, "All models", MAIN_GROUPS, MAIN_METRICS),
         others=tuple(table for table in tables if table.columns),
         compared=_compare(figures, protocol, words),
     )

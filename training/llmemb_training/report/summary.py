@@ -82,7 +82,7 @@ def summarise(figures: Figures, words: Wording) -> Summary:
 
 
 def _warning(model: str, fault: str, words: Wording) -> str:
-    rest = "" if model == OURS else " It is no baseline, and no gain over it is stated."
+    rest = "" if model == OURS else " It is not a baseline, and no gain over it is shown."
     return f"{words.model(model)}: {fault}.{rest}"
 
 

@@ -54,14 +54,14 @@ class Wording:
         loss = _LOSSES[config.rat.loss]
         self._models: Mapping[str, tuple[str, str]] = {
             "llmemb": ("LLMEmb", f"{backbone} on item embeddings made by the tuned LLM from the items' texts"),
-            "vanilla": (f"Vanilla {backbone}", f"the same {backbone} on one free vector an item, trained with {loss}"),
+            "vanilla": (f"Vanilla {backbone}", f"the same {backbone} on one free vector per item, trained with {loss}"),
             "vanilla_softmax": (f"Vanilla {backbone}, softmax", f"the same, trained with {_LOSSES['softmax']}"),
             "vanilla_bce": (f"Vanilla {backbone}, BCE", f"the same, trained with {_LOSSES['bce']}"),
-            "llm_init": ("LLMInit", f"vanilla {backbone} whose free vectors start from the LLM's"),
-            "ease": ("EASE", "a linear model of which items go together"),
-            "item_knn": ("ItemKNN", "items that go together with those of the history"),
-            "semantic_knn": ("Semantic neighbours", "items whose texts the LLM finds nearest to the history"),
-            "popular": ("Most popular", "the same items for everybody"),
+            "llm_init": ("LLMInit", f"vanilla {backbone} whose free vectors are initialised with the LLM's"),
+            "ease": ("EASE", "a linear item-to-item model"),
+            "item_knn": ("ItemKNN", "items that co-occur with the items of the history"),
+            "semantic_knn": ("Semantic neighbours", "items whose text embeddings are nearest to those of the history"),
+            "popular": ("Most popular", "the same items for every user"),
         }
         self._figures = figures
         self._bounds = {bounds.group: bounds for bounds in figures.group_bounds}

@@ -1,4 +1,4 @@
-"""`llmemb_training.report.curves`: round ticks that enclose the numbers, and points where they belong."""
+"""`llmemb_training.report.curves`: round ticks that enclose the values, and points at their positions."""
 
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ numbers = st.floats(-1e6, 1e6).map(lambda value: round(value, 4))
 
 @given(numbers, numbers, st.integers(2, 8))
 def test_ticks_enclose_and_are_even(first: float, second: float, most: int) -> None:
-    """Ticks enclose both ends, rise by one step, and are few."""
+    """Ticks enclose both ends, are evenly spaced, and few."""
     low, high = min(first, second), max(first, second)
     ticks = nice_ticks(low, high, most)
     steps = [after - before for before, after in pairwise(ticks)]
@@ -34,12 +34,12 @@ def test_ticks_enclose_and_are_even(first: float, second: float, most: int) -> N
     ],
 )
 def test_ticks_are_round(low: float, high: float, most: int, ticks: list[float]) -> None:
-    """Steps are 1, 2, 2.5 or 5 times a power of ten."""
+    """The distance of ticks is 1, 2, 2.5 or 5 times a power of ten."""
     assert nice_ticks(low, high, most) == ticks
 
 
 def test_lines_rise_with_their_values() -> None:
-    """The first step is at the left, the last at the right; a greater value is higher; the highest point is marked."""
+    """The first step is at the left, the last at the right; a larger value is higher up; the highest is marked."""
     chart = line_chart("c", "epoch", "v", [Series("a", "c0", [(1, 0.1), (2, 0.3), (3, 0.2)])], mark_highest=True)
     first, second, third = chart.lines[0].dots
 
@@ -62,7 +62,7 @@ def test_table_has_every_step_of_every_line() -> None:
 
 
 def test_long_line_is_averaged() -> None:
-    """More points than a chart can show become that many, with the same mean."""
+    """A line with too many points is reduced to the maximum, with the same mean."""
     points = [(step, float(step % 10)) for step in range(1, 10 * MOST_POINTS + 1)]
     dots = line_chart("c", "step", "v", [Series("a", "c0", points)], mark_highest=False).lines[0].dots
 
@@ -71,7 +71,7 @@ def test_long_line_is_averaged() -> None:
     assert sum(dot.value for dot in dots) / len(dots) == pytest.approx(4.5)
 
 
-def test_single_point_stands_in_the_middle() -> None:
+def test_single_point_is_in_the_middle() -> None:
     """A training of one epoch has a chart too."""
     dot = line_chart("c", "epoch", "v", [Series("a", "c0", [(1, 0.5)])], mark_highest=True).lines[0].dots[0]
 

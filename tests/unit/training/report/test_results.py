@@ -68,7 +68,7 @@ MAIN = figures_of(*(figure(model, group, "hr@10", value) for (model, group), val
 
 
 def test_summary_is_plain() -> None:
-    """Each group in one sentence, a difference that may be chance called so, and new items beside the others."""
+    """One sentence for each group, which says if the difference may be chance; new items have one too."""
     sentences = [text.replace("\N{NO-BREAK SPACE}", " ") for text in summarise(MAIN, Wording(CONFIG, MAIN)).sentences]
 
     assert sentences == [
@@ -82,8 +82,8 @@ def test_summary_is_plain() -> None:
     ]
 
 
-def test_no_gain_is_told_over_a_baseline_that_did_not_converge() -> None:
-    """Its figures stand there under a name that says so, a warning comes first, and no difference is stated."""
+def test_no_gain_is_shown_over_a_baseline_that_did_not_converge() -> None:
+    """Its values are shown under a name that says so, a warning comes first, and no difference is shown."""
     training = Training(
         model="vanilla", epochs=5, best_epoch=1, validation_ndcg=0.1, popular_ndcg=0.2, fault="it learned nothing"
     )
@@ -92,7 +92,7 @@ def test_no_gain_is_told_over_a_baseline_that_did_not_converge() -> None:
     all_users, *_, cold = [text.replace("\N{NO-BREAK SPACE}", " ") for text in summary.sentences]
 
     assert summary.warnings == (
-        "Vanilla SASRec (not converged): it learned nothing. It is no baseline, and no gain over it is stated.",
+        "Vanilla SASRec (not converged): it learned nothing. It is not a baseline, and no gain over it is shown.",
     )
     assert all_users.endswith("in 11.9 % of the cases, vanilla SASRec (not converged) in 10.0 %.")
     assert "semantic neighbours 4.0 % (\N{MINUS SIGN}25 %)" in cold
@@ -100,7 +100,7 @@ def test_no_gain_is_told_over_a_baseline_that_did_not_converge() -> None:
     assert make_bars(figures, Wording(CONFIG, figures))[0].bars[1].label == "Vanilla SASRec (not converged)"
 
 
-def test_our_own_training_is_warned_of_too() -> None:
+def test_our_own_training_has_a_warning_too() -> None:
     """Where ours did not converge the comparisons stay, under a warning."""
     training = Training(
         model="llmemb", epochs=5, best_epoch=1, validation_ndcg=0.1, popular_ndcg=0.2, fault="it learned nothing"
@@ -113,7 +113,7 @@ def test_our_own_training_is_warned_of_too() -> None:
 
 
 def test_tiles_judge_by_the_test() -> None:
-    """Better and worse where the test says so, or where there is none; else even."""
+    """Better or worse if the test is significant or there is none; otherwise even."""
     tiles = summarise(MAIN, Wording(CONFIG, MAIN)).tiles
 
     assert [(tile.group, tile.verdict) for tile in tiles] == [
@@ -130,7 +130,7 @@ def test_groups_without_targets_are_not_told_of() -> None:
 
 
 def test_main_table_marks_the_best_of_each_column() -> None:
-    """The greatest; of Gini the least; a model without the figure has an empty cell."""
+    """The highest value, for Gini the lowest; a model without a value has an empty cell."""
     extra = [figure("llmemb", "all", "gini@10", 0.9), figure("vanilla", "all", "gini@10", 0.7)]
     figures = figures_of(*MAIN.figures, *extra)
     results = make_results(figures, "full", Wording(CONFIG, figures))
@@ -163,7 +163,7 @@ def test_protocols_never_stand_in_one_table() -> None:
 
 
 def test_groups_stand_from_least_to_greatest_with_their_bounds() -> None:
-    """Length groups in their order, each with what puts a target into it; other cut-offs by their k."""
+    """Length groups are in order, each with its bounds; other cut-offs are sorted by k."""
     figures = figures_of(
         figure("llmemb", "length_2", "hr@10", 0.2),
         figure("llmemb", "length_1", "hr@10", 0.1),
@@ -178,7 +178,7 @@ def test_groups_stand_from_least_to_greatest_with_their_bounds() -> None:
 
 
 def test_bars_reach_to_the_end_of_the_longest_interval() -> None:
-    """A panel's scale is its own; nothing leaves it."""
+    """Each panel has its own scale, and no bar exceeds it."""
     panels = make_bars(MAIN, Wording(CONFIG, MAIN))
     tail = panels[1].bars[1]
 
@@ -188,7 +188,7 @@ def test_bars_reach_to_the_end_of_the_longest_interval() -> None:
 
 
 def test_unknown_names_stand_as_they_are() -> None:
-    """A model, metric or group that nobody described is shown under its own name, after the known ones."""
+    """A model, metric or group without a display name is shown by its key, after the known ones."""
     words = Wording(CONFIG, MAIN)
 
     assert in_order({"zebra", "popular", "aardvark", "llmemb"}) == ["llmemb", "popular", "aardvark", "zebra"]

@@ -1,4 +1,4 @@
-"""`steps.report`: one HTML file that asks no host for anything, shows every part, and runs no item's text."""
+"""`steps.report`: one HTML file that loads nothing, has every part, and runs no item's text."""
 
 import base64
 import hashlib
@@ -48,18 +48,18 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
 
 
 def columns(table: Element) -> list[str]:
-    """The heads of a table, as one string each."""
+    """Return the column headers of a table, as one string each."""
     return [" ".join(head.text.split()) for head in table.all("thead")[0].all("th")]
 
 
 def test_report_is_one_file(reported: Reported) -> None:
-    """Nothing lies beside the page, not even what it was written through, and the summary names it."""
+    """The folder has no other file, not even a temporary one, and the summary names the page."""
     assert reported.files == ["index.html"]
     assert reported.summary.startswith(str(reported.run.step("report") / "index.html"))
 
 
 def test_page_has_every_part_and_a_link_to_it(reported: Reported) -> None:
-    """Each part has a heading; the contents lead to every one of them."""
+    """Each part has a heading, and the navigation links to every part."""
     sections = reported.page.all("section")
     links = [link.attributes["href"] for link in reported.page.all("nav")[0].all("a")]
 
@@ -68,8 +68,8 @@ def test_page_has_every_part_and_a_link_to_it(reported: Reported) -> None:
     assert links == [f"#{part}" for part in PARTS]
 
 
-def test_page_asks_no_host(reported: Reported) -> None:
-    """No attribute and no style points out of the page, and its policy forbids everything that would."""
+def test_page_loads_nothing(reported: Reported) -> None:
+    """No attribute or style refers to anything outside of the page, and the policy forbids it."""
     pointing = {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}
     targets = [
         value
@@ -86,7 +86,7 @@ def test_page_asks_no_host(reported: Reported) -> None:
 
 
 def test_only_the_script_of_the_page_may_run(reported: Reported) -> None:
-    """There are two scripts, data and ours; the policy names ours by its hash, and no element has a handler."""
+    """There are two scripts, the data and ours; the policy allows ours by its hash, and no element has a handler."""
     data, script = reported.page.all("script")
     digest = base64.b64encode(hashlib.sha256(script.text.encode()).digest()).decode()
 
@@ -99,7 +99,7 @@ def test_only_the_script_of_the_page_may_run(reported: Reported) -> None:
 
 
 def test_text_of_items_stays_text(reported: Reported) -> None:
-    """A title that would end the script and load an image is shown as it is, and makes no element."""
+    """A title that would end the script and load an image is shown as text and creates no element."""
     names = [name for name, _ in json.loads(reported.page.all("script")[0].text)]
 
     assert reported.page.all("img") == []
@@ -111,7 +111,7 @@ def test_text_of_items_stays_text(reported: Reported) -> None:
 def test_main_tables_show_the_figures(reported: Reported) -> None:
     """Each protocol's first table shows HR@10 and NDCG@10 of the main groups with their intervals, for every model."""
     figures = reported.figures
-    tables = [table for table in reported.part("results").all("table") if table.all("caption")[0].text == "Every model"]
+    tables = [table for table in reported.part("results").all("table") if table.all("caption")[0].text == "All models"]
     in_both = {"All": "all", "Tail items": "tail", "Head items": "head", "New items": "cold"}
 
     assert len(tables) == 2
@@ -153,8 +153,8 @@ def test_comparisons_show_the_figures(reported: Reported) -> None:
         assert any(f" {one.low:+.4f}…{one.high:+.4f} p " in text for text in intervals)
 
 
-def test_bars_stand_for_the_figures(reported: Reported) -> None:
-    """A panel a group, a bar a model; the longest reach of a panel fills it."""
+def test_bars_show_the_figures(reported: Reported) -> None:
+    """One panel per group and one bar per model; the highest interval end of a panel is at 100 %."""
     panels = reported.part("bars").all("figure")
     values = {
         (f.group, f"{f.value:.4f}") for f in reported.figures.figures if (f.protocol, f.metric) == ("full", "hr@10")
@@ -172,8 +172,8 @@ def test_bars_stand_for_the_figures(reported: Reported) -> None:
         assert max(ends) == pytest.approx(100, abs=0.02)
 
 
-def test_data_and_steps_are_told(reported: Reported) -> None:
-    """Every count of the dataset, known or not, and every step with its time and result."""
+def test_data_and_steps_are_shown(reported: Reported) -> None:
+    """Every count of the dataset, also an unknown one, and every step with its time and result."""
     text = " ".join(reported.part("data").text.split())
 
     assert "Interactions read 4,321" in text
@@ -183,7 +183,7 @@ def test_data_and_steps_are_told(reported: Reported) -> None:
 
 
 def test_selection_shows_every_trial(reported: Reported) -> None:
-    """What was chosen stands with the scores of all candidates."""
+    """The chosen value is shown with the scores of all candidates."""
     table = reported.part("selection").all("table")[0]
 
     assert "rat.semantic_term.gamma = 0.5" in table.all("caption")[0].text
@@ -221,7 +221,7 @@ def test_map_shows_the_sample_at_three_stages(reported: Reported) -> None:
 
 
 def test_neighbours_of_ten_items(reported: Reported) -> None:
-    """Ten items, at each stage five others, the nearest first."""
+    """Ten items, with five neighbours at each stage, nearest first."""
     items = reported.part("neighbours").all("article")
 
     assert len(items) == 10
@@ -235,7 +235,7 @@ def test_neighbours_of_ten_items(reported: Reported) -> None:
 
 
 def test_users_have_their_history_and_their_lists(reported: Reported) -> None:
-    """What is marked as found is the user's next item, at the rank that the predictions hold."""
+    """The marked item is the user's next item, at its rank in the predictions."""
     predictions = pl.read_parquet(reported.run.step("evaluate") / "predictions.parquet").filter(
         (pl.col("model") == "llmemb") & (pl.col("split") == "test")
     )
@@ -253,8 +253,8 @@ def test_users_have_their_history_and_their_lists(reported: Reported) -> None:
     assert found == [True] * 3 + [False] * 3
 
 
-def test_configuration_stands_whole(reported: Reported) -> None:
-    """Every option stands with its value; what the configuration says itself is in bold."""
+def test_configuration_is_complete(reported: Reported) -> None:
+    """Every option is shown with its value; values that the configuration sets are in bold."""
     part = reported.part("making")
     options = {row.all("th")[0].text: row.all("td")[0] for row in part.all("tr") if len(row.all("td")) == 2}
 
@@ -266,7 +266,7 @@ def test_configuration_stands_whole(reported: Reported) -> None:
 
 
 def test_headings_and_tables_are_for_screen_readers_too(reported: Reported) -> None:
-    """Headings go down a level at a time; each table has a caption, each head a scope; each drawing a label."""
+    """Headings skip no level; tables have captions, header cells scopes, and drawings labels; ids are unique."""
     levels = [int(element.tag[1]) for element in reported.page.each() if re.fullmatch(r"h\d", element.tag)]
     ids = [element.attributes["id"] for element in reported.page.each() if "id" in element.attributes]
 
@@ -280,7 +280,7 @@ def test_headings_and_tables_are_for_screen_readers_too(reported: Reported) -> N
 
 
 def test_same_run_gives_the_same_page(reported: Reported) -> None:
-    """But for the time of writing, a second report is the same: every draw is seeded."""
+    """Except for its time, a second report is the same: every random choice is seeded."""
     report.run(reported.config, reported.run, STEPS, reported.run.step("report"))
     second = (reported.run.step("report") / "index.html").read_text(encoding="utf-8")
     stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
@@ -289,7 +289,7 @@ def test_same_run_gives_the_same_page(reported: Reported) -> None:
 
 
 def test_run_without_scft_has_two_stages(tmp_path: Path) -> None:
-    """With SCFT switched off there is no before and after, and nothing says that there was."""
+    """Without SCFT there are no stages before and after it."""
     plain = Reported(tmp_path, scft=False)
 
     assert [head.text.split(" 0")[0].split(" ")[:2] for head in plain.part("map").all("figcaption")] == [
@@ -298,8 +298,8 @@ def test_run_without_scft_has_two_stages(tmp_path: Path) -> None:
     assert all(len(item.all("ol")) == 2 for item in plain.part("neighbours").all("article"))
 
 
-def test_training_that_did_not_converge_is_warned_of(reported: Reported, tmp_path: Path) -> None:
-    """The summary begins with it, its tiles compare nothing, and no row of the comparisons is the model's."""
+def test_training_that_did_not_converge_has_a_warning(reported: Reported, tmp_path: Path) -> None:
+    """The summary begins with a warning, its tiles compare nothing, and the comparisons have no row for the model."""
     stuck = Reported(tmp_path, stuck=True)
     (warning,) = stuck.part("summary").all("p", **{"class": "warning"})
     verdicts = [verdict.text.strip() for verdict in stuck.part("summary").all("p", **{"class": "verdict none"})]
@@ -307,7 +307,7 @@ def test_training_that_did_not_converge_is_warned_of(reported: Reported, tmp_pat
 
     assert " ".join(warning.text.split()) == (
         "Warning. Vanilla SASRec (not converged): validation NDCG@10 0.0500 after 21 epochs is not above that of the "
-        "most popular items, 0.1000. It is no baseline, and no gain over it is stated."
+        "most popular items, 0.1000. It is not a baseline, and no gain over it is shown."
     )
     assert len(verdicts) == 3
     assert all(verdict.startswith("not compared") for verdict in verdicts)
@@ -317,7 +317,7 @@ def test_training_that_did_not_converge_is_warned_of(reported: Reported, tmp_pat
 
 
 def test_run_without_logs_says_so(tmp_path: Path) -> None:
-    """Trainings that were taken over from another run left no log here."""
+    """Trainings that were reused from another run have no log in this one."""
     config, run = write_run(tmp_path)
     for log in run.logs.rglob("events*"):
         log.unlink()

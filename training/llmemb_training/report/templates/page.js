@@ -2,7 +2,7 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  // Tooltips: whatever has data-tip, and the points of the map.
+  // Tooltips: for elements with data-tip, and for the points of the map.
   const tip = document.getElementById("tip");
   const show = (text, x, y) => {
     tip.textContent = text;
@@ -13,7 +13,7 @@
   };
   const hide = () => { tip.hidden = true; };
 
-  // The map: one item in every panel at once, a group at a time, or what one looks for.
+  // The map: highlights one item in every panel, the items of a group, or those that match the search.
   const map = document.getElementById("map");
   const items = map ? JSON.parse(document.getElementById("map-items").textContent) : [];
   const panels = map ? all("svg.map", map).map((panel) => all("circle", panel)) : [];
@@ -60,7 +60,7 @@
     });
   }
 
-  // Tables: a column's head sorts by it, largest first, then smallest.
+  // Tables: a click on a column's header sorts by it, in descending order first.
   const key = (row, column) => {
     const cell = row.cells[column];
     return "sort" in cell.dataset ? Number(cell.dataset.sort) : cell.textContent.trim();
