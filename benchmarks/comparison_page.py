@@ -17,14 +17,14 @@ _HEAD = """# Beside others
 
 Made by `python -m benchmarks.comparison_page` from `benchmarks/results/` and the experiments; do not edit.
 
-All figures are our own measurements, ours and the peer in turns in one run on one machine. What is behind is here as
-well as what is ahead. A ratio is ours by the peer's; whether more or less is better, its aim says.
+All figures are our own measurements; LLMEmb and the peer alternate in one run on one machine. Results where LLMEmb is
+behind are included. A ratio is LLMEmb's figure divided by the peer's; its aim states whether more or less is better.
 
 ## What is recommended
 
-The last item of each history, ranked among all items; [Experiments](experiments.md) has how it was measured, and what
-was missed. `vanilla` is SASRec on ids with full softmax, `vanilla_bce` the same with one negative, as the paper's is;
-`llm_init` begins with the LLM's vectors; `semantic_knn` goes by text alone.
+The last item of each history is ranked among all items; [Experiments](experiments.md) describes the method and the
+missed aims. `vanilla` is SASRec on ids with full softmax, `vanilla_bce` the same with one negative, as in the paper;
+`llm_init` starts from the LLM's vectors; `semantic_knn` uses text alone.
 """
 
 

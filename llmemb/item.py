@@ -23,7 +23,7 @@ def parse_item_id(value: object) -> str:
     """Check an item id: a non-empty string of at most 256 characters that UTF-8 can hold.
 
     Raises:
-        InvalidItemError: `value` is none of that.
+        InvalidItemError: `value` is anything else.
     """
     if not isinstance(value, str) or not value or len(value) > 256:
         raise InvalidItemError("id", "must be a string of 1 to 256 characters")
@@ -48,7 +48,7 @@ def parse_attributes(raw: Mapping[str, object]) -> dict[str, AttributeValue]:
 
 
 def parse_perhaps_no_attributes(raw: Mapping[str, object]) -> dict[str, AttributeValue]:
-    """Do the same, but let an item be without any attribute.
+    """Check attributes as `parse_attributes` does, but allow an item without any.
 
     Raises:
         InvalidItemError: as in `parse_attributes`, but for that.
@@ -106,4 +106,4 @@ def _check_encodable(text: str, location: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidItemError(location, "holds half of a surrogate pair, which is no valid Unicode") from error
+        raise InvalidItemError(location, "holds half of a surrogate pair, which is not valid Unicode") from error

@@ -10,18 +10,18 @@ BundleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 
 
 class LoadBundleRequest(RequestBody):
-    """A bundle to take over."""
+    """The bundle to switch to."""
 
     bundle: BundleName
     """Name of its folder in LLMEMB_BUNDLES_DIR."""
 
 
 class Replay(ResponseBody):
-    """Recent requests, asked of the new bundle before it took over."""
+    """Recent requests replayed against the new bundle before the switch."""
 
     requests: int
     overlap_at_10: float | None
-    """Mean share of the ten items that both bundles recommend; null where nothing was replayed."""
+    """Mean share of the top ten items that both bundles recommend; null if nothing was replayed."""
 
 
 class SwapResponse(ResponseBody):
@@ -30,7 +30,7 @@ class SwapResponse(ResponseBody):
     bundle_id: str
     previous_bundle_id: str
     embedded_items: int
-    """Added items that it embedded before it took over."""
+    """Added items that it embedded before the switch."""
     replay: Replay
 
 
@@ -39,11 +39,11 @@ class ExperimentRequest(RequestBody):
 
     bundle: BundleName
     share: Annotated[float, Field(gt=0, lt=1)]
-    """Of the sessions, by a hash of the session id; requests without one stay with the first bundle."""
+    """Share of the sessions, by a hash of the session id; requests without one use the first bundle."""
 
 
 class ExperimentBody(ResponseBody):
-    """The experiment that runs."""
+    """The running experiment."""
 
     bundle_id: str
     share: float

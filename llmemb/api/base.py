@@ -1,4 +1,4 @@
-"""What all bodies share, and errors, as RFC 9457 shapes them."""
+"""The base classes of all bodies, and errors in the format of RFC 9457."""
 
 from typing import Annotated, Any
 
@@ -6,13 +6,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
 
 class RequestBody(BaseModel):
-    """A body that is sent to the service: unknown members are refused, and values are not converted."""
+    """A request body: unknown members are rejected, and values are not converted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class ResponseBody(BaseModel):
-    """A body that the service answers with; a client takes members that it does not know yet."""
+    """A response body; a client accepts members that it does not know."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
@@ -44,16 +44,16 @@ CONTENT_TYPE = "application/problem+json"
 
 
 class ProblemFault(BaseModel):
-    """One fault of a request."""
+    """One error in a request."""
 
     loc: list[str | int]
-    """Where it stands, such as `["body", "items", 3, "id"]`."""
+    """Its location, such as `["body", "items", 3, "id"]`."""
     msg: str
     type: str
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 shapes it. A code may bring members of its own; `docs/api.md` names them."""
+    """An error in the format of RFC 9457. A code may add members; `docs/api.md` lists them."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, extra="allow")
 
@@ -64,8 +64,8 @@ class Problem(BaseModel):
     detail: str
     """What is wrong with this request, in a sentence."""
     instance: str
-    """`urn:uuid:` and the id of the request, which the answer's `X-Request-Id` and the log have too."""
+    """`urn:uuid:` and the id of the request, also in the response's `X-Request-Id` and in the log."""
     code: str
     """The kind of problem, for programs; it does not change."""
     errors: list[ProblemFault] | None = None
-    """Every fault of the request, the first 100 of them; only where the request is at fault."""
+    """The first 100 errors in the request; only if the request is invalid."""

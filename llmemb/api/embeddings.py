@@ -1,4 +1,4 @@
-"""`/v1/embeddings` and `/v1/models`, as OpenAI shapes them."""
+"""`/v1/embeddings` and `/v1/models`, in OpenAI's format."""
 
 from typing import Annotated, Literal
 
@@ -42,11 +42,11 @@ class EmbeddingsRequest(RequestBody):
     input: TextInput
     """One text, or several; not tokens."""
     model: Literal["llmemb-raw", "llmemb-adapted"]
-    """`llmemb-raw`: what the LLM gives; `llmemb-adapted`: projected into the space of item embeddings."""
+    """`llmemb-raw`: the LLM's output; `llmemb-adapted`: projected into the space of item embeddings."""
     encoding_format: Literal["float", "base64"] = "float"
     """`base64`: little-endian float32."""
     dimensions: Annotated[int, Field(ge=1), INTEGRAL] | None = None
-    """The width must be the model's own; sent, it is checked."""
+    """If given, it must equal the model's width."""
 
 
 class Embedding(ResponseBody):
@@ -75,7 +75,7 @@ class EmbeddingsResponse(ResponseBody):
 
 
 class ModelBody(ResponseBody):
-    """A model that `/v1/embeddings` takes."""
+    """A model that `/v1/embeddings` accepts."""
 
     id: str
     object: Literal["model"] = "model"

@@ -41,7 +41,7 @@ class ItemEmbedding(ResponseBody):
     """Projection of the item's text; for an id of the bundle, plus what its interactions taught. Of unit length where
     the bundle scores by cosine."""
     cached: bool
-    """Whether the text had been embedded before."""
+    """Whether the embedding came from the cache."""
 
 
 class EmbedItemsResponse(ResponseBody):
@@ -53,7 +53,7 @@ class EmbedItemsResponse(ResponseBody):
 
 
 class PutItemRequest(RequestBody):
-    """An item of the catalogue, to add or to put in place of the one with the id."""
+    """An item to add to the catalogue, or to replace the one with the same id."""
 
     attributes: AttributesBody
     categories: Categories | None = None
@@ -63,7 +63,7 @@ class PutItemRequest(RequestBody):
 
 
 class PatchItemRequest(RequestBody):
-    """What of an item is to change; what is null stays, but not both may be. Nothing is embedded."""
+    """The fields of an item to change; null keeps a value, but not both may be null. Nothing is embedded."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
@@ -103,7 +103,7 @@ class ItemListResponse(ResponseBody):
 
 
 class SimilarItem(ResponseBody):
-    """An item like another."""
+    """A similar item."""
 
     id: str
     similarity: float
@@ -112,7 +112,7 @@ class SimilarItem(ResponseBody):
 
 
 class SimilarItemsResponse(ResponseBody):
-    """The items most like one, the most similar first."""
+    """The items most similar to one, the most similar first."""
 
     bundle_id: str
     items: list[SimilarItem]
@@ -123,7 +123,7 @@ MAX_MAP_POINTS = 200_000
 
 
 class MapResponse(ResponseBody):
-    """Items as points, one column for each thing about them: the n-th of every column is of the same item."""
+    """Items as points, one column for each property: the n-th value of every column belongs to the same item."""
 
     bundle_id: str
     total: int
@@ -138,6 +138,6 @@ class MapResponse(ResponseBody):
     x: list[float]
     y: list[float]
     popularity: list[int]
-    """Interactions in training; 0 for an item that came later."""
+    """Interactions in training; 0 for an item added later."""
     category: list[int]
     """Place of the item's first category in `categories`; -1 where it has none."""

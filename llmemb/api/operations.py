@@ -1,4 +1,4 @@
-"""What operators read."""
+"""Bodies of the health and information routes."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ class HealthResponse(ResponseBody):
 
 
 class ReadyResponse(ResponseBody):
-    """The service answers; `degraded` where a part that recommendations can do without does not."""
+    """The service answers; `degraded` if a part that recommendations do not need fails."""
 
     status: Literal["ready", "degraded"]
     bundle_id: str
@@ -61,9 +61,9 @@ class InfoResponse(ResponseBody):
     scoring: Literal["dot", "cosine"]
     """`cosine`: item embeddings have unit length."""
     semantic_term: dict[str, JsonValue] | None
-    """What is added to a score for the likeness of the texts; null where nothing is."""
+    """The term added to a score for text similarity; null if there is none."""
     index: dict[str, JsonValue]
-    """Its kind and parameters, and its recall against exact search."""
+    """The index's kind and parameters, and its recall against exact search."""
     metrics: list[MetricBody]
     selection: list[dict[str, JsonValue]]
     """What was chosen on validation, with the figures behind it."""

@@ -25,7 +25,7 @@ HistoryEntry = Annotated[Annotated[str, Tag("id")] | Annotated[HistoryItem, Tag(
 
 
 class Filters(RequestBody):
-    """Which items may be recommended. Of those that pass, the best come: filters cost no item of the answer."""
+    """Which items may be recommended. The best items that pass are returned: filters do not shorten the answer."""
 
     categories_any: list[str] = Field(default=[])
     """Items with at least one of these; empty: any item."""
@@ -34,9 +34,9 @@ class Filters(RequestBody):
     available: bool | None = True
     """True: available items only; false: the others only; null: both."""
     allow: list[str] | None = None
-    """Ids: no other item may come. Ids that the catalogue does not hold are passed over."""
+    """Ids: only these items may be recommended. Ids that are not in the catalogue are ignored."""
     deny: list[str] = Field(default=[])
-    """Ids that may not come. Ids that the catalogue does not hold are passed over."""
+    """Ids that may not be recommended. Ids that are not in the catalogue are ignored."""
 
 
 _ANY_AVAILABLE = Filters()
@@ -49,15 +49,15 @@ class RecommendRequest(RequestBody):
     """Ids and items by attributes, the oldest first. The model reads the most recent ones, as many as it was trained
     for. Empty: the most popular items are recommended. Either `history` or `session_id` is sent."""
     session_id: Annotated[str, Field(pattern=SESSION_ID_PATTERN)] | None = None
-    """A session with stored events; one that has none is answered by popularity."""
+    """A session with stored events; without any, the most popular items are recommended."""
     k: Annotated[int, Field(ge=1), INTEGRAL] = 10
-    """How many items; where fewer pass, all of them come."""
+    """How many items; if fewer pass the filters, all of them are returned."""
     # Not `Filters()`, of which each request would get a deep copy.
     filters: Filters = Field(default_factory=lambda: _ANY_AVAILABLE)
     exclude_history: bool = True
     """Recommend no item whose id is in the history."""
     explain: bool = False
-    """Say of each item which entries of the history drew it."""
+    """Return for each item the history entries that contributed to it."""
     strategy: Strategy = "all"
     """`all`: the whole score. Or a part of it alone, to see what it does: `collaborative`, what the sequence model
     says; `semantic`, the likeness of the texts, where `/info` names a `semantic_term`; `successors`, the likeness to
@@ -67,14 +67,14 @@ class RecommendRequest(RequestBody):
 
 
 class Reason(ResponseBody):
-    """An entry of the history, and what it did for an item."""
+    """An entry of the history, and its contribution to an item's score."""
 
     position: int
     """In the history as it was sent, or as the session holds it, from 0."""
     id: str | None
     """Null for an entry that was given by attributes."""
     contribution: float
-    """By how much the item's score falls when the entry is left out; negative where it rises."""
+    """How much the item's score falls without the entry; negative if it rises."""
 
 
 class RecommendedItem(ResponseBody):
@@ -86,7 +86,7 @@ class RecommendedItem(ResponseBody):
     `fallback`, the popularity."""
     attributes: dict[str, str | list[str]]
     reasons: list[Reason] | None = None
-    """With `explain`: the entries that the model read, the one that drew the item most first."""
+    """With `explain`: the entries that the model read, the largest contribution first."""
 
 
 class RecommendResponse(ResponseBody):
@@ -95,11 +95,11 @@ class RecommendResponse(ResponseBody):
     bundle_id: str
     items: list[RecommendedItem]
     fallback: Literal["popular"] | None
-    """`popular` where there was no history, or popularity was asked for; else null."""
+    """`popular` if there was no history or popularity was requested; else null."""
 
 
 class RecommendBatchRequest(RequestBody):
-    """Several requests as one."""
+    """Several requests in one."""
 
     requests: Annotated[list[RecommendRequest], Field(min_length=1)]
 
@@ -111,7 +111,7 @@ class RecommendBatchResponse(ResponseBody):
 
 
 class Event(RequestBody):
-    """Somebody met an item."""
+    """An interaction with an item."""
 
     item_id: str = Field(json_schema_extra={"minLength": 1, "maxLength": 256})
 
@@ -123,10 +123,10 @@ class EventsRequest(RequestBody):
 
 
 class SessionResponse(ResponseBody):
-    """A session as it is kept."""
+    """A stored session."""
 
     session_id: str
     history: list[str]
     """Ids, the oldest first; the most recent ones, as many as the model reads."""
     expires_in_seconds: int
-    """When it is forgotten, unless an event comes first."""
+    """When the session expires, unless an event is added first."""

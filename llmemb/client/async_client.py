@@ -61,7 +61,7 @@ class AsyncClient(Methods, AsyncSender):
             await self._sleep(outcome.seconds)
 
     async def list_items(self, query: str | None = None, *, page_size: int | None = None) -> AsyncIterator[ListedItem]:
-        """Give all items of the catalogue, or all that a full-text search finds, page by page as they are asked for."""
+        """Iterate over all items of the catalogue, or over those that a full-text search finds, page by page."""
         cursor: str | None = None
         while True:
             page = await self.send(calls.item_page(query=query, limit=page_size, cursor=cursor))

@@ -1,4 +1,4 @@
-"""The calls of the service as data: what is sent, and how its answer is read."""
+"""The service's calls as data: the request, and how to parse the response."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -39,12 +39,12 @@ Answer = TypeVar("Answer")
 
 
 class Repeat(Enum):
-    """When a call that got no good answer may be sent again."""
+    """When a failed call may be retried."""
 
     ALWAYS = "always"
-    """Sent twice, it does what it does once."""
+    """Idempotent."""
     IF_REFUSED = "if refused"
-    """Only where the service has surely not begun: by 429, or for want of a connection."""
+    """Only if the service has not begun: 429, or no connection."""
     NEVER = "never"
     """A failure is the answer."""
 
@@ -57,7 +57,7 @@ class Call(Generic[Answer]):
     path: str
     """Percent-encoded, from the service's root."""
     read: Callable[[bytes], Answer]
-    """From the body of a good answer to what the caller gets; a `ValueError` where it cannot."""
+    """Parses the body of a successful response; raises `ValueError` if it cannot."""
     params: Mapping[str, str | int] = field(default_factory=dict)
     body: bytes | None = None
     """JSON."""
@@ -108,7 +108,7 @@ def embed_items(items: Sequence[ItemBody], *, index: bool = False) -> Call[Embed
 def put_item(
     item_id: str, attributes: Attributes, *, categories: Sequence[str] | None = None, available: bool | None = None
 ) -> Call[ItemResponse]:
-    """Add an item to the catalogue, or put it in place of the one with the id; durable before the answer."""
+    """Add an item to the catalogue, or replace the one with the same id; durable before the answer."""
     body = PutItemRequest(attributes=dict(attributes), categories=_listed(categories), available=available)
     return Call(method="PUT", path=path_of("items", item_id), body=json_of(body), read=ItemResponse.model_validate_json)
 
@@ -116,7 +116,7 @@ def put_item(
 def patch_item(
     item_id: str, *, categories: Sequence[str] | None = None, available: bool | None = None
 ) -> Call[ItemResponse]:
-    """Change categories and availability; what is None stays. Nothing is embedded."""
+    """Change categories and availability; None keeps a value. Nothing is embedded."""
     body = PatchItemRequest(categories=_listed(categories), available=available)
     return Call(
         method="PATCH", path=path_of("items", item_id), body=json_of(body), read=ItemResponse.model_validate_json
@@ -124,12 +124,12 @@ def patch_item(
 
 
 def get_item(item_id: str) -> Call[ItemResponse]:
-    """Give an item of the catalogue."""
+    """Return an item of the catalogue."""
     return Call(method="GET", path=path_of("items", item_id), read=ItemResponse.model_validate_json)
 
 
 def delete_item(item_id: str) -> Call[None]:
-    """Take an item out of the catalogue; durable before the answer."""
+    """Remove an item from the catalogue; durable before the answer."""
     return Call(method="DELETE", path=path_of("items", item_id), read=_nothing)
 
 
@@ -142,7 +142,7 @@ def item_page(
 
 
 def similar_items(item_id: str, *, k: int | None = None) -> Call[SimilarItemsResponse]:
-    """Give the items most like one."""
+    """Return the items most similar to one."""
     path = path_of("items", item_id, "similar")
     return Call(method="GET", path=path, params=_params(k=k), read=SimilarItemsResponse.model_validate_json)
 

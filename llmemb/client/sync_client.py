@@ -71,7 +71,7 @@ class Client(Methods, Sender):
             self._sleep(outcome.seconds)
 
     def list_items(self, query: str | None = None, *, page_size: int | None = None) -> Iterator[ListedItem]:
-        """Give all items of the catalogue, or all that a full-text search finds, page by page as they are asked for."""
+        """Iterate over all items of the catalogue, or over those that a full-text search finds, page by page."""
         cursor: str | None = None
         while True:
             page = self.send(calls.item_page(query=query, limit=page_size, cursor=cursor))

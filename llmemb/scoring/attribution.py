@@ -1,4 +1,4 @@
-"""Which entries of a history drew an item: each is left out once, and the fall of the item's score is its part.
+"""How much each history entry contributes to an item's score: the fall of the score without that entry.
 
 `n` entries, `k` items, `D` width of item vectors, see `llmemb/scoring/session.py`.
 """

@@ -16,7 +16,7 @@ from llmemb.scoring.projection import Projection, unit_length
 from llmemb.scoring.semantic_term import SemanticTerm, SuccessorArray
 
 Scoring = Literal["dot", "cosine"]
-"""`cosine`: item embeddings have unit length, so that no item is ahead by its length."""
+"""`cosine`: item embeddings have unit length, so that length does not affect the score."""
 Array = NDArray[np.float32]
 
 

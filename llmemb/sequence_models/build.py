@@ -1,4 +1,4 @@
-"""From a name to a sequence model: ours, or one that an installed package brings."""
+"""Build a sequence model by name: built in, or from an installed package."""
 
 from importlib.metadata import entry_points
 
@@ -9,7 +9,7 @@ from llmemb.sequence_models.sasrec import SASRec
 from llmemb.sequence_models.sequence_model import SequenceModel, SequenceModelSpec
 
 SEQUENCE_MODELS: dict[str, type[SequenceModel]] = {"sasrec": SASRec, "gru4rec": GRU4Rec, "bert4rec": BERT4Rec}
-"""Ours, by name."""
+"""The built-in models, by name."""
 ENTRY_POINT_GROUP = "llmemb.sequence_models"
 """Under this group any installed package may name a class of its own, a `SequenceModel`."""
 

@@ -29,7 +29,7 @@ class GRU4Rec(SequenceModel):
         self.output = nn.Linear(spec.dim, spec.dim)
         self.output_norm = nn.LayerNorm(spec.dim)
 
-    def forward(self, items: Tensor, present: Tensor) -> Tensor:  # noqa: ARG002 - the padding stands after all it could reach
+    def forward(self, items: Tensor, present: Tensor) -> Tensor:  # noqa: ARG002 - padding comes last, so it affects no earlier output
         x = self.dropout(self.input_norm(items))
         hidden, _ = self.gru(x)
         out: Tensor = self.output_norm(x + self.output(hidden))

@@ -1,4 +1,4 @@
-"""What every sequence model offers.
+"""The interface of a sequence model.
 
 `B` histories, `L` positions, `d` width. Histories are padded on the right: position 0 is the oldest item, and the
 vectors of the padding are never read, so a batch's width and its other rows change no answer.
@@ -39,7 +39,7 @@ class SequenceModelSpec(BaseModel):
 
 
 class SequenceModel(nn.Module, ABC):
-    """A sequence model over item vectors that somebody else owns.
+    """A sequence model over item vectors that the caller supplies.
 
     It holds no item table: the vectors of a history come from the caller, so an item that the training never saw
     takes part by its vector alone.

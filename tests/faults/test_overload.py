@@ -1,4 +1,4 @@
-"""Ten times the load that the service can hold: the excess is told when to come again, the rest is served as before.
+"""Ten times the load that the service can hold: the excess gets Retry-After, the rest is served as before.
 
 OVERLOAD_SECONDS says how long it lasts.
 """

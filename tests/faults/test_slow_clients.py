@@ -1,4 +1,4 @@
-"""Clients that take their time: each is cut off after a bound, and nobody else notices."""
+"""Slow clients are cut off after a limit, and other clients are not affected."""
 
 import asyncio
 import socket

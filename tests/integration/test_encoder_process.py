@@ -66,7 +66,7 @@ def parent_of(pid: int) -> int:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended, be it as a zombie that its parent has not buried yet."""
+    """Whether a process has ended; a zombie counts as ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -202,7 +202,7 @@ def test_a_caller_who_waits_too_long_is_told(running: RunningEncoder, tiny_bundl
 
 
 def test_a_killed_encoder_tells_its_callers_and_comes_back(running: RunningEncoder) -> None:
-    """Who waits is told at once, who comes meanwhile too; then all is as before. Twice, since once may be luck."""
+    """Waiting and new callers fail immediately; then the process recovers. Run twice, since once may be chance."""
     process = running.process
 
     async def check() -> None:

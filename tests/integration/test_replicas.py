@@ -1,4 +1,4 @@
-"""Several replicas on one Redis: what one is told, all know."""
+"""Several replicas on one Redis share every change."""
 
 import signal
 import time

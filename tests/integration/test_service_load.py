@@ -161,7 +161,7 @@ def test_full_queue_answers_429_and_recommendations_go_on(own: Own) -> None:
 
 
 def test_request_past_its_deadline_gets_504_and_frees_its_place(own: Own) -> None:
-    """Its prompts are not embedded for nobody."""
+    """The prompts of an abandoned request are not embedded."""
     before = own.sample("llmemb_batch_items_sum")
     with own.encoder_held():
         response = own.client.post("/embed_items", json={"items": films("late ", MOST_ITEMS)})

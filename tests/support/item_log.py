@@ -23,7 +23,7 @@ class Kept:
 
 
 class DictFollower:
-    """Keeps what it is told in a dict, in the order of the items' first change."""
+    """Keeps changes in a dict, in the order of the items' first change."""
 
     def __init__(self, bundle_id: str = "b1") -> None:
         self.bundle_id = bundle_id

@@ -41,7 +41,7 @@ async def state_of(setup: Settings, session_ids: tuple[str, ...] = (), then: Seq
 
 
 class Storages:
-    """Settings of storages that nobody has used.
+    """Settings of unused storages.
 
     Args:
         folder: for state folders.

@@ -1,4 +1,4 @@
-"""The two SQLite databases of a backup, in a folder that nobody else uses."""
+"""The two SQLite databases of a backup, in a folder that no other process uses."""
 
 import json
 import sqlite3

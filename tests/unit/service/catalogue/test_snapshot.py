@@ -183,7 +183,7 @@ def test_item_has_the_categories_of_its_attributes_until_it_is_given_others(tiny
 
 
 def test_same_item_put_twice_takes_one_row(tiny: Snapshot) -> None:
-    """A change that was taken in before changes nothing."""
+    """A change that was already applied changes nothing."""
     once = with_changes(tiny, [put(tiny.bundle, "new")])
 
     assert with_changes(once, [put(tiny.bundle, "new")]).num_rows == once.num_rows == 41

@@ -1,4 +1,4 @@
-"""Keys at the door: who gets in, and what the others are told."""
+"""API keys: which requests are accepted, and how the others are refused."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Who asks too often is told when to come again."""
+"""Requests beyond the rate limit are refused with Retry-After."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_clients_behind_a_trusted_proxy_are_counted_apart() -> None:
 
 
 def test_forged_address_gives_no_second_limit() -> None:
-    """Nobody else's header is believed, nor what a client wrote in front of the proxy's entry."""
+    """Only a trusted proxy's header counts, and not what a client wrote before the proxy's entry."""
     app = small_app(rate_limit_per_minute=1, forwarded_allow_ips="192.0.2.0/24")
 
     assert [forwarded(app, "127.0.0.1", f"203.0.113.{i}") for i in range(2)] == [200, 429]

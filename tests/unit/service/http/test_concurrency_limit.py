@@ -1,4 +1,4 @@
-"""So many recommendations run at once; what comes past that is refused, and nobody else is."""
+"""Recommendations beyond the concurrency limit are refused; other requests are not."""
 
 import asyncio
 import json

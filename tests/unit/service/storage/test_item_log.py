@@ -30,7 +30,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture(params=["sqlite", "redis"])
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Fresh:
-    """Settings of a storage that nobody has used, at each call."""
+    """Settings of a new, unused storage at each call."""
     numbers = itertools.count()
     url = SecretStr(request.getfixturevalue("redis_server").url) if request.param == "redis" else None
 

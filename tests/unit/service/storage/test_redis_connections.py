@@ -16,7 +16,7 @@ from tests.support.redis_server import RedisServer
 
 
 def settings(url: str, password_file: Path | None = None) -> Settings:
-    """Settings of a Redis whose password, if any, lies in a file."""
+    """Settings of a Redis whose password, if any, is in a file."""
     return Settings(bundle=Path("bundle"), redis_url=SecretStr(url), redis_password_file=password_file)
 
 

@@ -131,7 +131,7 @@ def test_one_time_for_all_is_no_time() -> None:
 
 
 def test_ties_between_users_are_broken_by_the_seed() -> None:
-    """The same seed gives the same order, another one another."""
+    """The same seed gives the same order, another seed a different one."""
     days = [(user, item, time // 100) for user, item, time in interactions_in_time()]
     dataset = dataset_of(days, 0.2)
     first, again, other = (named(dataset, order_clicks(dataset, seed)) for seed in (1, 1, 2))

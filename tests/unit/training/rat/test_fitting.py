@@ -339,7 +339,7 @@ def test_validation_without_targets_is_zero() -> None:
 
 
 def test_histories_without_targets_are_refused(tmp_path: Path) -> None:
-    """Users of one training item each teach nothing; it is said so."""
+    """Users with one training item each teach nothing, and a message says so."""
     with pytest.raises(DataError, match="no user has two training items"):
         fit("llmemb", recommender(), [np.array([1])], VALIDATION, options(), 3, tmp_path / "c", tmp_path / "logs")
 
