@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.visit import SIZES, VIEWS, Theme, Visit, visiting
+from tests.browser.visit import SIZES, VIEWS, Theme, Visit, strategies_of, visiting
 from tests.support.service import make_settings, serving
 
 PICTURES = Path(__file__).parents[2] / "docs" / "images" / "playground"
@@ -33,12 +33,12 @@ def prepare(visit: Visit, view: str) -> None:
     visit.go(view)
     if view == "invent":
         page.get_by_role("button", name="Fill in an example").click()
-        page.get_by_role("button", name="Look at it").click()
-        expect(page.get_by_role("list", name="Its neighbours").locator(".item")).to_have_count(6)
+        page.get_by_role("button", name="Embed").click()
+        expect(page.get_by_role("list", name="Nearest items").locator(".item")).to_have_count(6)
     elif view == "map":
         expect(page.locator(".legend")).to_be_visible()
     elif view == "compare":
-        expect(page.locator("#columns section")).to_have_count(4)
+        expect(page.locator("#columns section")).to_have_count(len(strategies_of(visit.url)))
     elif view == "figures":
         expect(page.locator(".tile").first).to_be_visible()
         expect(page.locator(".tile .number").first).to_have_text(re.compile(r"^\d"))
@@ -86,7 +86,7 @@ def unreachable(browser: Browser, bundle: Path, state: Path) -> Iterator[Visit]:
         visit.next_ids()
         visit.expected.append("ERR_FAILED")
         visit.page.route("**/readyz", lambda route: route.abort())
-        expect(visit.state()).to_have_text("Away")
+        expect(visit.state()).to_have_text("Unreachable")
         yield visit
 
 

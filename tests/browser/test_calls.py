@@ -47,7 +47,7 @@ def choose(visit: Visit, words: str) -> None:
     """Choose one of the last actions."""
     options = visit.page.locator("#calls option").all_inner_texts()
     place = next(place for place, text in enumerate(options) if words in text)
-    visit.page.get_by_label("Last actions").select_option(index=place)
+    visit.page.get_by_label("Recent requests").select_option(index=place)
 
 
 def test_calls_do_what_the_page_did(browser: Browser, url: str) -> None:
@@ -59,7 +59,7 @@ def test_calls_do_what_the_page_did(browser: Browser, url: str) -> None:
         expect(visit.page.locator("#next .reasons").first).to_be_visible()
         check_last_call(visit, "/recommend", '"explain":true')
         visit.page.get_by_label("Search").fill("the")
-        visit.page.get_by_role("heading", name="Found in the catalogue").wait_for()
+        visit.page.get_by_role("heading", name="Search results").wait_for()
         check_last_call(visit, "/items?query=the&limit=12")
         visit.go("map")
         expect(visit.page.locator(".legend")).to_be_visible()
@@ -69,12 +69,12 @@ def test_calls_do_what_the_page_did(browser: Browser, url: str) -> None:
         check_last_call(visit, "/recommend/batch", '"strategy":"collaborative"')
         visit.go("invent")
         visit.page.get_by_role("button", name="Fill in an example").click()
-        visit.page.get_by_role("button", name="Look at it").click()
-        expect(visit.page.locator("#told")).to_contain_text("It is at the star")
+        visit.page.get_by_role("button", name="Embed").click()
+        expect(visit.page.locator("#told")).to_contain_text("the star marks it")
         check_last_call(visit, "/recommend", '"filters":{"deny":["invented')
         # What a shell and Python must both quote.
         visit.page.get_by_label(re.compile("title|name", re.IGNORECASE)).first.fill('It\'s "quoted" $HOME \\ é')
-        visit.page.get_by_role("button", name="Put it in the catalogue").click()
+        visit.page.get_by_role("button", name="Add to the catalogue").click()
         expect(visit.page.locator("#told")).to_contain_text("is in the catalogue")
         for action in ("POST /embed_items", "PUT /items/", "GET /items/invented"):
             choose(visit, action)
@@ -84,8 +84,8 @@ def test_calls_do_what_the_page_did(browser: Browser, url: str) -> None:
         choose(visit, "PUT /items/")
         attributes = json.loads(by_curl(visit.code("curl")))["attributes"]
         assert 'It\'s "quoted" $HOME \\ é' in attributes.values()
-        visit.page.get_by_role("button", name="Remove it").click()
-        expect(visit.page.locator("#told")).to_have_text("It is removed.")
+        visit.page.get_by_role("button", name="Delete").click()
+        expect(visit.page.locator("#told")).to_have_text("Deleted.")
         assert "curl -s -X DELETE" in visit.code("curl")
         assert "client.delete_item(" in visit.code("Python")
 

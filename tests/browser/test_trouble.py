@@ -42,7 +42,7 @@ def enter(visit: Visit, key: str) -> None:
     """Give a key in the dialog."""
     dialog = visit.page.get_by_role("dialog", name="API key")
     dialog.get_by_label("Key").fill(key)
-    dialog.get_by_role("button", name="Use it").click()
+    dialog.get_by_role("button", name="Use key").click()
 
 
 def test_key_is_asked_for_and_kept_for_the_tab(browser: Browser, guarded: str, keys: tuple[Path, str, str]) -> None:
@@ -50,10 +50,10 @@ def test_key_is_asked_for_and_kept_for_the_tab(browser: Browser, guarded: str, k
     _, admin, _ = keys
     with visiting(browser, guarded) as visit:
         visit.open()
-        expect(visit.page.get_by_role("dialog")).to_contain_text("The service asks for an API key.")
+        expect(visit.page.get_by_role("dialog")).to_contain_text("The service requires an API key.")
         assert serious_findings(visit.page) == []
         enter(visit, "llmemb_wrong")
-        expect(visit.page.get_by_role("dialog")).to_contain_text("The service does not know this API key.")
+        expect(visit.page.get_by_role("dialog")).to_contain_text("The API key is not valid.")
         enter(visit, admin)
         expect(visit.state()).to_have_text("Ready")
         visit.page.locator("#next .item").first.click()
@@ -75,7 +75,7 @@ def test_key_without_the_role_is_told_so(browser: Browser, guarded: str, keys: t
         visit.next_ids()
         visit.go("invent")
         visit.page.get_by_role("button", name="Fill in an example").click()
-        visit.page.get_by_role("button", name="Look at it").click()
+        visit.page.get_by_role("button", name="Embed").click()
         expect(visit.page.locator("#told.error")).to_contain_text("lacks the role 'embed'")
         visit.go("map")
         expect(visit.page.locator(".plot")).to_have_attribute("data-points", "40")
@@ -92,7 +92,7 @@ def test_busy_service_is_waited_for(browser: Browser, full_bundle: Path, tmp_pat
         visit.page.evaluate("Promise.all([...Array(130)].map(() => fetch('/info')))")
         visit.page.locator("#next .item").first.click()
         expect(visit.state()).to_have_text("Busy")
-        expect(visit.page.locator("#banner")).to_contain_text("This page does so by itself.")
+        expect(visit.page.locator("#banner")).to_contain_text("The service is busy. Retrying in")
         expect(visit.page.locator("#next .reasons").first).to_be_visible()
         expect(visit.state()).to_have_text("Ready")
         expect(visit.page.locator("#banner")).to_be_hidden()
@@ -116,10 +116,10 @@ def test_part_that_fails_is_named_and_waited_for(browser: Browser, full_bundle: 
             encoder.end(signal.SIGTERM)
             expect(visit.state()).to_have_text("Degraded")
             visit.page.get_by_label("title").fill("Harbour of Glass")
-            visit.page.get_by_role("button", name="Look at it").click()
+            visit.page.get_by_role("button", name="Embed").click()
             expect(visit.state()).to_have_text("Not ready")
             with ServeProcess(full_bundle, tmp_path / "encoder", port=port):
-                expect(visit.page.locator("#told")).to_contain_text("It is at the star")
+                expect(visit.page.locator("#told")).to_contain_text("the star marks it")
                 expect(visit.state()).to_have_text("Ready")
             expect_errors(visit, 503, 504)
 
@@ -131,9 +131,9 @@ def test_restart_is_seen_and_passes(browser: Browser, full_bundle: Path, tmp_pat
         visit.open()
         visit.next_ids()
         process.end(signal.SIGKILL)
-        expect(visit.state()).to_have_text("Away")
+        expect(visit.state()).to_have_text("Unreachable")
         visit.page.locator("#next .item").first.click()
-        expect(visit.page.locator("#banner")).to_contain_text("perhaps it restarts")
+        expect(visit.page.locator("#banner")).to_contain_text("cannot be reached")
         with ServeProcess(full_bundle, tmp_path / "state", port=port):
             expect(visit.state()).to_have_text("Ready")
             expect(visit.page.locator("#next .reasons").first).to_be_visible()

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.visit import DEADLINE_MILLISECONDS, Visit, visiting
+from tests.browser.visit import DEADLINE_MILLISECONDS, Visit, strategies_of, visiting
 
 pytestmark = pytest.mark.browser
 
@@ -59,12 +59,12 @@ def test_clicks_are_taken_back(browser: Browser, url: str) -> None:
     """One of them, then all."""
     with visiting(browser, url) as visit:
         ids = click_two(visit)
-        visit.page.get_by_role("button", name="Take").first.click()
+        visit.page.get_by_role("button", name=re.compile("^Remove .* from the session$")).first.click()
         expect(visit.page.locator(".clicks li .number")).to_have_count(1)
         left = httpx2.post(f"{url}/recommend", json={"history": ids[1:], "k": 10}, timeout=60).json()["items"]
         assert visit.next_ids() == [item["id"] for item in left]
         visit.page.get_by_role("button", name="Clear").click()
-        expect(visit.page.get_by_text("Popular now")).to_be_visible()
+        expect(visit.page.get_by_text("Popular items")).to_be_visible()
 
 
 def test_search_pages_through_what_it_finds(browser: Browser, url: str) -> None:
@@ -72,10 +72,10 @@ def test_search_pages_through_what_it_finds(browser: Browser, url: str) -> None:
     with visiting(browser, url) as visit:
         visit.open()
         visit.page.get_by_label("Search").fill("the")
-        visit.page.get_by_role("button", name="More").click()
+        visit.page.get_by_role("button", name="Load more").click()
         expect(visit.page.locator("#found .item").nth(12)).to_be_visible()
         visit.page.get_by_label("Search").fill("xqzzy")
-        expect(visit.page.get_by_text("No item has all of these words.")).to_be_visible()
+        expect(visit.page.get_by_text("No items match the query.")).to_be_visible()
 
 
 def test_whole_page_works_by_the_keyboard(browser: Browser, url: str) -> None:
@@ -88,7 +88,7 @@ def test_whole_page_works_by_the_keyboard(browser: Browser, url: str) -> None:
         expect(visit.page.get_by_text("Skip to the content")).to_be_focused()
         keyboard.press("Enter")
         keyboard.press("Tab")
-        expect(visit.page.get_by_role("link", name="invent an item")).to_be_focused()
+        expect(visit.page.get_by_role("link", name="add a new item")).to_be_focused()
         keyboard.press("Tab")
         expect(visit.page.get_by_label("Search")).to_be_focused()
         keyboard.press("Tab")
@@ -105,7 +105,7 @@ def test_whole_page_works_by_the_keyboard(browser: Browser, url: str) -> None:
         expect(visit.page.get_by_role("heading", level=1)).to_be_focused()
         over = visit.page.locator(".plot .over")
         over.focus()
-        expect(over).to_have_attribute("aria-label", re.compile("Lit up are the session: .+; what comes next: "))
+        expect(over).to_have_attribute("aria-label", re.compile("Highlighted: session: .+; recommendations: "))
         for key in ("+", "ArrowLeft", "ArrowUp", "-", "Home"):
             keyboard.press(key)
 
@@ -118,20 +118,20 @@ def test_an_invented_item_goes_all_the_way(browser: Browser, url: str) -> None:
         page, told = visit.page, visit.page.locator("#told")
         page.get_by_role("button", name="Fill in an example").click()
         page.get_by_label("title").press("Enter")
-        expect(told).to_contain_text("It is at the star, among")
+        expect(told).to_contain_text("the star marks it on the map, near")
         expect(page.locator(".plot")).to_have_attribute("data-star", re.compile(r"^-?\d\.\d+ -?\d\.\d+$"))
-        expect(page.get_by_role("list", name="Its neighbours").locator(".item")).to_have_count(6)
-        page.get_by_role("button", name="Put it in the catalogue").click()
-        expect(told).to_contain_text("is in the catalogue, and comes as number")
+        expect(page.get_by_role("list", name="Nearest items").locator(".item")).to_have_count(6)
+        page.get_by_role("button", name="Add to the catalogue").click()
+        expect(told).to_contain_text("is in the catalogue, at rank")
         invented = page.locator(".item.invented").get_attribute("data-id") or ""
         item = httpx2.get(f"{url}/items/{quote(invented, safe='')}").json()
         assert item["source"] == "added"
-        session = page.get_by_role("list", name="Most like it, of the whole catalogue").locator(".item")
+        session = page.get_by_role("list", name="Most similar items of the catalogue").locator(".item")
         body = {"history": visit.ids(session), "k": 20}
         recommended = httpx2.post(f"{url}/recommend", json=body, timeout=60).json()["items"]
         assert invented in [each["id"] for each in recommended]
-        page.get_by_role("button", name="Remove it").click()
-        expect(told).to_have_text("It is removed.")
+        page.get_by_role("button", name="Delete").click()
+        expect(told).to_have_text("Deleted.")
         assert httpx2.get(f"{url}/items/{invented}").status_code == 404
 
 
@@ -139,7 +139,7 @@ def test_a_faulty_item_is_explained(browser: Browser, url: str) -> None:
     """By the service's own words, and the page goes on."""
     with visiting(browser, url) as visit:
         visit.open("invent")
-        visit.page.get_by_role("button", name="Look at it").click()
+        visit.page.get_by_role("button", name="Embed").click()
         expect(visit.page.locator("#told.error")).to_contain_text("attributes")
         visit.expected.append("status of 422")
 
@@ -160,7 +160,7 @@ def test_map_shows_session_and_next_items(browser: Browser, url: str) -> None:
         expect(page.locator(".legend")).to_contain_text("no clicks in training")
         assert "no clicks in training" not in categories
         page.get_by_role("button", name="Zoom in").click()
-        page.get_by_role("button", name="See all of the map").click()
+        page.get_by_role("button", name="Reset the view").click()
         # The first item that comes next lies under its ring, wherever that is.
         find_and_click_a_point(visit)
         expect(page.get_by_role("list", name="The session on the map").locator(".item")).to_have_count(3)
@@ -188,8 +188,9 @@ def test_parts_of_the_score_side_by_side(browser: Browser, url: str) -> None:
         clicked = click_two(visit)
         visit.go("compare")
         columns = visit.page.locator("#columns section")
-        expect(columns).to_have_count(4)
-        for place, strategy in enumerate(("all", "collaborative", "semantic", "popular")):
+        strategies = strategies_of(url)
+        expect(columns).to_have_count(len(strategies))
+        for place, strategy in enumerate(strategies):
             body = {"history": clicked, "k": 10, "strategy": strategy}
             answer = httpx2.post(f"{url}/recommend", json=body, timeout=60).json()["items"]
             assert visit.ids(columns.nth(place).locator(".item")) == [item["id"] for item in answer], strategy
@@ -201,7 +202,7 @@ def test_two_bundles_side_by_side(browser: Browser, url: str) -> None:
     with visiting(browser, url) as visit:
         visit.open("compare")
         visit.page.get_by_label("Compare").select_option("bundles")
-        expect(visit.page.get_by_text("One bundle is loaded.")).to_be_visible()
+        expect(visit.page.get_by_text("Only one bundle is loaded.")).to_be_visible()
         body = {"bundle": "other", "share": 0.5}
         assert httpx2.put(f"{url}/admin/experiment", json=body, timeout=300).status_code == 200
         try:
@@ -224,11 +225,38 @@ def test_figures_follow_what_happens(browser: Browser, url: str) -> None:
         page = visit.page
         tile = page.locator(".tile")
         expect(tile).to_have_count(8)
-        expect(tile.filter(has_text="Recommending, median").locator(".number")).to_contain_text("ms")
-        expect(tile.filter(has_text="Requests a second").locator(".number")).to_have_text(re.compile(r"^\d"))
+        expect(tile.filter(has_text="/recommend latency, p50").locator(".number")).to_contain_text("ms")
+        expect(tile.filter(has_text="Requests/s").locator(".number")).to_have_text(re.compile(r"^\d"))
         row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="/recommend", exact=True))
         before = row.get_by_role("cell").first.inner_text()
         popular(url, 3)
         expect(row.get_by_role("cell").first).not_to_have_text(before, timeout=DEADLINE_MILLISECONDS)
         for kind in ("head", "tail", "cold", "added", "popular"):
             expect(page.get_by_role("rowheader", name=kind, exact=True)).to_be_visible()
+
+
+def test_coverage_and_error_rate_of_the_metrics_view(browser: Browser, url: str) -> None:
+    """Coverage is the current bundle's beside an experiment; rejected requests raise the error rate above zero."""
+    body = {"bundle": "other", "share": 0.5}
+    assert httpx2.put(f"{url}/admin/experiment", json=body, timeout=300).status_code == 200
+    try:
+        roles = {
+            each["role"]: each["bundle_id"] for each in httpx2.get(f"{url}/admin/bundles", timeout=60).json()["loaded"]
+        }
+        for bundle in roles.values():
+            body = {"history": [], "k": 10, "bundle_id": bundle}
+            assert httpx2.post(f"{url}/recommend", json=body, timeout=60).status_code == 200
+        with visiting(browser, url) as visit:
+            visit.open("figures")
+            metrics = httpx2.get(f"{url}/metrics", timeout=60).text
+            coverage = dict(re.findall(r'^llmemb_coverage\{bundle="([^"]+)"\} (\S+)$', metrics, re.MULTILINE))
+            assert float(coverage[roles["experiment"]]) > 0
+            tile = visit.page.locator(".tile")
+            shown = tile.filter(has_text="Catalogue coverage").locator(".number")
+            expect(shown).to_have_text(f"{100 * float(coverage[roles['current']]):.1f} %")
+            for _ in range(20):
+                assert httpx2.get(f"{url}/items/nowhere", timeout=60).status_code == 404
+            errors = tile.filter(has_text="Error rate").locator(".number")
+            expect(errors).to_have_text(re.compile(r"^(?!0\.0)\d+\.\d %$"))
+    finally:
+        httpx2.delete(f"{url}/admin/experiment", timeout=60)

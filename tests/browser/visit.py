@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import httpx2
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 
 VIEWS = {
     "session": "Session",
-    "invent": "Invent",
+    "invent": "New item",
     "map": "Map",
     "compare": "Compare",
-    "figures": "Figures",
+    "figures": "Metrics",
 }
 Theme = Literal["light", "dark"]
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
@@ -46,7 +47,7 @@ class Visit:
     def find(self, words: str) -> Locator:
         """Search the catalogue, and return what is found first when it is there."""
         self.page.get_by_label("Search").fill(words)
-        self.page.get_by_role("heading", name="Found in the catalogue").wait_for()
+        self.page.get_by_role("heading", name="Search results").wait_for()
         found = self.page.locator("#found .item", has_text=words).first
         found.wait_for()
         return found
@@ -101,3 +102,10 @@ def visiting(
         context.close()
     assert [error for error in visit.errors if not any(each in error for each in visit.expected)] == []
     assert {urlsplit(each).netloc for each in visit.requested} == {urlsplit(url).netloc}
+
+
+def strategies_of(url: str) -> list[str]:
+    """The strategies that the service's bundle supports, in the order in which the compare view shows them."""
+    term = httpx2.get(f"{url}/info", timeout=60).json()["semantic_term"]
+    semantic = ["semantic", *(["successors"] if term["delta"] else [])] if term else []
+    return ["all", "collaborative", *semantic, "popular"]

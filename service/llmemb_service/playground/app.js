@@ -1,4 +1,4 @@
-/** The page: which view is shown, the theme, the key, and how the service is. */
+/** The page's frame: navigation, theme, API key, and the status of the service. */
 
 import { el } from "./dom.js";
 import { apiKey, connection, keepLooking } from "./http.js";
@@ -18,8 +18,8 @@ const STATES = {
   degraded: "Degraded",
   busy: "Busy",
   unready: "Not ready",
-  away: "Away",
-  key: "Needs a key",
+  away: "Unreachable",
+  key: "Unauthorized",
 };
 
 const view = document.getElementById("view");
@@ -58,11 +58,11 @@ connection.watch(({ state, why, seconds }) => {
   }
   const banner = document.getElementById("banner");
   const text = {
-    busy: `The service is busy and asks to come back in ${seconds} s. This page does so by itself.`,
-    unready: `The service cannot answer now: ${why}. This page tries again by itself.`,
-    away: "The service cannot be reached; perhaps it restarts. This page tries again by itself.",
-    degraded: `Recommendations work, something else does not: ${why}.`,
-    key: apiKey.get() ? "The service does not know this API key." : "The service asks for an API key.",
+    busy: `The service is busy. Retrying in ${seconds} s.`,
+    unready: `The service is not ready: ${why}. Retrying.`,
+    away: "The service cannot be reached. Retrying.",
+    degraded: `The service is degraded; recommendations still work: ${why}.`,
+    key: apiKey.get() ? "The API key is not valid." : "The service requires an API key.",
   }[state];
   banner.hidden = !text;
   if (banner.textContent !== (text ?? "")) banner.textContent = text ?? "";
@@ -96,10 +96,10 @@ theme.addEventListener("click", () => nameTheme(nextTheme()));
 about.watch((info) => {
   if (!info) return;
   const items = info.catalogue.items.toLocaleString("en");
-  // A link brings no key, and the report wants an admin's.
+  // A link sends no API key, and a service with keys serves the report only to admins.
   document.getElementById("report").hidden = !info.report || Boolean(apiKey.get());
   document.getElementById("bundle").textContent =
-    `Bundle ${info.bundle_id}: ${items} items, ${info.dimension} dimensions.`;
+    `Bundle ${info.bundle_id}: ${items} indexed items, ${info.dimension} dimensions.`;
 });
 
 addEventListener("hashchange", show);

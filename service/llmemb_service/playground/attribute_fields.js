@@ -1,9 +1,9 @@
-/** A field for each attribute that the bundle knows. */
+/** The form of a new item: one field for each attribute of the bundle. */
 
 import { el } from "./dom.js";
 import { nameAttribute } from "./session.js";
 
-/** Return the fields: `show` them for a bundle, `fill` and `read` them. */
+/** Return the form; `show` builds it for a bundle, `fill` and `read` set and return its values. */
 export function attributeFields() {
   const root = el("form", {
     class: "fields",
@@ -49,7 +49,7 @@ export function attributeFields() {
   };
 }
 
-const hint = () => el("span", { class: "hint" }, " with commas between");
+const hint = () => el("span", { class: "hint" }, " (comma-separated)");
 
 const split = (value) =>
   value

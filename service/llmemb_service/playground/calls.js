@@ -1,4 +1,4 @@
-/** Each route's call, as data: what is sent, and the same for `llmemb.client`. */
+/** API requests as data: what is sent, and the equivalent call of `llmemb.client`. */
 
 import { Raw, pythonCall } from "./python.js";
 

@@ -1,4 +1,4 @@
-/** What an action sent, ready to copy. */
+/** The panel of recent API requests, as code to copy. */
 
 import { el, say } from "./dom.js";
 import { apiKey, sent } from "./http.js";
@@ -10,7 +10,7 @@ export function mountCalls(root) {
   let language = "curl";
   let chosen = 0;
   const what = el("p", { class: "what" });
-  const code = el("pre", { tabindex: "0", role: "region", "aria-label": "The call as code" });
+  const code = el("pre", { tabindex: "0", role: "region", "aria-label": "Request as code" });
   const older = el("select", {
     onchange: () => {
       chosen = Number(older.value);
@@ -36,8 +36,8 @@ export function mountCalls(root) {
     el(
       "section",
       { class: "card" },
-      el("header", {}, el("h2", {}, "The call behind it")),
-      el("label", {}, "Last actions ", older),
+      el("header", {}, el("h2", {}, "API request")),
+      el("label", {}, "Recent requests ", older),
       what,
       el("div", { class: "tabs", role: "group", "aria-label": "Language" }, ...buttons),
       code,
@@ -58,7 +58,7 @@ export function mountCalls(root) {
     older.value = String(chosen);
     what.textContent = entry.status
       ? `${entry.status} in ${Math.round(entry.milliseconds)} ms`
-      : "not answered yet";
+      : "waiting for a response";
     code.textContent = LANGUAGES[language].write(entry.call, location.origin, Boolean(apiKey.get()));
     for (const button of buttons)
       button.setAttribute("aria-pressed", String(button.dataset.language === language));

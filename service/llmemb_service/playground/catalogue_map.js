@@ -1,4 +1,4 @@
-/** The catalogue as points: asked once for each bundle, and again after a change. */
+/** The map's points, cached until the bundle or the catalogue changes. */
 
 import { map } from "./calls.js";
 import { bundleId, send } from "./http.js";
@@ -17,7 +17,7 @@ export async function catalogueMap(signal) {
   return kept;
 }
 
-/** Ask again next time: the catalogue has changed. */
+/** Drop the cached map: the catalogue has changed. */
 export function forgetMap() {
   kept = null;
 }

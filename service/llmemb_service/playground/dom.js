@@ -1,13 +1,13 @@
-/** Elements, values that are watched, and what is read out. */
+/** Elements, observable values, and announcements for screen readers. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Make an element: `on...` are listeners, `true` sets an attribute and `false` leaves it out. */
+/** Create an element: `on...` adds a listener, `true` sets an empty attribute, `false` omits it. */
 export function el(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
-/** The same for a drawing. */
+/** Create an SVG element, as `el` does. */
 export function svg(tag, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -22,7 +22,7 @@ function filled(node, attributes, children) {
   return node;
 }
 
-/** Show other children; the focus stays at its place among the buttons, for those who go by the keyboard. */
+/** Replace the children; the button at the focused position keeps the focus, for keyboard users. */
 export function refill(list, children) {
   const place = [...list.querySelectorAll("button")].indexOf(document.activeElement);
   list.replaceChildren(...children);
@@ -30,7 +30,7 @@ export function refill(list, children) {
   if (place >= 0) buttons[Math.min(place, buttons.length - 1)]?.focus({ preventScroll: true });
 }
 
-/** A value and those who want to know when it changes. */
+/** A value with observers. */
 export class Watched {
   #watchers = new Set();
 
@@ -43,7 +43,7 @@ export class Watched {
     for (const watcher of [...this.#watchers]) watcher(value);
   }
 
-  /** Call `watcher` now and at each change; returns what ends it. */
+  /** Call `watcher` now and at each change; returns a function that unsubscribes it. */
   watch(watcher) {
     this.#watchers.add(watcher);
     watcher(this.value);
@@ -51,12 +51,12 @@ export class Watched {
   }
 }
 
-/** Tell a screen reader. */
+/** Announce a text to screen readers. */
 export function say(text) {
   document.getElementById("said").textContent = text;
 }
 
-/** Call `work` when nothing has asked for it for a while. */
+/** Return `work` debounced: called once there was no call for `milliseconds`. */
 export function debounced(work, milliseconds) {
   let timer;
   return (...given) => {

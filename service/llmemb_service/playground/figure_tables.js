@@ -1,21 +1,21 @@
-/** Figures as tables and bars. */
+/** Tables and bars of the metrics view. */
 
 import { el, number, svg } from "./dom.js";
 import { DURATION, quantile } from "./metrics_text.js";
 
 const KINDS = {
-  head: ["head", "of the fifth of items with the most clicks in training", "var(--accent)"],
-  tail: ["tail", "of the other items with clicks in training", "var(--lit)"],
-  cold: ["cold", "without any click in training", "var(--click)"],
-  added: ["added", "added since the training", "var(--added)"],
-  fallback: ["popular", "chosen by popularity, for want of a session", "var(--muted)"],
+  head: ["head", "the 20 % of items with the most clicks in training", "var(--accent)"],
+  tail: ["tail", "the other items with clicks in training", "var(--lit)"],
+  cold: ["cold", "items without clicks in training", "var(--click)"],
+  added: ["added", "items added after training", "var(--added)"],
+  fallback: ["popular", "popular items, recommended without a session or by request", "var(--muted)"],
 };
 
-/** The share of each kind of items in what was recommended. */
+/** The share of each kind of items among the recommendations. */
 export function kindsBar(sample) {
   const counts = sample.by("llmemb_recommended_items_total", "kind");
   const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
-  if (!total) return el("p", { class: "empty" }, "Nothing was recommended yet.");
+  if (!total) return el("p", { class: "empty" }, "No recommendations yet.");
   let left = 0;
   const parts = Object.entries(KINDS).map(([kind, [, , colour]]) => {
     const width = (100 * (counts.get(kind) ?? 0)) / total;
@@ -35,7 +35,7 @@ export function kindsBar(sample) {
       { class: "bar" },
       svg("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" }, ...parts),
     ),
-    table(["items", "number", "share"], rows),
+    table(["kind", "items", "share"], rows),
   );
 }
 
@@ -47,12 +47,12 @@ export function routesTable(sample) {
       const median = quantile(null, sample, DURATION, 0.5, { http_route: route });
       return [route, number(count, 0), median === null ? "–" : `${number(1000 * median, 1)} ms`];
     });
-  return table(["route", "requests", "median"], rows);
+  return table(["route", "requests", "p50"], rows);
 }
 
-/** One row for each model and group of test targets, one column for each figure. */
+/** One row for each model and group of test targets, one column for each metric. */
 export function evaluationTable(info) {
-  if (!info.metrics.length) return el("p", { class: "empty" }, "The bundle has none.");
+  if (!info.metrics.length) return el("p", { class: "empty" }, "The bundle has no evaluation results.");
   const names = [...new Set(info.metrics.map((metric) => metric.name))].filter(
     (name) => !/@(5|20)$/.test(name),
   );
@@ -66,7 +66,7 @@ export function evaluationTable(info) {
       return found ? number(found.value, 4) : "–";
     }),
   ]);
-  return table(["model and items", ...names], rows);
+  return table(["model and group", ...names], rows);
 }
 
 const dot = (colour) =>

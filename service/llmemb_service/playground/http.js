@@ -1,4 +1,4 @@
-/** Sends calls, waits while the service is busy or away, and says how it is. */
+/** Sends API requests, retries them while the service is unavailable, and tracks its status. */
 
 import { Watched } from "./dom.js";
 import { ready } from "./calls.js";
@@ -11,17 +11,17 @@ const LOOK_SECONDS = 5;
 const LOOK_AGAIN_SECONDS = 1;
 const AGAIN = new Set([429, 502, 503, 504]);
 
-/** How the service is: `ready`, `degraded`, `busy`, `unready`, `away`, `key`, or `connecting`; and why. */
+/** Status: `ready`, `degraded`, `busy`, `unready`, `away`, `key` or `connecting`; and the reason. */
 export const connection = new Watched({ state: "connecting", why: "" });
-/** The bundle that answered last. */
+/** Id of the bundle that answered the last request. */
 export const bundleId = new Watched(null);
-/** What was sent last, the newest first; looks at the service itself are not among them. */
+/** Recent requests, the newest first, without readiness checks and other background requests. */
 export const sent = new Watched([]);
 const REMEMBERED = 30;
-/** Calls that wait to be sent again. */
+/** Number of requests that wait to be retried. */
 let waiting = 0;
 
-/** An answer that says why not. */
+/** An error answer (RFC 9457). */
 export class Problem extends Error {
   constructor(status, body) {
     super(body?.detail ?? `the service answered ${status}`);
@@ -40,10 +40,10 @@ export const apiKey = {
 };
 
 /**
- * Send a call and return its answer, sent again until there is one or `signal` ends it.
+ * Send a request and return its answer; retry it while the service is unavailable, until `signal` aborts it.
  *
- * @throws {Problem} the service refuses it for what it is.
- * @throws {DOMException} `signal` ended it.
+ * @throws {Problem} the service rejects the request, or is unavailable and `patient` is false.
+ * @throws {DOMException} `signal` aborted it.
  */
 export async function send(call, { signal, unseen = false, patient = true } = {}) {
   const entry = { call, status: null, milliseconds: null };
@@ -110,7 +110,7 @@ function tellTrouble(status, why, seconds) {
   connection.set({ state: status ? answered : "away", why, seconds });
 }
 
-/** Wait, less where the service is seen to be well before that. */
+/** Wait; rejects when `signal` aborts. */
 function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
     const done = (settle) => () => {
@@ -124,7 +124,7 @@ function pause(seconds, signal) {
   });
 }
 
-/** Look at the service every few seconds while the page is seen, more often while something is wrong. */
+/** Poll readiness while the page is visible, more often while the service is not ready. */
 export async function keepLooking() {
   for (;;) {
     if (!document.hidden) await look();
@@ -136,7 +136,7 @@ export async function keepLooking() {
 async function look() {
   try {
     const answer = await send(ready(), { unseen: true, patient: false });
-    // Only the calls themselves find out whether they get through now.
+    // A ready service may still reject the waiting requests: their own answers end `busy` and `unready`.
     if (waiting || connection.value.state === "key") return;
     const failing = Object.entries(answer.checks).filter(([, check]) => check !== "ok");
     const why = failing.map(([part, check]) => `${part}: ${check}`).join("; ");

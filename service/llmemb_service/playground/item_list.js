@@ -1,11 +1,11 @@
-/** Items as lists: to click, with scores and reasons. */
+/** Lists of items with scores and reasons. */
 
 import { el, number } from "./dom.js";
 import { clicks, lineOf, nameOf } from "./session.js";
 
 const REASONS = 3;
 
-/** An item that adds itself to the session; `extra` goes below its attributes. */
+/** An item as a button; `extra` goes below its attributes. */
 export function itemButton(item, { rank, side, extra, kind = "", action = "Add to the session", onclick }) {
   return el(
     "button",
@@ -15,7 +15,7 @@ export function itemButton(item, { rank, side, extra, kind = "", action = "Add t
   );
 }
 
-/** An item that is only shown. */
+/** An item that cannot be clicked. */
 export function itemRow(item, { rank, side, extra, kind = "" }) {
   return el(
     "div",
@@ -34,20 +34,20 @@ function itemContent(item, side, extra) {
   ];
 }
 
-/** What a score is, for people and screen readers. */
+/** A score with its unit; a fallback's score is the number of clicks. */
 export function scoreSide(item, fallback) {
   const unit = fallback ? "clicks in training" : "score";
   return [fallback ? number(item.score, 0) : number(item.score), el("small", {}, unit)];
 }
 
-/** Which clicks drew an item, the strongest first. */
+/** The clicks that contributed most to an item's score. */
 export function reasonsOf(item) {
   const drawn = (item.reasons ?? []).filter((reason) => reason.contribution > 0).slice(0, REASONS);
   if (!drawn.length) return null;
   return el(
     "span",
     { class: "reasons" },
-    el("span", {}, "drawn by"),
+    el("span", {}, "because of"),
     ...drawn.map((reason) =>
       el(
         "span",
@@ -61,5 +61,5 @@ export function reasonsOf(item) {
 
 function clickName(reason) {
   const clicked = clicks.value[reason.position];
-  return clicked && clicked.id === reason.id ? nameOf(clicked) : (reason.id ?? "an item by attributes");
+  return clicked && clicked.id === reason.id ? nameOf(clicked) : (reason.id ?? "an unlisted item");
 }

@@ -1,4 +1,4 @@
-/** Names of items by their ids, each asked once. */
+/** Items by id, requested once and cached. */
 
 import { item } from "./calls.js";
 import { Problem, send } from "./http.js";
@@ -7,7 +7,7 @@ import { nameOf } from "./session.js";
 const MOST_KEPT = 500;
 const kept = new Map();
 
-/** Return an item of the catalogue, null where it is gone. */
+/** Return an item of the catalogue, null if it does not exist. */
 export function itemById(id) {
   if (!kept.has(id)) {
     if (kept.size >= MOST_KEPT) kept.delete(kept.keys().next().value);
@@ -16,13 +16,13 @@ export function itemById(id) {
   return kept.get(id);
 }
 
-/** Return an item's name, null where it is gone. */
+/** Return an item's name, null if the item does not exist. */
 export async function nameById(id) {
   const found = await itemById(id);
   return found && nameOf(found);
 }
 
-/** Ask again next time. */
+/** Drop an item from the cache. */
 export function forgetItem(id) {
   kept.delete(id);
 }

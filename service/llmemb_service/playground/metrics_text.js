@@ -1,4 +1,4 @@
-/** Prometheus' text format, as numbers. */
+/** Parser of the Prometheus text format. */
 
 const LINE = /^(\w+)(?:\{(.*)\})? (\S+)$/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
@@ -20,7 +20,7 @@ export class Sample {
     }
   }
 
-  /** The series of a metric whose labels are these. */
+  /** The series of a metric that have these labels. */
   of(name, labels = {}) {
     const wanted = Object.entries(labels);
     return this.series.filter(
@@ -32,7 +32,7 @@ export class Sample {
     return this.of(name, labels).reduce((sum, each) => sum + each.value, 0);
   }
 
-  /** Sums by the values of a label. */
+  /** Sums by label value. */
   by(name, label) {
     const sums = new Map();
     for (const each of this.of(name))
@@ -41,7 +41,7 @@ export class Sample {
   }
 }
 
-/** A histogram's quantile between two samples, in its unit; null where nothing was counted. */
+/** A histogram's quantile between two samples, in its unit; null if there were no observations. */
 export function quantile(before, now, name, share, labels = {}) {
   const bounds = new Map();
   for (const [sample, sign] of [

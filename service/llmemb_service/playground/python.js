@@ -1,9 +1,9 @@
-/** Calls as one would write them: for a shell with curl, and for Python with `llmemb.client`. */
+/** API requests as code: curl, and Python with `llmemb.client`. */
 
 const WIDTH = 88;
 const KEY_VARIABLE = "LLMEMB_API_KEY";
 
-/** A value that Python makes by a class with these arguments. */
+/** A Python object, written as its class called with these keyword arguments. */
 export class Raw {
   constructor(name, members) {
     this.name = name;
@@ -11,12 +11,12 @@ export class Raw {
   }
 }
 
-/** Describe a call of the client; arguments that are undefined are left out. */
+/** Describe a call of the client; undefined arguments are omitted. */
 export function pythonCall(method, given = [], named = {}, imports = []) {
   return { method, given, named, imports };
 }
 
-/** Write a program that sends a call; the key itself is never written. */
+/** Return the Python code of a request; it reads the API key from the environment. */
 export function python(call, origin, withKey) {
   const { method, given, named, imports } = call.python;
   const written = [...given.map((value) => literal(value)), ...namedArguments(named)];
@@ -36,7 +36,7 @@ export function python(call, origin, withKey) {
   ].join("\n");
 }
 
-/** Write a command that sends a call. */
+/** Return the curl command of a request. */
 export function curl(call, origin, withKey) {
   const url = quoted(origin + target(call));
   const parts = [
@@ -47,7 +47,7 @@ export function curl(call, origin, withKey) {
   return parts.join(" \\\n  ");
 }
 
-/** The path of a call, with its parameters. */
+/** The path of a request with its query string. */
 export function target(call) {
   const given = Object.entries(call.query ?? {}).filter(([, value]) => value !== undefined && value !== null);
   return given.length ? `${call.path}?${new URLSearchParams(given)}` : call.path;

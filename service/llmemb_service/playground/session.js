@@ -1,4 +1,4 @@
-/** The session: what was clicked, and what comes next after it. The same in every view. */
+/** The session that all views share: its clicks and the recommendations for it. */
 
 import { Watched, say } from "./dom.js";
 import { info, recommend } from "./calls.js";
@@ -6,11 +6,11 @@ import { Problem, bundleId, send } from "./http.js";
 
 const NEXT = 10;
 
-/** What the service says of itself, null until it has. */
+/** The answer of `GET /info`, null until it arrives. */
 export const about = new Watched(null);
 /** Clicked items, the oldest first: `{id, attributes}`. */
 export const clicks = new Watched([]);
-/** What comes next: `{items, fallback}`; `problem` where there is none. */
+/** Recommendations: `{items, fallback}`, or the `problem` if the request failed. */
 export const next = new Watched({ items: [], fallback: null, waiting: true, problem: null });
 
 let asking = new AbortController();
@@ -30,7 +30,7 @@ export function clear() {
   askNext();
 }
 
-/** Ask for the next items; an answer that is still awaited is not wanted any more. */
+/** Request recommendations for the session; an older request is aborted. */
 export async function askNext({ unseen = false } = {}) {
   asking.abort();
   asking = new AbortController();
@@ -41,7 +41,7 @@ export async function askNext({ unseen = false } = {}) {
     const answer = await send(recommend(history, { k: NEXT, explain: true }), { signal, unseen });
     next.set({ items: answer.items, fallback: answer.fallback, waiting: false, problem: null });
     const first = answer.items[0];
-    say(first ? `${answer.items.length} next items; the first is ${nameOf(first)}` : "Nothing comes next");
+    say(first ? `${answer.items.length} recommendations; the first is ${nameOf(first)}` : "No recommendations");
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof Problem)) throw error;
@@ -49,7 +49,7 @@ export async function askNext({ unseen = false } = {}) {
   }
 }
 
-/** Ask what is running, and the next items. */
+/** Request the service's information and the first recommendations. */
 export async function begin() {
   try {
     about.set(await send(info(), { unseen: true }));
@@ -64,7 +64,7 @@ bundleId.watch((id) => {
   if (id && about.value && about.value.bundle_id !== id) begin();
 });
 
-/** The attribute that names an item: called title or name, else the first of the bundle's. */
+/** The attribute with an item's name: `title` or `name`, else the bundle's first attribute. */
 export function nameAttribute(item) {
   const names = about.value?.attribute_names ?? Object.keys(item.attributes);
   return names.find((name) => /title|name/i.test(name)) ?? names[0];
@@ -75,7 +75,7 @@ export function nameOf(item) {
   return name ? text(name) : item.id;
 }
 
-/** All of an item but its name, in one line. */
+/** All attributes of an item but its name, in one line. */
 export function lineOf(item) {
   return Object.entries(item.attributes)
     .filter(([name]) => name !== nameAttribute(item))

@@ -1,6 +1,6 @@
-/** What somebody new is shown of a catalogue. */
+/** The items that the catalogue shows before a search. */
 
-/** Return some of these items: each time the first of those whose lists hold what was shown least. */
+/** Return `count` items of varied categories: greedily the first item whose categories were chosen least. */
 export function ofManyKinds(items, count) {
   const times = new Map();
   const shown = (item) => {

@@ -1,11 +1,11 @@
-/** Light, dark, or as the system has it. */
+/** The theme: light, dark, or the system's. */
 
 import { Watched } from "./dom.js";
 
 const KEY = "llmemb-theme";
 const THEMES = ["system", "light", "dark"];
 
-/** Told when colours change. */
+/** Changes when the colours change. */
 export const themeChanges = new Watched(0);
 
 export function currentTheme() {
@@ -13,7 +13,7 @@ export function currentTheme() {
   return THEMES.includes(kept) ? kept : "system";
 }
 
-/** Take the next theme and return its name. */
+/** Switch to the next theme and return its name. */
 export function nextTheme() {
   const theme = THEMES[(THEMES.indexOf(currentTheme()) + 1) % THEMES.length];
   localStorage.setItem(KEY, theme);

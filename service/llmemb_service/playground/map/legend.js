@@ -1,4 +1,4 @@
-/** What the colours of a map mean. */
+/** The legend of the map's colours. */
 
 import { el, svg } from "../dom.js";
 import { MOST_CATEGORIES, categoryColours, popularityShade, restColour } from "./palette.js";
@@ -16,14 +16,14 @@ function categories(drawn) {
   const colours = categoryColours(shown.length);
   const rest = drawn.categories.length > shown.length || drawn.category.includes(-1);
   const entries = shown.map((name, place) => entry(colours[place], name));
-  return rest ? [...entries, entry(restColour(), "all others")] : entries;
+  return rest ? [...entries, entry(restColour(), "other")] : entries;
 }
 
 function shades() {
   return [
     [0, "no clicks in training"],
-    [0.5, "some"],
-    [1, "the most"],
+    [0.5, "medium"],
+    [1, "most clicks"],
   ].map(([share, name]) => entry(`rgb(${popularityShade(share).join(" ")})`, name));
 }
 

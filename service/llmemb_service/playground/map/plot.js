@@ -45,7 +45,7 @@ export class Plot {
         { class: "zoom" },
         button("+", "Zoom in", () => this.#zoomed(ZOOM)),
         button("−", "Zoom out", () => this.#zoomed(1 / ZOOM)),
-        button("⌂", "See all of the map", () => this.#reset()),
+        button("⌂", "Reset the view", () => this.#reset()),
       ),
     );
     this.nameOf = nameOf;
@@ -103,12 +103,12 @@ export class Plot {
     const count = this.#drawn ? this.#drawn.ids.length.toLocaleString("en") : "no";
     const { path, next, star } = this.#lit;
     const lit = [
-      path.length ? `the session: ${path.map((place) => place.name).join(", ")}` : "",
-      next.length ? `what comes next: ${next.map((place) => place.name).join(", ")}` : "",
-      star ? `the invented item: ${star.name}` : "",
+      path.length ? `session: ${path.map((place) => place.name).join(", ")}` : "",
+      next.length ? `recommendations: ${next.map((place) => place.name).join(", ")}` : "",
+      star ? `new item: ${star.name}` : "",
     ].filter(Boolean);
-    const shown = lit.length ? `Lit up are ${lit.join("; ")}. ` : "";
-    const text = `Map of ${count} items. ${shown}Arrows move, plus and minus zoom.`;
+    const shown = lit.length ? `Highlighted: ${lit.join("; ")}. ` : "";
+    const text = `Map of ${count} items. ${shown}Arrow keys move, plus and minus zoom.`;
     this.over.setAttribute("aria-label", text);
   }
 

@@ -1,4 +1,4 @@
-/** The same session, answered by each part of the score, or by each loaded bundle, side by side. */
+/** Recommendations for one session by each part of the score, or by each loaded bundle. */
 
 import { el, refill } from "../dom.js";
 import { bundles, recommendBatch } from "../calls.js";
@@ -8,11 +8,11 @@ import { about, click, clicks, nameOf } from "../session.js";
 
 const K = 10;
 const STRATEGIES = {
-  all: ["Both together", "what the service recommends"],
-  collaborative: ["Collaborative", "the sequence model: what people did next"],
-  semantic: ["Semantic", "the texts: what reads alike"],
-  successors: ["Successors", "the texts: what reads like what others took next"],
-  popular: ["Popular", "the same for everybody"],
+  all: ["Full score", "the default of POST /recommend"],
+  collaborative: ["Collaborative", "sequence model: what follows in click sequences"],
+  semantic: ["Semantic", "text similarity to the session"],
+  successors: ["Successors", "text similarity to what others clicked next"],
+  popular: ["Popular", "most clicks in training, without the session"],
 };
 
 export function mount(root) {
@@ -28,27 +28,27 @@ export function mount(root) {
   const session = el("p", { class: "empty" });
   const columns = el("div", { class: "side-by-side", id: "columns" });
   root.append(
-    el("h1", {}, "Side by side"),
+    el("h1", {}, "Compare recommendations"),
     el(
       "p",
       { class: "lead" },
-      "One session, several answers. A bar on the left marks items that more than one of them has. ",
-      "Click an item to go on with it.",
+      "Recommendations for the same session, side by side. A bar on the left marks items in several lists. ",
+      "Click an item to add it to the session.",
     ),
     el("div", { class: "controls" }, el("label", {}, "Compare ", what)),
     session,
     columns,
   );
 
-  /** Ask all at once, by one call. */
+  /** Request all columns in one batch. */
   async function ask() {
     asking.abort();
     asking = new AbortController();
     const { signal } = asking;
     const history = clicks.value.map((item) => item.id);
     session.textContent = history.length
-      ? `After ${clicks.value.map(nameOf).join(", ")}`
-      : "Nothing is clicked yet, so popularity answers everywhere. Click an item.";
+      ? `Session: ${clicks.value.map(nameOf).join(", ")}`
+      : "The session is empty, so every column shows popular items. Click an item.";
     try {
       const asked = what.value === "bundles" ? await bundleColumns(signal) : strategyColumns();
       if (!asked.length) return;
@@ -79,7 +79,7 @@ export function mount(root) {
         el(
           "p",
           { class: "empty" },
-          "One bundle is loaded. Load another beside it by POST /admin/bundles, or PUT /admin/experiment.",
+          "Only one bundle is loaded. Load another with POST /admin/bundles or PUT /admin/experiment.",
         ),
       );
       return [];

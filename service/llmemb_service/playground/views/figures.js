@@ -1,4 +1,4 @@
-/** Figures of the running service, from `/metrics`, and of its bundle's evaluation. */
+/** Live metrics of the service, from `/metrics`, and the evaluation results of its bundle. */
 
 import { el, number, svg } from "../dom.js";
 import { metrics } from "../calls.js";
@@ -9,29 +9,25 @@ import { evaluationTable, kindsBar, routesTable } from "../figure_tables.js";
 
 const EVERY_MILLISECONDS = 2000;
 const KEPT = 60;
-/** How many looks a latency is taken over: one alone would have too few requests. */
+/** Number of samples that latency and error rate cover, one minute: a single interval has too few requests. */
 const SEEN = 30;
 
 const TILES = {
   requests: {
-    title: "Requests a second",
+    title: "Requests/s",
     of: (now, before) => rate(now, before, `${DURATION}_count`),
     digits: 1,
   },
-  median: { title: "Recommending, median", unit: "ms", of: latency(0.5), digits: 1 },
-  slow: { title: "Recommending, 95 of 100", unit: "ms", of: latency(0.95), digits: 1 },
-  queue: { title: "Waiting to be embedded", of: (now) => now.sum("llmemb_queued_items"), digits: 0 },
-  waiting: { title: "Waiting to be ranked", of: (now) => now.sum("llmemb_queued_recommendations"), digits: 0 },
-  cache: { title: "Found in the cache", unit: "%", of: cacheShare, digits: 0 },
-  refused: {
-    title: "Problems a second",
-    of: (now, before) => rate(now, before, "llmemb_problems_total"),
-    digits: 1,
-  },
+  median: { title: "/recommend latency, p50", unit: "ms", of: latency(0.5), digits: 1 },
+  slow: { title: "/recommend latency, p95", unit: "ms", of: latency(0.95), digits: 1 },
+  queue: { title: "Embedding queue", of: (now) => now.sum("llmemb_queued_items"), digits: 0 },
+  waiting: { title: "Ranking queue", of: (now) => now.sum("llmemb_queued_recommendations"), digits: 0 },
+  cache: { title: "Cache hit rate", unit: "%", of: cacheHitRate, digits: 0 },
+  errors: { title: "Error rate (4xx, 5xx)", unit: "%", of: errorRate, digits: 1 },
   coverage: {
-    title: "Of the catalogue shown",
+    title: "Catalogue coverage",
     unit: "%",
-    of: (now) => 100 * now.sum("llmemb_coverage"),
+    of: (now) => 100 * now.sum("llmemb_coverage", { bundle: about.value?.bundle_id ?? "" }),
     digits: 1,
   },
 };
@@ -54,18 +50,22 @@ export function mount(root) {
     role: "region",
     "aria-label": "Evaluation",
   });
-  const note = el("p", { class: "empty" }, "Figures come every two seconds.");
+  const note = el("p", { class: "empty" }, "Loading metrics.");
   root.append(
-    el("h1", {}, "Figures"),
-    el("p", { class: "lead" }, "Of this process since it started, as Prometheus gets them from /metrics."),
+    el("h1", {}, "Metrics"),
+    el(
+      "p",
+      { class: "lead" },
+      "Of this replica, from /metrics, every two seconds. Latency and error rate cover the last minute.",
+    ),
     note,
     tiles,
     el(
       "div",
       { class: "columns even more" },
-      el("section", { class: "card" }, el("header", {}, el("h2", {}, "What is recommended")), kinds),
+      el("section", { class: "card" }, el("header", {}, el("h2", {}, "Recommended items by kind")), kinds),
       el("section", { class: "card" }, el("header", {}, el("h2", {}, "Requests by route")), routes),
-      el("section", { class: "card" }, el("header", {}, el("h2", {}, "The bundle on its test")), evaluation),
+      el("section", { class: "card" }, el("header", {}, el("h2", {}, "Evaluation of the bundle")), evaluation),
     ),
   );
 
@@ -81,7 +81,7 @@ export function mount(root) {
       if (!(error instanceof Problem)) throw error;
       const hidden = error.status === 404 || error.status === 401;
       note.textContent = hidden
-        ? "Here /metrics is not let through; ask the gateway's port for operators."
+        ? "/metrics is not available here. Use the gateway's operations port."
         : error.message;
       if (hidden) return;
     }
@@ -147,7 +147,7 @@ function rate(now, before, name) {
 
 function latency(share) {
   return (now, before, earlier) => {
-    // Refusals are answered at once, and many of them would hide slow answers.
+    // Only successful requests: rejected ones return at once and would hide slow ones.
     const answered = { http_route: "/recommend", http_response_status_code: "200" };
     const lately = earlier === now ? null : quantile(earlier, now, DURATION, share, answered);
     const seconds = lately ?? quantile(null, now, DURATION, share, answered);
@@ -155,7 +155,16 @@ function latency(share) {
   };
 }
 
-function cacheShare(now) {
+function errorRate(now, before, earlier) {
+  const failed = (sample) =>
+    [...sample.by(`${DURATION}_count`, "http_response_status_code")]
+      .filter(([status]) => /^[45]/.test(status))
+      .reduce((sum, [, count]) => sum + count, 0);
+  const requests = now.sum(`${DURATION}_count`) - earlier.sum(`${DURATION}_count`);
+  return requests > 0 ? (100 * (failed(now) - failed(earlier))) / requests : null;
+}
+
+function cacheHitRate(now) {
   const all = now.sum("llmemb_cache_lookups_total");
   return all ? (100 * now.sum("llmemb_cache_lookups_total", { result: "hit" })) / all : null;
 }

@@ -1,4 +1,4 @@
-/** Invent an item: see where it lies, put it in the catalogue, see it recommended, and remove it again. */
+/** Add a new item: embed it, show it on the map, add it to the catalogue, and delete it again. */
 
 import { el, number, say } from "../dom.js";
 import { embed, put, recommend, remove, similar } from "../calls.js";
@@ -12,7 +12,7 @@ import { about, askNext, nameOf, next } from "../session.js";
 import { placeOfItem } from "./map.js";
 
 const NEIGHBOURS = 6;
-const NEIGHBOURS_TITLE = "Its neighbours: items that read like it";
+const NEIGHBOURS_TITLE = "Nearest items by text";
 const FITTING = 5;
 const ASKED = 20;
 
@@ -24,18 +24,18 @@ export function mount(root) {
   const fields = attributeFields();
   const told = el("p", { class: "empty", id: "told", role: "status" });
   const result = el("div", { class: "steps" });
-  // Of the form of the fields, so that Enter in one of them is a click on it.
-  const look = step("Look at it", "main", lookAt, { type: "submit", form: "attributes" });
-  const putting = step("Put it in the catalogue", "plain", putIt);
-  const removing = step("Remove it", "plain", removeIt);
+  // The form's submit button, so that Enter in a field presses it.
+  const look = step("Embed", "main", lookAt, { type: "submit", form: "attributes" });
+  const putting = step("Add to the catalogue", "plain", putIt);
+  const removing = step("Delete", "plain", removeIt);
   removing.disabled = true;
   root.append(
-    el("h1", {}, "Invent an item"),
+    el("h1", {}, "Add a new item"),
     el(
       "p",
       { class: "lead" },
-      "The service knows an item by its attributes alone. Nothing is trained again: what you make up here can be ",
-      "recommended a moment later.",
+      "The service embeds an item from its attributes: a new item can be recommended at once, without ",
+      "training and without clicks.",
     ),
     el(
       "div",
@@ -43,7 +43,7 @@ export function mount(root) {
       el(
         "section",
         { class: "card stack" },
-        el("header", {}, el("h2", {}, "Its attributes"), step("Fill in an example", "plain", example)),
+        el("header", {}, el("h2", {}, "Attributes"), step("Fill in an example", "plain", example)),
         fields.root,
         el("div", { class: "row" }, look, putting, removing),
         told,
@@ -51,7 +51,7 @@ export function mount(root) {
       el("div", { class: "stack" }, plot.root, el("section", { class: "card" }, result)),
     ),
   );
-  result.append(el("p", { class: "empty" }, "Look at it, and its neighbours are named here."));
+  result.append(el("p", { class: "empty" }, "Embed the item to see its nearest items."));
   const unwatch = about.watch((info) => info && fields.show(info));
   catalogueMap(signal).then((drawn) => plot.show(drawn), ignoreProblem);
 
@@ -82,12 +82,12 @@ export function mount(root) {
     const model = next.value.items[0];
     if (!model) return;
     fields.fill(model.attributes, nameOf(model));
-    tell("An item like the first one that comes next. Change what you like.");
+    tell("Filled in from the first recommendation. Edit any field.");
   }
 
   async function lookAt() {
     const attributes = fields.read();
-    tell("The language model reads it.");
+    tell("Embedding the item.");
     const { embeddings, bundle_id: bundle } = await send(embed(id, attributes), { signal });
     const drawn = await catalogueMap(signal);
     if (drawn.bundle_id !== bundle) forgetMap();
@@ -101,10 +101,10 @@ export function mount(root) {
       itemRow(item, { rank: place + 1, side: [number(item.score)] }),
     );
     result.replaceChildren(section(NEIGHBOURS_TITLE, rows));
-    tell(`It is at the star, among ${neighbours.slice(0, 3).map(nameOf).join(", ")}.`);
+    tell(`Embedded; the star marks it on the map, near ${neighbours.slice(0, 3).map(nameOf).join(", ")}.`);
   }
 
-  /** Return the items whose texts are most like it, where the bundle tells these apart, else what comes after it. */
+  /** Return the nearest items by text; without a semantic term, the recommendations after the item. */
   async function readingAlike(attributes) {
     const strategy = about.value?.semantic_term ? "semantic" : undefined;
     const options = { k: NEIGHBOURS, strategy, filters: { deny: [id] } };
@@ -114,7 +114,7 @@ export function mount(root) {
   async function putIt() {
     const attributes = fields.read();
     await lookAt();
-    tell("It is written to disk.");
+    tell("Adding the item to the catalogue.");
     await send(put(id, attributes), { signal });
     changed(true);
     const { items } = await send(similar(id, FITTING), { signal });
@@ -123,11 +123,11 @@ export function mount(root) {
     const rank = answer.items.findIndex((item) => item.id === id);
     result.replaceChildren(
       section(
-        "Most like it, of the whole catalogue",
+        "Most similar items of the catalogue",
         items.map((item, place) => itemRow(item, { rank: place + 1, side: [number(item.similarity)] })),
       ),
       section(
-        "Recommended after these",
+        "Recommendations for a session of these",
         answer.items
           .slice(0, Math.max(FITTING, rank + 1))
           .map((item, place) =>
@@ -138,8 +138,8 @@ export function mount(root) {
     const name = nameOf({ id, attributes });
     tell(
       rank < 0
-        ? `${name} is in the catalogue, but not among the ${ASKED} that come after the items most like it.`
-        : `${name} is in the catalogue, and comes as number ${rank + 1} after a session of the items most like it.`,
+        ? `${name} is in the catalogue, but not in the top ${ASKED} for a session of its most similar items.`
+        : `${name} is in the catalogue, at rank ${rank + 1} for a session of its most similar items.`,
     );
     askNext({ unseen: true });
   }
@@ -149,17 +149,17 @@ export function mount(root) {
     changed(false);
     plot.light({});
     result.replaceChildren(
-      el("p", { class: "empty" }, "It is gone from the catalogue and from every recommendation."),
+      el("p", { class: "empty" }, "The item is no longer in the catalogue and is not recommended."),
     );
-    tell("It is removed.");
-    say("The item is removed");
+    tell("Deleted.");
+    say("Item deleted");
     askNext({ unseen: true });
   }
 
   function changed(now) {
     if (!now) putting.focus({ preventScroll: true });
     removing.disabled = !now;
-    putting.textContent = now ? "Put it again" : "Put it in the catalogue";
+    putting.textContent = now ? "Update in the catalogue" : "Add to the catalogue";
     forgetMap();
     forgetItem(id);
   }

@@ -1,4 +1,4 @@
-/** The catalogue as a map, with the session's path and what comes next lit up. */
+/** The map of the catalogue, with the session and the recommendations highlighted. */
 
 import { el, refill } from "../dom.js";
 import { catalogueMap } from "../catalogue_map.js";
@@ -14,7 +14,7 @@ export function mount(root) {
   let drawn = null;
   const plot = new Plot({ nameOf: nameById, onpick: pick });
   const colours = el("div", {});
-  const note = el("p", { class: "empty" }, "The map is being drawn.");
+  const note = el("p", { class: "empty" }, "Loading the map.");
   const by = el(
     "select",
     { id: "colour-by", onchange: recolour },
@@ -22,15 +22,15 @@ export function mount(root) {
     el("option", { value: "popularity" }, "popularity"),
   );
   const path = el("ol", { class: "items", "aria-label": "The session on the map" });
-  const list = el("ol", { class: "items", "aria-label": "What comes next on the map" });
-  const none = el("p", { class: "empty" }, "Nothing clicked yet: click points of the map.");
+  const list = el("ol", { class: "items", "aria-label": "Recommendations on the map" });
+  const none = el("p", { class: "empty" }, "The session is empty. Click points on the map.");
   root.append(
-    el("h1", {}, "The catalogue as a map"),
+    el("h1", {}, "Map of the catalogue"),
     el(
       "p",
       { class: "lead" },
-      "Near items are often alike: of many directions the map has two. Click a point to add it to the session: ",
-      "the numbered path is what was clicked, the rings are what comes next.",
+      "Items close to each other are often similar. Click a point to add the item to the session. ",
+      "The numbered path is the session, the rings are the recommendations.",
     ),
     el("div", { class: "controls" }, el("label", {}, "Colour by ", by)),
     plot.root,
@@ -39,8 +39,8 @@ export function mount(root) {
     el(
       "div",
       { class: "columns even more" },
-      el("section", { class: "card" }, el("header", {}, el("h2", {}, "Clicked")), none, path),
-      el("section", { class: "card" }, el("header", {}, el("h2", {}, "What comes next")), list),
+      el("section", { class: "card" }, el("header", {}, el("h2", {}, "Session")), none, path),
+      el("section", { class: "card" }, el("header", {}, el("h2", {}, "Recommendations")), list),
     ),
   );
 
@@ -97,13 +97,13 @@ export function mount(root) {
   };
 }
 
-/** Return what of the session is on a map. */
+/** Return the places of the session and of its recommendations on the map. */
 export function litBy(drawn) {
   const placed = (items) => items.map((item) => placeOfItem(drawn, item)).filter((place) => place !== null);
   return { path: placed(clicks.value), next: clicks.value.length ? placed(next.value.items) : [] };
 }
 
-/** Return an item's place, null where the map does not show it. */
+/** Return an item's place, null if the map does not show it. */
 export function placeOfItem(drawn, item) {
   const number = drawn.numberOf(item.id);
   return number === undefined

@@ -1,4 +1,4 @@
-/** Search the catalogue, click items into a session, and see what comes next. */
+/** Search the catalogue, build a session, and see the recommendations. */
 
 import { debounced, el, refill, say } from "../dom.js";
 import { recommend, search } from "../calls.js";
@@ -8,7 +8,7 @@ import { clear, click, clicks, nameOf, next, unclick } from "../session.js";
 import { ofManyKinds } from "../shelf.js";
 
 const PAGE = 12;
-/** How many popular items the first ones are chosen from. */
+/** Number of popular items that the first page is chosen from. */
 const KNOWN = 40;
 const TYPING_MILLISECONDS = 200;
 
@@ -16,20 +16,20 @@ export function mount(root) {
   const ended = new AbortController();
   const unwatch = [];
   const found = catalogue(ended.signal);
-  const chips = el("ol", { class: "clicks", "aria-label": "Clicked items, the oldest first" });
+  const chips = el("ol", { class: "clicks", "aria-label": "Session, oldest click first" });
   const clearing = el("button", { type: "button", class: "plain", onclick: clear }, "Clear");
-  const list = el("ol", { class: "items", id: "next", "aria-label": "What comes next" });
-  const heading = el("h2", {}, "What comes next");
+  const list = el("ol", { class: "items", id: "next", "aria-label": "Recommendations" });
+  const heading = el("h2", {}, "Recommendations");
   const note = el("p", { class: "empty" });
   root.append(
-    el("h1", {}, "Click, and see what comes next"),
+    el("h1", {}, "Recommendations for a session"),
     el(
       "p",
       { class: "lead" },
-      "A recommender that reads: it goes by what items say about themselves, and by what people did next. ",
-      "Click what you like, then ",
-      el("a", { href: "#/invent" }, "invent an item"),
-      " that nobody knows yet.",
+      "LLMEmb ranks items by their text and by the click sequences it was trained on. ",
+      "Click items to build a session, then ",
+      el("a", { href: "#/invent" }, "add a new item"),
+      " that has no clicks yet.",
     ),
     el(
       "div",
@@ -38,7 +38,7 @@ export function mount(root) {
       el(
         "div",
         { class: "stack" },
-        el("section", { class: "card" }, el("header", {}, el("h2", {}, "The session"), clearing), chips),
+        el("section", { class: "card" }, el("header", {}, el("h2", {}, "Session"), clearing), chips),
         el("section", { class: "card" }, el("header", {}, heading), note, list),
       ),
     ),
@@ -47,7 +47,7 @@ export function mount(root) {
   unwatch.push(
     clicks.watch((all) => {
       clearing.hidden = !all.length;
-      const none = el("li", { class: "empty" }, "Nothing clicked yet. Choose an item from the catalogue.");
+      const none = el("li", { class: "empty" }, "The session is empty. Click an item of the catalogue.");
       refill(chips, all.length ? all.map(chip) : [none]);
     }),
   );
@@ -56,9 +56,9 @@ export function mount(root) {
     next.watch(({ items, fallback, waiting, problem }) => {
       list.setAttribute("aria-busy", String(waiting));
       if (waiting) return;
-      heading.textContent = fallback ? "Popular now" : "What comes next";
+      heading.textContent = fallback ? "Popular items" : "Recommendations";
       note.hidden = items.length > 0;
-      note.textContent = problem ? problem.message : "Nothing is left to recommend.";
+      note.textContent = problem ? problem.message : "No items to recommend.";
       refill(
         list,
         items.map((item, place) => el("li", {}, nextItem(item, place, fallback, before))),
@@ -81,7 +81,7 @@ function chip(item, place) {
     name,
     el(
       "button",
-      { type: "button", "aria-label": `Take ${name} out of the session`, onclick: () => unclick(place) },
+      { type: "button", "aria-label": `Remove ${name} from the session`, onclick: () => unclick(place) },
       "×",
     ),
   );
@@ -98,16 +98,16 @@ function nextItem(item, place, fallback, before) {
   });
 }
 
-/** The search and what it finds; without words popular items of many kinds. */
+/** Search and its results; without a query, popular items of many categories. */
 function catalogue(signal) {
-  const list = el("ul", { class: "items", id: "found", "aria-label": "Items found" });
-  const heading = el("h2", {}, "The catalogue");
+  const list = el("ul", { class: "items", id: "found", "aria-label": "Items of the catalogue" });
+  const heading = el("h2", {}, "Catalogue");
   const note = el("p", { class: "empty", hidden: true });
-  const more = el("button", { type: "button", class: "plain more", hidden: true }, "More");
+  const more = el("button", { type: "button", class: "plain more", hidden: true }, "Load more");
   const field = el("input", {
     type: "search",
     id: "search",
-    placeholder: "Words of a title or an attribute",
+    placeholder: "Title or attribute",
     autocomplete: "off",
     spellcheck: "false",
     oninput: debounced(() => find(), TYPING_MILLISECONDS),
@@ -131,9 +131,9 @@ function catalogue(signal) {
       const entries = items.map((item) => el("li", {}, itemButton(item, { onclick: () => click(item) })));
       if (from) list.append(...entries);
       else list.replaceChildren(...entries);
-      heading.textContent = words ? "Found in the catalogue" : "The catalogue";
+      heading.textContent = words ? "Search results" : "Catalogue";
       note.hidden = list.children.length > 0;
-      note.textContent = "No item has all of these words.";
+      note.textContent = "No items match the query.";
       if (words) say(`${list.children.length} items found`);
     } catch (error) {
       if (asking.signal.aborted) return;

@@ -72,6 +72,18 @@ def test_scripts_import_what_there_is(script: Path) -> None:
     assert len(text.splitlines()) <= 300
 
 
+def test_metrics_view_reads_documented_metrics() -> None:
+    """Every metric name in the scripts is in `docs/metrics.md`."""
+    documented = set(
+        re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    scripts = "".join(script.read_text(encoding="utf-8") for script in SCRIPTS)
+    read = set(re.findall(r"\"((?:llmemb|http_server)_\w+)\"", scripts))
+
+    assert "http_server_request_duration_seconds" in read
+    assert read - documented == set()
+
+
 def test_package_brings_the_files() -> None:
     """A wheel has all that lies in the package's folder."""
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
