@@ -9,7 +9,7 @@ from typing import Literal
 import polars as pl
 
 from llmemb.errors import DataError
-from llmemb_training.sources.chunks import Chunk, read_chunks
+from llmemb_training.sources.chunks import Chunk, quote_stray, read_chunks
 from llmemb_training.sources.source import ItemColumns, ItemRow
 
 LINE = "(line)"
@@ -23,7 +23,8 @@ def read_table(
 
     Args:
         path: the file.
-        separator: one character. Quoting applies to "," only, because tab-separated titles may contain quotes.
+        separator: one character. Quoting applies to "," only, because tab-separated titles may contain quotes, and only
+            to a value that begins with a quote.
         names: column names, for a file without a header.
         recode: converts the file's bytes to UTF-8 text with that separator, line by line.
 
@@ -46,7 +47,7 @@ def read_table(
 def _parse(path: Path, separator: str, header: bytes, chunk: Chunk) -> pl.DataFrame:
     try:
         frame = pl.read_csv(
-            header + chunk.data,
+            quote_stray(header + chunk.data) if separator == "," else header + chunk.data,
             separator=separator,
             infer_schema=False,
             quote_char='"' if separator == "," else None,
@@ -64,7 +65,7 @@ def _parse(path: Path, separator: str, header: bytes, chunk: Chunk) -> pl.DataFr
 
 
 def _bad_line(separator: str, header: bytes, chunk: Chunk) -> str | None:
-    """Return a message for the first line that is not UTF-8, has an unclosed quote, or more fields than the header."""
+    """Return a message for the first line that is not UTF-8, or has more fields than the header."""
     text = io.StringIO(chunk.data.decode("utf-8", "surrogateescape"), newline="")
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
     names = next(csv.reader([header.decode("utf-8", "replace")], delimiter=separator, quoting=quoting))

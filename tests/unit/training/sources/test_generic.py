@@ -84,6 +84,11 @@ def test_blank_lines_between_items_are_skipped_and_counted(tmp_path: Path) -> No
         read(tmp_path, items=ITEMS + "\n  \nno\n")
 
 
+WRONGLY_CLOSED = (
+    'text follows the closing quote of a value; inside quotes, write a quote twice (""), not as \\" or alone'
+)
+
+
 @pytest.mark.parametrize(
     ("body", "line", "message"),
     [
@@ -98,8 +103,10 @@ def test_blank_lines_between_items_are_skipped_and_counted(tmp_path: Path) -> No
         ("u,a,nan\n", 2, "timestamp must be a finite number, not 'nan'"),
         ("u,a,inf\n", 2, "timestamp must be a finite number, not 'inf'"),
         ("u,a,1\nu,b,\n", 3, "timestamp must be a finite number, not None"),
-        ('u,a,1\nu,"b,2\nu,a,3\n', 3, "unexpected end of data"),
-        ('u,a,1\nu,"b"c,2\n', 3, "',' expected after '\"'"),
+        ('u,a,1\nu,"b,2\nu,a,3\n', 3, "a quote that opens here is not closed"),
+        ('u,a,1\n"u\n\nv",a,1\nu,"b"c,2\n', 6, WRONGLY_CLOSED),
+        ('u,a,1\nu,"b\\"c\\"",2\n', 3, WRONGLY_CLOSED),
+        ('u,a,1\nu,"b\\"",2\nv,"c",3\n', 3, WRONGLY_CLOSED),
     ],
 )
 @pytest.mark.parametrize("suffix", ["", ".gz"])

@@ -62,6 +62,39 @@ def test_items_may_be_csv(tmp_path: Path) -> None:
     assert source.attributes == {"a": {"title": "Heat,\nuncut", "genres": ("Action", "Crime")}, "b": {"title": "Up"}}
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("num_inches", [1, 2, 3])
+def test_quote_inside_a_value_is_a_character(tmp_path: Path, line_end: str, num_inches: int) -> None:
+    """A quote opens a quoted value only at the beginning of a field; `10"` is ten inches, on any number of lines."""
+    titles = {"a": 'Tablet 10" grey', "b": '10" x 8"', "c": '"Big" 10",\nnew'}
+    for item in list(titles)[num_inches:]:
+        titles[item] = "Plain"
+    rows = ["item_id,title,brand", *(f"{item},{_cell(title)},Ono" for item, title in titles.items()), 'd,12",8"']
+    write_file(tmp_path / "interactions.csv", HEADER + "".join(f"u,{item},1\n" for item in "abcd"))
+    write_file(tmp_path / "items.csv", line_end.join(rows) + line_end)
+
+    expected = {item: {"title": title, "brand": "Ono"} for item, title in titles.items()}
+    assert read_folder(tmp_path).attributes == expected | {"d": {"title": '12"', "brand": '8"'}}
+
+
+def _cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if text.startswith('"') else text
+
+
+def test_backslash_does_not_escape_a_quote(tmp_path: Path) -> None:
+    """A title is never read as another text: the line is named."""
+    write_file(tmp_path / "interactions.csv", HEADER + "u,a,1\n")
+    write_file(tmp_path / "items.csv", 'item_id,title,brand\na,Heat,Ono\nb,"Case \\"slim\\" 2",Ono\n')
+
+    with pytest.raises(DataError) as caught:
+        read_folder(tmp_path)
+
+    assert str(caught.value) == (
+        f"{tmp_path}/items.csv: line 3: text follows the closing quote of a value; "
+        'inside quotes, write a quote twice (""), not as \\" or alone'
+    )
+
+
 def test_bad_csv_item_is_named_by_its_line(tmp_path: Path) -> None:
     """An id that stands twice, behind a title of two lines."""
     write_file(tmp_path / "interactions.csv", HEADER + "u,a,1\n")
