@@ -10,7 +10,7 @@ from llmemb.errors import DataError
 from llmemb_training.sources.interactions import check_interactions
 from llmemb_training.sources.json_lines import read_json_columns, read_json_objects
 from llmemb_training.sources.source import InteractionColumns, ItemColumns, ItemRow
-from llmemb_training.sources.table import LINE, read_table, table_items
+from llmemb_training.sources.table import LINE, ids_to_text, read_table, table_items
 
 _BATCH_ROWS = 1 << 18
 
@@ -52,9 +52,8 @@ def _json_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
 def _parquet_interactions(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFrame]:
     """Read interactions; ids are converted to text and dates to Unix seconds."""
     for frame in _read_parquet(path, columns.names):
-        known = [name for name in (columns.user, columns.item) if name in frame.columns]
         seconds = cs.temporal().cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
-        yield frame.with_columns(pl.col(known).cast(pl.String), seconds)
+        yield ids_to_text(frame, [columns.user, columns.item]).with_columns(seconds)
 
 
 def _read_parquet(path: Path, names: list[str] | None = None) -> Iterator[pl.DataFrame]:

@@ -15,6 +15,7 @@ from llmemb_training.sources.table import LINE
 
 DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
 _PART_ROWS = 1 << 22
+_WHOLE_NUMBER = r"^(?:0|-?[1-9][0-9]*)(?:\.0)?$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,10 @@ def check_interactions(
 
 
 def code_interactions(frames: Iterable[pl.DataFrame], min_rating: float | None) -> Interactions:
-    """Encode the ids of checked frames, and drop interactions rated lower than `min_rating`."""
+    """Encode the ids of checked frames, and drop interactions rated lower than `min_rating`.
+
+    If all ids of a column are whole numbers, `7.0` is `7`: programs write `7.0` beside a missing value.
+    """
     users, items = pl.Categorical(pl.Categories.random("users")), pl.Categorical(pl.Categories.random("items"))
     # Polars drops its category codes when no column uses them: these two empty columns keep them alive.
     holders = (pl.Series(dtype=users), pl.Series(dtype=items))
@@ -100,10 +104,13 @@ def drop_repeated(interactions: pl.DataFrame) -> pl.DataFrame:
 
 
 def _sort_ids(holder: pl.Series) -> tuple[pl.Series, NDArray[np.uint32]]:
-    """Return the sorted categories of a column, and the position of each code among them."""
+    """Return the sorted ids of a column, and the position of each code's id among them."""
     dtype = holder.dtype
     assert isinstance(dtype, pl.Categorical)
     ids = dtype.categories.to_series()
+    if ids.str.ends_with(".0").any() and ids.str.contains(_WHOLE_NUMBER).all():
+        ids = ids.str.strip_suffix(".0")
+        return ids.unique().sort(), (ids.rank("dense") - 1).cast(pl.UInt32).to_numpy()
     order = ids.arg_sort().to_numpy()
     ranks = np.empty(len(order), dtype=np.uint32)
     ranks[order] = np.arange(len(order), dtype=np.uint32)

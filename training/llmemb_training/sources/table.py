@@ -83,6 +83,20 @@ def _bad_line(separator: str, header: bytes, chunk: Chunk) -> str | None:
     return None
 
 
+def ids_to_text(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Convert the existing id columns among `names` to text, whatever their type; the number 7.0 becomes `7`."""
+    texts = []
+    for name in frame.columns:
+        if name in names:
+            column = pl.col(name)
+            text = column.cast(pl.String)
+            if frame.schema[name].is_float():
+                whole = column.cast(pl.Int64, strict=False)
+                text = pl.when(whole == column).then(whole.cast(pl.String)).otherwise(text)
+            texts.append(text.alias(name))
+    return frame.with_columns(texts)
+
+
 def table_items(
     path: Path, frames: Iterable[pl.DataFrame], columns: ItemColumns, between: str | None, unit: str = "line"
 ) -> Iterator[ItemRow]:
@@ -104,7 +118,7 @@ def table_items(
         for column in (columns.item, *wanted.values()):
             if column not in known:
                 raise DataError(f"{path}: no column {column!r}; it has {', '.join(known)}")
-        for row in frame.with_columns(pl.col(columns.item).cast(pl.String)).iter_rows(named=True):
+        for row in ids_to_text(frame, [columns.item]).iter_rows(named=True):
             raw = {name: _value(row[column], name in columns.lists, between) for name, column in wanted.items()}
             yield f"{unit} {row[LINE]}", row[columns.item], raw
 

@@ -13,7 +13,7 @@ from llmemb_training.data.dataset import Dataset, DatasetInfo, count_train, writ
 from llmemb_training.data.splitting import Split, k_core, order_in_time, split
 from llmemb_training.sources import SourceFiles, read_interactions, read_items, source_files
 from llmemb_training.sources.interactions import Interactions, drop_repeated
-from llmemb_training.sources.items import ATTRIBUTES, Items
+from llmemb_training.sources.items import ATTRIBUTES, NUM_EXAMPLES, Items
 from llmemb_training.sources.source import ITEM, USER, InteractionColumns
 
 
@@ -24,7 +24,8 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
     an item without text; then the k-core is computed. `dataset.json` has the count of each rule.
 
     Raises:
-        DataError: the source cannot be read, no interaction is left, or all items have the same text.
+        DataError: the source cannot be read, its two files have no item in common, no interaction is left, or all items
+            have the same text.
     """
     files = source_files(Path(config.path), config.format)
     read = _read_interactions(files, config)
@@ -35,6 +36,7 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
     items = read_items(
         files, config.columns.item_id, config.attributes, config.list_attributes, read.item_ids, candidates
     )
+    warnings = _compare_ids(files, read.item_ids, items)
     with_text = unique.filter(items.with_text[unique[ITEM].to_numpy()])
     core = k_core(with_text, config.min_interactions)
     if core.is_empty():
@@ -66,7 +68,7 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
     dataset = _dataset(info, *ids, items.attributes, parts)
     _check_texts(dataset, config)
     write_dataset(output, dataset)
-    return _summary(counts)
+    return "; warning: ".join((_summary(counts), *warnings))
 
 
 def _read_interactions(files: SourceFiles, config: PrepareConfig) -> Interactions:
@@ -77,6 +79,28 @@ def _read_interactions(files: SourceFiles, config: PrepareConfig) -> Interaction
         rating=None if config.min_rating is None else config.columns.rating,
     )
     return read_interactions(files, columns, config.min_rating)
+
+
+def _compare_ids(files: SourceFiles, item_ids: pl.Series, items: Items) -> list[str]:
+    """Return a warning if most items of the interactions are not in the file of items.
+
+    Raises:
+        DataError: none is.
+    """
+    listed = int(items.listed.sum())
+    if 2 * listed >= len(item_ids):
+        return []
+    num_items = items.counts["items_read"] - items.counts["items_repeated"]
+    missing = item_ids.filter(~items.listed).head(NUM_EXAMPLES)
+    examples = [(missing, files.interactions), (items.without_interactions, files.items)]
+    report = (
+        f"{listed:,} of the {len(item_ids):,} item ids in {files.interactions.name} are among the {num_items:,} in "
+        f"{files.items.name}; not in the other file are, for example, "
+        + " and ".join(f"{', '.join(map(repr, ids))} of {path.name}" for ids, path in examples if len(ids))
+    )
+    if not listed:
+        raise DataError(f"{files.items.parent}: {report}: write each id alike in both files")
+    return [report]
 
 
 def _check_texts(dataset: Dataset, config: PrepareConfig) -> None:

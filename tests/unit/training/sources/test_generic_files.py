@@ -118,6 +118,33 @@ def test_source_may_be_parquet(tmp_path: Path) -> None:
     assert source.attributes == {"1": {"title": "Heat", "year": "1995.0", "genres": ("Action",)}, "2": {"title": "Up"}}
 
 
+@pytest.mark.parametrize("dtype", [pl.Float64, pl.Float32, pl.Int16, pl.UInt64])
+def test_numeric_ids_have_no_decimal_point(tmp_path: Path, dtype: type[pl.DataType]) -> None:
+    """Ids are floats where a program once had a missing value; `7.0` is `7` in both files."""
+    ids = pl.Series([7, 11], dtype=dtype)
+    frame = pl.DataFrame({"user_id": ids * 100, "item_id": ids, "timestamp": [1, 2]})
+    frame.write_parquet(tmp_path / "interactions.parquet")
+    pl.DataFrame({"item_id": ids, "title": ["Heat", "Up"]}).write_parquet(tmp_path / "items.parquet")
+    source = read_folder(tmp_path)
+
+    assert source.interactions == [("700", "7", 1), ("1100", "11", 2)]
+    assert source.attributes == {"7": {"title": "Heat"}, "11": {"title": "Up"}}
+
+
+def test_ids_of_the_items_follow_those_of_the_interactions(tmp_path: Path) -> None:
+    """An item `8.0` without interactions is `8` if that has some; other ids stay as they are written."""
+    write_file(tmp_path / "interactions.csv", HEADER + "1.0,7.0,1\n2,8,2\n3,9,3\n")
+    write_file(tmp_path / "items.csv", "item_id,title\n7,Heat\n8.0,Up\n009,Big\n")
+    source = read_folder(tmp_path)
+
+    assert source.interactions == [("1", "7", 1), ("2", "8", 2), ("3", "9", 3)]
+    assert source.attributes == {"7": {"title": "Heat"}, "8": {"title": "Up"}}
+
+    write_file(tmp_path / "items.csv", "item_id,title\n8.0,Heat\n8,Up\n")
+    with pytest.raises(DataError, match=r"items\.csv: line 3: item_id '8' occurs earlier in the file"):
+        read_folder(tmp_path)
+
+
 def test_bad_parquet_is_named_by_its_row(tmp_path: Path) -> None:
     """Parquet has no lines."""
     items = pl.DataFrame({"item_id": ["a"], "title": ["Heat"]})

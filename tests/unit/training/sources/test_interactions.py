@@ -1,6 +1,7 @@
 """`llmemb_training.sources.interactions`: codes, whatever the frames, and repetitions."""
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,25 @@ def test_codes_are_positions_in_the_sorted_ids(frames: list[Rows]) -> None:
     assert read.user_ids.to_list() == sorted({user for user, _, _ in rows}, key=str.encode)
     assert read.item_ids.to_list() == sorted({item for _, item, _ in rows})
     assert [(read.user_ids[user], read.item_ids[item], time) for user, item, time in read.frame.rows()] == rows
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(-12, 12), st.booleans()), max_size=9), max_size=3))
+def test_whole_numbers_have_no_decimal_point(frames: list[list[tuple[int, bool]]]) -> None:
+    """`7.0` and `7` are one id if a column has only whole numbers, in any frame."""
+    written = [[("u", f"{number}.0" if point else f"{number}", 1.0) for number, point in rows] for rows in frames]
+    read = code_interactions((frame(rows) for rows in written), None)
+    numbers = [str(number) for rows in frames for number, _ in rows]
+
+    assert read.item_ids.to_list() == sorted(set(numbers))
+    assert [read.item_ids[item] for item in read.frame[ITEM]] == numbers
+
+
+@pytest.mark.parametrize("other", ["a", "1.5", "07", "1.00", "", "-0.0"])
+def test_ids_that_are_no_numbers_stay_as_they_are_written(other: str) -> None:
+    """One other id, and `1.0` may be a version."""
+    read = code_interactions([frame([("u", "1.0", 1.0), ("u", other, 1.0)])], None)
+
+    assert read.item_ids.to_list() == sorted(["1.0", other])
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from([1.0, 2.0])), max_size=40))
