@@ -50,10 +50,8 @@ def _json_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
 
 
 def _parquet_interactions(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFrame]:
-    """Read interactions; ids are converted to text and dates to Unix seconds."""
-    for frame in _read_parquet(path, columns.names):
-        seconds = cs.temporal().cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
-        yield ids_to_text(frame, [columns.user, columns.item]).with_columns(seconds)
+    """Read interactions; ids are converted to text."""
+    return (ids_to_text(frame, [columns.user, columns.item]) for frame in _read_parquet(path, columns.names))
 
 
 def _read_parquet(path: Path, names: list[str] | None = None) -> Iterator[pl.DataFrame]:

@@ -93,16 +93,20 @@ WRONGLY_CLOSED = (
     ("body", "line", "message"),
     [
         ("u,a,1\nu,b,2,3\n", 3, "4 fields, but the header has 3"),
-        ("u,a,1\nu,b\n", 3, "timestamp must be a finite number, not None"),
+        ("u,a,1\nu,b\n", 3, "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not None"),
         ("u,a,1\nu\n", 3, "item_id is empty"),
         ("u,a,1\n\nu,b,2\n", 3, "user_id is empty"),
         ("u,a,1\nu,,2\n", 3, "item_id is empty"),
         (",a,1\n", 2, "user_id is empty"),
         ('u,"",1\n', 2, "item_id is empty"),
-        ("u,a,1\r\nu,b,late\r\n", 3, "timestamp must be a finite number, not 'late'"),
-        ("u,a,nan\n", 2, "timestamp must be a finite number, not 'nan'"),
-        ("u,a,inf\n", 2, "timestamp must be a finite number, not 'inf'"),
-        ("u,a,1\nu,b,\n", 3, "timestamp must be a finite number, not None"),
+        (
+            "u,a,1\r\nu,b,late\r\n",
+            3,
+            "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'late'",
+        ),
+        ("u,a,nan\n", 2, "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'nan'"),
+        ("u,a,inf\n", 2, "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'inf'"),
+        ("u,a,1\nu,b,\n", 3, "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not None"),
         ('u,a,1\nu,"b,2\nu,a,3\n', 3, "a quote that opens here is not closed"),
         ('u,a,1\n"u\n\nv",a,1\nu,"b"c,2\n', 6, WRONGLY_CLOSED),
         ('u,a,1\nu,"b\\"c\\"",2\n', 3, WRONGLY_CLOSED),
@@ -194,7 +198,10 @@ def test_line_is_right_past_the_first_chunk(tmp_path: Path) -> None:
     assert len(source.interactions) == rows + 2
     assert source.interactions[-3:] == [("u", "a", 1.0), ("v", "b", 2.0), ("u", "a", 3.0)]
 
-    with pytest.raises(DataError, match=f"line {rows + 3}: timestamp must be a finite number, not 'late'"):
+    with pytest.raises(
+        DataError,
+        match=f"line {rows + 3}: timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'late'",
+    ):
         read(tmp_path, HEADER + "u,a,1\n" * rows + "v,b,2\nu,a,late\n")
 
 
@@ -205,7 +212,9 @@ def test_newlines_in_quotes_do_not_shift_lines(tmp_path: Path) -> None:
 
     assert source.interactions == [("u", "a", 1.0), ("v", "b", 2.0)]
 
-    with pytest.raises(DataError, match="line 7: timestamp must be a finite number, not 'late'"):
+    with pytest.raises(
+        DataError, match="line 7: timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'late'"
+    ):
         read(tmp_path, "user_id,item_id,timestamp,review\n" + body + "u,b,late,\n")
 
 

@@ -27,13 +27,31 @@ def test_interactions_may_be_json_lines(tmp_path: Path, suffix: str) -> None:
     assert read_folder(tmp_path).interactions == [("u", "a", 1.5), ("v", "b", 2.0)]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_times_may_be_dates(tmp_path: Path, suffix: str) -> None:
+    """In text files as in Parquet, in seconds since 1970."""
+    times = ["2023-11-14T22:13:20Z", "2023-11-14T23:13:21+01:00", "2023-11-14"]
+    frame = pl.DataFrame({"user_id": "u", "item_id": "a", "timestamp": times})
+    path = tmp_path / f"interactions{suffix}"
+    frame.write_csv(path) if suffix == ".csv" else frame.write_ndjson(path)
+    write_file(tmp_path / "items.jsonl", ITEMS)
+
+    assert [time for _, _, time in read_folder(tmp_path).interactions] == [1700000000, 1700000001, 1699920000]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("no", "not JSON: Expecting value"),
         ("[1]", "must be a JSON object, not list"),
-        ('{"user_id": "u", "item_id": "a"}', "timestamp must be a finite number, not None"),
-        ('{"user_id": "u", "item_id": "a", "timestamp": true}', "timestamp must be a finite number, not 'true'"),
+        (
+            '{"user_id": "u", "item_id": "a"}',
+            "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not None",
+        ),
+        (
+            '{"user_id": "u", "item_id": "a", "timestamp": true}',
+            "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'true'",
+        ),
         ('{"user_id": "u", "item_id": "a", "timestamp": NaN}', "not JSON: NaN and Infinity are not JSON numbers"),
         ('{"user_id": "", "item_id": "a", "timestamp": 1}', "user_id is empty"),
         ('{"user_id": "u", "timestamp": 1}', "item_id is empty"),

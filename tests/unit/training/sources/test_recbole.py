@@ -91,10 +91,16 @@ def test_bad_item_is_named_by_its_line(tmp_path: Path, items: str, message: str)
 @pytest.mark.parametrize(
     ("interactions", "message"),
     [
-        (HEADER + "u\t1\t5\t8\nu\t1\t5\n", "line 3: timestamp must be a finite number, not None"),
+        (
+            HEADER + "u\t1\t5\t8\nu\t1\t5\n",
+            "line 3: timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not None",
+        ),
         (HEADER + "u\t1\t5\t8\t9\n", "line 2: 5 fields, but the header has 4"),
         (HEADER + "u\t\t5\t8\n", "line 2: item_id is empty"),
-        (HEADER + "u\t1\t5\tnever\n", "line 2: timestamp must be a finite number, not 'never'"),
+        (
+            HEADER + "u\t1\t5\tnever\n",
+            "line 2: timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'never'",
+        ),
     ],
 )
 def test_bad_interaction_is_named_by_its_line(tmp_path: Path, interactions: str, message: str) -> None:
