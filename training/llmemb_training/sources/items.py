@@ -113,6 +113,18 @@ def collect_items(
     )
 
 
+def truth_values_to_text(rows: Iterable[ItemRow]) -> Iterator[ItemRow]:
+    """Return the rows of a table, with `true` and `false` as texts in the attributes."""
+    for place, item_id, raw in rows:
+        yield place, item_id, raw and {name: _to_text(value) for name, value in raw.items()}
+
+
+def _to_text(value: object) -> object:
+    if isinstance(value, list):
+        return [_to_text(entry) for entry in value]
+    return str(value).lower() if isinstance(value, bool) else value
+
+
 def _texts(path: Path, rows: Iterable[ItemRow], tally: _Tally, first_counts: bool) -> Iterator[tuple[int, str]]:
     """Return the code and the attributes of each item that has interactions and text."""
     codes = tally.codes

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from llmemb.errors import DataError
+from llmemb.item import parse_attributes
 from tests.support.sources import read_folder, write_file
 
 HEADER = "user_id,item_id,timestamp\n"
@@ -133,7 +134,7 @@ def test_source_may_be_parquet(tmp_path: Path) -> None:
     source = read_folder(tmp_path)
 
     assert source.interactions == [("7", "1", 60.0), ("8", "2", 86400.0)]
-    assert source.attributes == {"1": {"title": "Heat", "year": "1995.0", "genres": ("Action",)}, "2": {"title": "Up"}}
+    assert source.attributes == {"1": {"title": "Heat", "year": "1995", "genres": ("Action",)}, "2": {"title": "Up"}}
 
 
 @pytest.mark.parametrize("dtype", [pl.Float64, pl.Float32, pl.Int16, pl.UInt64])
@@ -161,6 +162,31 @@ def test_ids_of_the_items_follow_those_of_the_interactions(tmp_path: Path) -> No
     write_file(tmp_path / "items.csv", "item_id,title\n8.0,Heat\n8,Up\n")
     with pytest.raises(DataError, match=r"items\.csv: line 3: item_id '8' occurs earlier in the file"):
         read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_values_of_a_table_read_like_those_of_a_request(tmp_path: Path, suffix: str) -> None:
+    """A whole number beside a missing value is a float in a table, and 1995 in a later request: one text."""
+    write_file(tmp_path / "interactions.csv", HEADER + "u,a,1\nu,b,1\n")
+    rows = [
+        {"item_id": "a", "year": 1995.0, "price": 12.1, "rate": 4.0, "stock": True, "flags": [True, False]},
+        {"item_id": "b", "year": None, "price": 0.5, "rate": -1e300, "stock": False, "flags": []},
+    ]
+    frame = pl.DataFrame(rows)
+    if suffix == ".jsonl":
+        frame.write_ndjson(tmp_path / "items.jsonl")
+    else:
+        kinds = {"price": pl.Float32, "rate": pl.Float64, "year": pl.Float64}
+        frame.cast(kinds).with_columns(cost=pl.lit("12.50").cast(pl.Decimal(10, 2))).write_parquet(
+            tmp_path / "items.parquet"
+        )
+    attributes = read_folder(tmp_path).attributes
+    costs = {"cost": 12.5} if suffix == ".parquet" else {}
+
+    assert attributes["a"] == parse_attributes(
+        {"year": 1995, "price": 12.1, "rate": 4, "stock": "true", "flags": ["true", "false"]} | costs
+    )
+    assert attributes["b"] == parse_attributes({"price": 0.5, "rate": -1e300, "stock": "false"} | costs)
 
 
 def test_bad_parquet_is_named_by_its_row(tmp_path: Path) -> None:
