@@ -1,5 +1,6 @@
 """Read text files, optionally gzipped, in chunks of whole lines, in bounded memory."""
 
+import codecs
 import gzip
 import re
 import zlib
@@ -15,6 +16,9 @@ DAMAGED = (OSError, EOFError, zlib.error)
 """Errors raised for a missing file or a damaged gzip file."""
 CHUNK_BYTES = 1 << 24
 LONGEST_RECORD = 1 << 28
+_HEAD_BYTES = 64
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LINE_END = re.compile(rb"\r\n?|\n")
 # A quote opens a quoted value only where a field begins; anywhere else it is a character, as in `Tablet 10" grey`.
 _QUOTED = rb'"(?:[^"]++|"")*+"'
 _FIELD = rb"(?:" + _QUOTED + rb'|(?:[^",\n][^,\n]*+)?+)'
@@ -46,20 +50,29 @@ class Chunk:
 
 @contextmanager
 def open_source(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading; decompress it if it is gzipped.
+    """Open a text file for reading, after a byte order mark; decompress it if it is gzipped.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or is in UTF-16.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+            if head.startswith(_UTF16_MARKS):
+                raise DataError(f"{path}: the text is in UTF-16; save it as UTF-8")
+            if b"\0" in head:
+                raise DataError(
+                    f"{path}: there are null bytes, as in UTF-16 or in a file that is no text; save it as UTF-8"
+                )
+            if head.startswith(codecs.BOM_UTF8):
+                file.seek(len(codecs.BOM_UTF8))
             yield cast(IO[bytes], file)
     except DAMAGED as error:
         raise DataError(f"{path}: {error}") from error
 
 
 def read_chunks(path: Path, quoted: bool = False, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
-    """Read a file in chunks.
+    """Read a file in chunks; if its first line ends with CR alone, CR ends all lines and is replaced by LF.
 
     Args:
         path: the file.
@@ -72,7 +85,13 @@ def read_chunks(path: Path, quoted: bool = False, size: int = CHUNK_BYTES) -> It
     """
     line, rest = 1, b""
     with open_source(path) as file:
-        while block := file.read(size):
+        ends_with_cr = False
+        # Twice as much each time the row goes on: what was read before is scanned again.
+        while block := file.read(min(max(size, len(rest)), LONGEST_RECORD + 1 - len(rest))):
+            if line == 1 and not rest:
+                ends_with_cr = _ends_with_cr(block)
+            if ends_with_cr:
+                block = block.replace(b"\r", b"\n")
             data = rest + block
             end = _rows_end(path, line, data) if quoted else data.rfind(b"\n") + 1
             if end:
@@ -97,6 +116,17 @@ def quote_stray(data: bytes) -> bytes:
         return data
     return _QUOTED_OR_STRAY.sub(
         lambda match: match[0] if match[1] is None else b'"' + match[1].replace(b'"', b'""') + b'"', data
+    )
+
+
+def _ends_with_cr(block: bytes) -> bool:
+    """Return whether the first line of a file ends with CR alone, outside quotes."""
+    first = _LINE_END.search(block)
+    return (
+        first is not None
+        and first[0] == b"\r"
+        and first.end() < len(block)
+        and block.count(b'"', 0, first.start()) % 2 == 0
     )
 
 

@@ -12,6 +12,7 @@ from llmemb.errors import DataError
 from llmemb_training.sources.chunks import Chunk, quote_stray, read_chunks
 from llmemb_training.sources.source import ItemColumns, ItemRow
 
+_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 LINE = "(line)"
 """Column of line numbers; the parentheses distinguish it from columns of the source."""
 
@@ -29,19 +30,30 @@ def read_table(
         recode: converts the file's bytes to UTF-8 text with that separator, line by line.
 
     Raises:
-        DataError: the file cannot be read, or a line has more fields than the header.
+        DataError: the file cannot be read, another character separates its columns, or a line has more fields than the
+            header.
     """
     header = (separator.join(names) + "\n").encode()
     empty = True
     for chunk in read_chunks(path, quoted=separator == ","):
         line, data = chunk.line, recode(chunk.data)
         if empty and not names:
-            header, _, data = data.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
+            header, _, data = data.partition(b"\n")
             header, line = header + b"\n", 2
+            _check_separator(path, header, separator)
         empty = False
         yield _parse(path, separator, header, Chunk(line, data))
     if empty:
         raise DataError(f"{path}: the file is empty")
+
+
+def _check_separator(path: Path, header: bytes, separator: str) -> None:
+    """Refuse a header with more of another separator."""
+    names = _SEPARATORS if separator == "," else _SEPARATORS | {" ": "spaces"}
+    found = max(names, key=lambda each: header.count(each.encode()))
+    if header.count(found.encode()) > header.count(separator.encode()):
+        wanted = f"{names[separator]} between them" + (" and points in decimals" if separator == "," else "")
+        raise DataError(f"{path}: the columns are separated by {names[found]}; save the file with {wanted}")
 
 
 def _parse(path: Path, separator: str, header: bytes, chunk: Chunk) -> pl.DataFrame:

@@ -57,7 +57,7 @@ def _write_rows(rows: list[list[str]], line_end: str) -> bytes:
 @given(rows=CELLS, line_end=st.sampled_from(["\n", "\r\n"]), size=st.integers(1, 20))
 def test_quotes_inside_values_split_no_row(tmp_path: Path, rows: list[list[str]], line_end: str, size: int) -> None:
     """A chunk is rows of the file as a state machine reads them, before and after lone quotes are doubled."""
-    data = _write_rows(rows, line_end)
+    data = _write_rows([["x", "y"], *rows], line_end)
     found = list(read_chunks(write_file(tmp_path / "file", data), quoted=True, size=size))
     expected = list(csv.reader(io.StringIO(data.decode(), newline="")))
 
@@ -72,7 +72,7 @@ def test_quote_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     """After a bound the line with the quote is named."""
     path = tmp_path / "file"
     with path.open("wb") as file:
-        file.write(b'a\nb\n"c')
+        file.write(b"a" * 64 + b'\nb\n"c')
         file.seek(chunks.LONGEST_RECORD + 2 * chunks.CHUNK_BYTES)
         file.write(b"\n")
 

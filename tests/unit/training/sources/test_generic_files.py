@@ -28,6 +28,77 @@ def test_interactions_may_be_json_lines(tmp_path: Path, suffix: str) -> None:
     assert read_folder(tmp_path).interactions == [("u", "a", 1.5), ("v", "b", 2.0)]
 
 
+@pytest.mark.parametrize("zipped", ["", ".gz"])
+@pytest.mark.parametrize("name", ["interactions.csv", "items.csv", "interactions.jsonl", "items.jsonl"])
+@pytest.mark.parametrize("form", ["mark", "cr"])
+def test_byte_order_mark_and_old_line_ends_do_not_matter(tmp_path: Path, name: str, form: str, zipped: str) -> None:
+    """Programs of Windows begin a file with the mark, and old ones of the Macintosh end a line with CR alone."""
+    files = {
+        "interactions.csv": HEADER + 'u,a,1\n"v",b,2\n',
+        "items.csv": 'item_id,title\na,Heat\nb,"10"" Up"\n',
+        "interactions.jsonl": "".join(
+            f'{{"user_id": "{user}", "item_id": "{item}", "timestamp": {time}}}\n'
+            for user, item, time in ("ua1", "vb2")
+        ),
+        "items.jsonl": '{"item_id": "a", "title": "Heat"}\n{"item_id": "b", "title": "10\\" Up"}\n',
+    }
+    other = "items.csv" if name.startswith("interactions") else "interactions.csv"
+    write_file(tmp_path / other, files[other])
+    text = files[name]
+    write_file(tmp_path / (name + zipped), "\ufeff" + text if form == "mark" else text.replace("\n", "\r"))
+    source = read_folder(tmp_path)
+
+    assert source.interactions == [("u", "a", 1), ("v", "b", 2)]
+    assert source.attributes == {"a": {"title": "Heat"}, "b": {"title": '10" Up'}}
+
+
+def test_line_is_right_in_a_file_with_old_line_ends(tmp_path: Path) -> None:
+    """CR ends a line, so that the line is the one an editor shows."""
+    write_file(tmp_path / "interactions.csv", (HEADER + "u,a,1\nu,b,late\n").replace("\n", "\r"))
+    write_file(tmp_path / "items.jsonl", ITEMS)
+
+    with pytest.raises(DataError, match=r"interactions\.csv: line 3: timestamp must be .*, not 'late'$"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("utf-16", "the text is in UTF-16; save it as UTF-8"),
+        ("utf-16-be", "there are null bytes, as in UTF-16 or in a file that is no text; save it as UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("name", ["interactions.csv", "items.csv.gz", "interactions.jsonl.gz", "items.jsonl"])
+def test_utf_16_is_named(tmp_path: Path, name: str, encoding: str, message: str) -> None:
+    """Spreadsheets call it Unicode text."""
+    other = "items.csv" if name.startswith("interactions") else "interactions.csv"
+    write_file(tmp_path / other, "item_id,title\na,Heat\n" if other == "items.csv" else HEADER + "u,a,1\n")
+    write_file(tmp_path / name, (HEADER + "u,a,1\n").encode(encoding))
+
+    with pytest.raises(DataError) as caught:
+        read_folder(tmp_path)
+
+    assert str(caught.value) == f"{tmp_path}/{name}: {message}"
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")])
+@pytest.mark.parametrize("file", ["interactions.csv", "items.csv"])
+def test_another_separator_is_named(tmp_path: Path, file: str, separator: str, name: str) -> None:
+    """Where a comma is the decimal point, spreadsheets separate columns by semicolons."""
+    files = {"interactions.csv": HEADER + "u,a,1\n", "items.csv": 'item_id,title,"a, b"\na,Heat,"12,5"\n'}
+    files[file] = files[file].replace(",", separator).replace(f"a{separator} b", "a, b")
+    for each, text in files.items():
+        write_file(tmp_path / each, text)
+
+    with pytest.raises(DataError) as caught:
+        read_folder(tmp_path)
+
+    assert str(caught.value) == (
+        f"{tmp_path}/{file}: the columns are separated by {name}; save the file with commas between them and points in "
+        "decimals"
+    )
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_times_may_be_dates(tmp_path: Path, suffix: str) -> None:
     """In text files as in Parquet, in seconds since 1970."""

@@ -65,6 +65,15 @@ def test_unknown_column_is_named_with_the_known_ones(tmp_path: Path) -> None:
         read(tmp_path, attributes={"title": "title"})
 
 
+def test_another_separator_is_named(tmp_path: Path) -> None:
+    """A copy from a terminal has spaces for tabs."""
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, HEADER.replace("\t", " ") + "u 1 5 8\n")
+
+    fault = "the columns are separated by spaces; save the file with tabs between them"
+    assert str(caught.value) == f"{tmp_path}/x.inter: {fault}"
+
+
 def test_items_without_ids_are_refused(tmp_path: Path) -> None:
     """The items need a column of ids."""
     with pytest.raises(DataError, match=r"x\.item: no column 'item_id'"):
