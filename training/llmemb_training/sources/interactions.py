@@ -19,6 +19,8 @@ _DATE = (
     r"(?:[t ](?P<minute>\d\d:\d\d)(?P<second>:\d\d(?:\.\d{1,9})?)?"
     r"(?: ?(?:z|utc|(?P<hours>[+-]\d\d)(?::?(?P<minutes>\d\d))?))?)?$"
 )
+_MISSING = ("nan", "NaN", "None", "null", "NULL", "<NA>", "\\N")
+_MISSING_HINT = ", which programs write for a missing value: remove such lines"
 _PART_ROWS = 1 << 22
 _WHOLE_NUMBER = r"^(?:0|-?[1-9][0-9]*)(?:\.0)?$"
 
@@ -55,14 +57,15 @@ def check_interactions(
         unit: the unit of `LINE`, for messages.
 
     Raises:
-        DataError: a column is missing, an id is empty, a time is neither a finite number nor a date, or a rating is not
-            a finite number; names the line.
+        DataError: a column is missing, an id is empty or the mark of a missing value, a time is neither a finite number
+            nor a date, or a rating is not a finite number; names the line.
     """
     refuse = partial(_refuse, path, unit)
     for frame in frames:
         _require(frame, path, columns.names)
         for name in (columns.user, columns.item):
             refuse(frame, pl.col(name).is_null() | (pl.col(name) == ""), f"{name} is empty")
+            refuse(frame, pl.col(name).is_in(_MISSING), f"{name} must be an id", name, _MISSING_HINT)
         times = read_times(frame[columns.time])
         refuse(frame, pl.lit(~times.is_finite()), f"{columns.time} must be {_TIME_FORM}", show=columns.time)
         checked = [pl.col(columns.user).alias(USER), pl.col(columns.item).alias(ITEM), times.alias(TIME)]
@@ -162,8 +165,10 @@ def _require(frame: pl.DataFrame, path: Path, names: list[str]) -> None:
             )
 
 
-def _refuse(path: Path, unit: str, frame: pl.DataFrame, fault: pl.Expr, message: str, show: str | None = None) -> None:
+def _refuse(
+    path: Path, unit: str, frame: pl.DataFrame, fault: pl.Expr, message: str, show: str | None = None, hint: str = ""
+) -> None:
     bad = frame.filter(fault.fill_null(value=True)).head(1)
     if bad.height:
         value = "" if show is None else f", not {bad[show][0]!r}"
-        raise DataError(f"{path}: {unit} {bad[LINE][0]}: {message}{value}")
+        raise DataError(f"{path}: {unit} {bad[LINE][0]}: {message}{value}{hint}")

@@ -122,6 +122,31 @@ def test_bad_interaction_is_named_by_its_line(tmp_path: Path, body: str, line: i
     assert str(caught.value) == f"{tmp_path}/interactions.csv{suffix}: line {line}: {message}"
 
 
+@pytest.mark.parametrize("column", ["user_id", "item_id"])
+@pytest.mark.parametrize("mark", ["nan", "NaN", "None", "null", "NULL", "<NA>", "\\N"])
+def test_missing_id_that_a_program_wrote_is_named(tmp_path: Path, column: str, mark: str) -> None:
+    """Otherwise one user has the interactions of all who are unknown."""
+    row = f"{mark},a,1\n" if column == "user_id" else f"u,{mark},1\n"
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, HEADER + "u,a,1\n" * 240 + row)
+
+    assert str(caught.value) == (
+        f"{tmp_path}/interactions.csv: line 242: {column} must be an id, not {mark!r}, which programs write for a "
+        "missing value: remove such lines"
+    )
+
+
+def test_empty_user_far_down_is_named_by_its_line(tmp_path: Path) -> None:
+    """One in 300 lines is an error, as all are."""
+    with pytest.raises(DataError, match=r"interactions\.csv: line 242: user_id is empty$"):
+        read(tmp_path, HEADER + "u,a,1\n" * 240 + ",a,1\n" + "u,a,1\n" * 60)
+
+
+def test_words_that_hold_a_mark_are_ids(tmp_path: Path) -> None:
+    """Nan, a first name, and `n/a` are what somebody chose."""
+    assert read(tmp_path, HEADER + "Nan,a,1\n").interactions == [("Nan", "a", 1)]
+
+
 def test_interaction_that_is_not_utf8_is_named_by_its_line(tmp_path: Path) -> None:
     """Latin-1 text is found by its line."""
     with pytest.raises(DataError, match=r"interactions\.csv: line 3: not UTF-8$"):

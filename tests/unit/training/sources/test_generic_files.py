@@ -269,6 +269,12 @@ def test_bad_parquet_is_named_by_its_row(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"interactions\.parquet: row 2: item_id is empty"):
         read_folder(tmp_path)
 
+    frame.with_columns(user_id=pl.Series([1.0, float("nan")]), item_id=pl.lit("a")).write_parquet(
+        tmp_path / "interactions.parquet"
+    )
+    with pytest.raises(DataError, match=r"interactions\.parquet: row 2: user_id must be an id, not 'NaN'"):
+        read_folder(tmp_path)
+
     frame.drop("timestamp").write_parquet(tmp_path / "interactions.parquet")
     with pytest.raises(DataError, match=r"no column 'timestamp'; .* columns in the file: user_id, item_id$"):
         read_folder(tmp_path)
