@@ -21,6 +21,8 @@ _DATE = (
 )
 _MISSING = ("nan", "NaN", "None", "null", "NULL", "<NA>", "\\N")
 _MISSING_HINT = ", which programs write for a missing value: remove such lines"
+_UNITS = ((1e8, "seconds"), (1e11, "milliseconds"), (1e14, "microseconds"), (1e17, "nanoseconds"))
+"""Smallest number that is taken for a time in each unit since 1970: 3 March 1973."""
 _PART_ROWS = 1 << 22
 _WHOLE_NUMBER = r"^(?:0|-?[1-9][0-9]*)(?:\.0)?$"
 
@@ -128,6 +130,17 @@ def code_interactions(frames: Iterable[pl.DataFrame], min_rating: float | None) 
         ]
         parts[i] = part.with_columns(coded)
     return Interactions(pl.concat(parts, how="vertical_relaxed", rechunk=True), user_ids, item_ids, read, read - kept)
+
+
+def mixed_units(times: pl.Series) -> str | None:
+    """Return a sentence about times that seem to be in several units since 1970, with an example of each; or None."""
+    bounds = [smallest for smallest, _ in _UNITS] + [float("inf")]
+    found = []
+    for (smallest, unit), end in zip(_UNITS, bounds[1:], strict=True):
+        inside = times.is_between(smallest, end, closed="left")
+        if count := int(inside.sum()):
+            found.append(f"{count:,} in {unit} such as {times.filter(inside)[0]}")
+    return f"the times seem to be in several units: {', '.join(found)}" if len(found) > 1 else None
 
 
 def drop_repeated(interactions: pl.DataFrame) -> pl.DataFrame:

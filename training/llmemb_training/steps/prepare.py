@@ -12,9 +12,9 @@ from llmemb_training.config.seeds import derive_generator
 from llmemb_training.data.dataset import Dataset, DatasetInfo, count_train, write_dataset
 from llmemb_training.data.splitting import Split, k_core, order_in_time, split
 from llmemb_training.sources import SourceFiles, read_interactions, read_items, source_files
-from llmemb_training.sources.interactions import Interactions, drop_repeated
+from llmemb_training.sources.interactions import Interactions, drop_repeated, mixed_units
 from llmemb_training.sources.items import ATTRIBUTES, NUM_EXAMPLES, Items
-from llmemb_training.sources.source import ITEM, USER, InteractionColumns
+from llmemb_training.sources.source import ITEM, TIME, USER, InteractionColumns
 
 
 def run(config: PrepareConfig, seed: int, output: Path) -> str:
@@ -37,6 +37,8 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
         files, config.columns.item_id, config.attributes, config.list_attributes, read.item_ids, candidates
     )
     warnings = _compare_ids(files, read.item_ids, items)
+    if units := mixed_units(read.frame[TIME]):
+        warnings.append(units)
     with_text = unique.filter(items.with_text[unique[ITEM].to_numpy()])
     core = k_core(with_text, config.min_interactions)
     if core.is_empty():

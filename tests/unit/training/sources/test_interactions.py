@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmemb_training.sources.interactions import check_interactions, code_interactions, drop_repeated, read_times
+from llmemb_training.sources.interactions import (
+    check_interactions,
+    code_interactions,
+    drop_repeated,
+    mixed_units,
+    read_times,
+)
 from llmemb_training.sources.source import ITEM, TIME, USER, InteractionColumns
 from llmemb_training.sources.table import LINE
 
@@ -118,6 +124,32 @@ def test_iso_dates_are_unix_seconds(date: datetime, between: str, precision: str
 def test_date_without_a_time_is_midnight_and_others_are_no_dates(text: str, seconds: float | None) -> None:
     """Which of two numbers is the month cannot be known, and names of zones are many."""
     assert read_times(pl.Series([text])).to_list() == [seconds]
+
+
+@pytest.mark.parametrize(
+    ("times", "warning"),
+    [
+        (
+            [1_700_000_000, 1_700_000_100_000, -5],
+            "1 in seconds such as 1700000000, 1 in milliseconds such as 1700000100000",
+        ),
+        (
+            [1.7e15, 1.7e9, 1.8e9, 1.7e18],
+            "2 in seconds such as 1700000000.0, 1 in microseconds such as 1700000000000000.0, "
+            "1 in nanoseconds such as 1.7e+18",
+        ),
+        ([0, 5, -5, 99_999_999, 1_700_000_000], None),
+        ([1_700_000_000_000, 200_000_000_000], None),
+        ([-(2**63), 2**63 - 1], None),
+        ([1, 2, 3], None),
+        ([], None),
+    ],
+)
+def test_times_in_several_units_are_noticed(times: list[float], warning: str | None) -> None:
+    """By their sizes; positions, small numbers and times before 1970 are in no unit."""
+    expected = warning and f"the times seem to be in several units: {warning}"
+
+    assert mixed_units(pl.Series(times, dtype=None if times else pl.Int64)) == expected
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from([1.0, 2.0])), max_size=40))

@@ -209,6 +209,18 @@ def test_few_common_items_are_warned_of(tmp_path: Path, num_items: int, warned: 
     assert summary[summary.index("without item text") + len("without item text") :] == (warning if warned else "")
 
 
+def test_times_in_several_units_are_warned_of(tmp_path: Path) -> None:
+    """They are kept as they are: which of them is wrong cannot be known."""
+    source = write_source(tmp_path / "source", "u0,i0,1700000000\nu0,i1,1700000000001\n")
+    dataset, summary = run(source, tmp_path / "out")
+
+    assert dataset.sequences["times"][0].to_list() == [0, 1, 2, 3, 4, 1700000000, 1700000000001]
+    assert summary.endswith(
+        "; warning: the times seem to be in several units: 1 in seconds such as 1700000000, 1 in milliseconds such as "
+        "1700000000001"
+    )
+
+
 def test_items_that_all_read_the_same_are_refused(tmp_path: Path) -> None:
     """Before anything is embedded or trained, with the text and what to set."""
     source = write_source(tmp_path / "source", items=[{"item_id": item, "title": "Tea"} for item in ITEMS])
