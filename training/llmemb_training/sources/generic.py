@@ -8,7 +8,7 @@ import polars.selectors as cs
 
 from llmemb.errors import DataError
 from llmemb_training.sources.interactions import check_interactions
-from llmemb_training.sources.items import truth_values_to_text
+from llmemb_training.sources.items import to_plain_text
 from llmemb_training.sources.json_lines import read_json_columns, read_json_objects
 from llmemb_training.sources.source import InteractionColumns, ItemColumns, ItemRow
 from llmemb_training.sources.table import LINE, ids_to_text, read_table, table_items
@@ -36,11 +36,11 @@ def read_generic_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
         DataError: the file, a column or a line cannot be used; names the file and the line.
     """
     if ".jsonl" in path.suffixes:
-        return truth_values_to_text(_json_items(path, columns))
+        return to_plain_text(_json_items(path, columns))
     if path.suffix == ".parquet":
         frames = (frame.with_columns(_numbers()) for frame in _read_parquet(path))
-        return truth_values_to_text(table_items(path, frames, columns, "|", unit="row"))
-    return table_items(path, read_table(path, ","), columns, "|")
+        return to_plain_text(table_items(path, frames, columns, "|", unit="row"))
+    return to_plain_text(table_items(path, read_table(path, ","), columns, "|"))
 
 
 def _numbers() -> pl.Expr:

@@ -1,5 +1,6 @@
 """Check items as they are read; only items that may be kept are stored, as JSON."""
 
+import html
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,13 @@ from llmemb_training.sources.source import ITEM, ItemRow
 ATTRIBUTES = "attributes"
 NUM_EXAMPLES = 3
 _PART_ROWS = 1 << 14
+# With its semicolon, and by name: `Salt&regular` has no entity, and `List<String>` no tag.
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_TAG = re.compile(
+    r"</?(?:a|b|br|center|div|em|font|h[1-6]|hr|i|img|li|ol|p|s|small|span|strong|sub|sup|table|tbody|td|th|tr|u|ul)"
+    r"(?:\s[^<>]*)?/?>",
+    re.IGNORECASE,
+)
 _WHOLE_NUMBER = re.compile(r"(?:0|-?[1-9][0-9]*)\.0")
 
 
@@ -113,16 +121,21 @@ def collect_items(
     )
 
 
-def truth_values_to_text(rows: Iterable[ItemRow]) -> Iterator[ItemRow]:
-    """Return the rows of a table, with `true` and `false` as texts in the attributes."""
+def to_plain_text(rows: Iterable[ItemRow]) -> Iterator[ItemRow]:
+    """Return the rows with plain text in the attributes: without HTML, and `true` and `false` as texts."""
     for place, item_id, raw in rows:
-        yield place, item_id, raw and {name: _to_text(value) for name, value in raw.items()}
+        yield place, item_id, raw and {name: _plain(value) for name, value in raw.items()}
 
 
-def _to_text(value: object) -> object:
+def _plain(value: object) -> object:
     if isinstance(value, list):
-        return [_to_text(entry) for entry in value]
-    return str(value).lower() if isinstance(value, bool) else value
+        return [_plain(entry) for entry in value]
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str) or not ("&" in value or "<" in value):
+        return value
+    text = _TAG.sub(" ", _ENTITY.sub(lambda entity: html.unescape(entity[0]), value))
+    return value if text == value else " ".join(text.split())
 
 
 def _texts(path: Path, rows: Iterable[ItemRow], tally: _Tally, first_counts: bool) -> Iterator[tuple[int, str]]:

@@ -235,6 +235,39 @@ def test_ids_of_the_items_follow_those_of_the_interactions(tmp_path: Path) -> No
         read_folder(tmp_path)
 
 
+HTML = {
+    "Tea &amp; Co <b>t1</b>": "Tea & Co t1",
+    "Caf&eacute;&nbsp;&#39;&#x4e2d;&#x6587;&#39;": "Café '中文'",
+    "&lt;p class=&quot;a&quot;&gt;Mill<BR/>steel": "Mill steel",
+    "&amp;lt; 5": "&lt; 5",
+    "<br>": None,
+    "Black&regular AT&T; R&D": "Black&regular AT&T; R&D",
+    "List<String> <3 a<b>c": "List<String> <3 a c",
+    "two\n spaces < 3 &": "two\n spaces < 3 &",
+}
+
+
+@pytest.mark.parametrize("form", ["items.csv", "items.jsonl", "items.parquet", "x.item"])
+@pytest.mark.parametrize(("title", "read"), HTML.items())
+def test_html_becomes_plain_text(tmp_path: Path, form: str, title: str, read: str | None) -> None:
+    """Shops export what their pages hold; in a prompt `;` would end the value, and a tag says nothing."""
+    if form == "x.item":
+        write_file(tmp_path / "x.inter", HEADER.replace(",", "\t") + "u\ta\t1\n")
+        title, read = title.replace("\n", ""), read and read.replace("\n", "")
+        write_file(tmp_path / form, f"item_id:token\ttitle:token_seq\ttags:token_seq\na\t{title}\tR&amp;B\n")
+    else:
+        write_file(tmp_path / "interactions.csv", HEADER + "u,a,1\n")
+        frame = pl.DataFrame({"item_id": "a", "title": title, "tags": "R&amp;B"})
+        path = tmp_path / form
+        {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[form[6:]](path)
+    attributes = read_folder(tmp_path, lists=["tags"] if form != "items.jsonl" else []).attributes["a"]
+
+    assert attributes == {
+        **({"title": read} if read else {}),
+        "tags": "R&B" if form == "items.jsonl" else ("R&B",),
+    }
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_values_of_a_table_read_like_those_of_a_request(tmp_path: Path, suffix: str) -> None:
     """A whole number beside a missing value is a float in a table, and 1995 in a later request: one text."""
