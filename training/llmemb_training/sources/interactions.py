@@ -133,14 +133,14 @@ def code_interactions(frames: Iterable[pl.DataFrame], min_rating: float | None) 
 
 
 def mixed_units(times: pl.Series) -> str | None:
-    """Return a sentence about times that seem to be in several units since 1970, with an example of each; or None."""
+    """Return a warning if times seem to be in several units since 1970, with an example of each; otherwise None."""
     bounds = [smallest for smallest, _ in _UNITS] + [float("inf")]
     found = []
     for (smallest, unit), end in zip(_UNITS, bounds[1:], strict=True):
         inside = times.is_between(smallest, end, closed="left")
         if count := int(inside.sum()):
             found.append(f"{count:,} in {unit} such as {times.filter(inside)[0]}")
-    return f"the times seem to be in several units: {', '.join(found)}" if len(found) > 1 else None
+    return f"warning: the times seem to be in several units: {', '.join(found)}" if len(found) > 1 else None
 
 
 def drop_repeated(interactions: pl.DataFrame) -> pl.DataFrame:

@@ -36,9 +36,7 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
     items = read_items(
         files, config.columns.item_id, config.attributes, config.list_attributes, read.item_ids, candidates
     )
-    warnings = _compare_ids(files, read.item_ids, items)
-    if units := mixed_units(read.frame[TIME]):
-        warnings.append(units)
+    notes = [_compare_ids(files, read.item_ids, items), mixed_units(read.frame[TIME]), _join_parts(files)]
     with_text = unique.filter(items.with_text[unique[ITEM].to_numpy()])
     core = k_core(with_text, config.min_interactions)
     if core.is_empty():
@@ -70,7 +68,7 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
     dataset = _dataset(info, *ids, items.attributes, parts)
     _check_texts(dataset, config)
     write_dataset(output, dataset)
-    return "; warning: ".join((_summary(counts), *warnings))
+    return "; ".join((_summary(counts), *filter(None, notes)))
 
 
 def _read_interactions(files: SourceFiles, config: PrepareConfig) -> Interactions:
@@ -83,26 +81,33 @@ def _read_interactions(files: SourceFiles, config: PrepareConfig) -> Interaction
     return read_interactions(files, columns, config.min_rating)
 
 
-def _compare_ids(files: SourceFiles, item_ids: pl.Series, items: Items) -> list[str]:
-    """Return a warning if most items of the interactions are not in the file of items.
+def _compare_ids(files: SourceFiles, item_ids: pl.Series, items: Items) -> str | None:
+    """Return a warning if most items of the interactions are not in the file of items, otherwise None.
 
     Raises:
         DataError: none is.
     """
     listed = int(items.listed.sum())
     if 2 * listed >= len(item_ids):
-        return []
+        return None
     num_items = items.counts["items_read"] - items.counts["items_repeated"]
     missing = item_ids.filter(~items.listed).head(NUM_EXAMPLES)
-    examples = [(missing, files.interactions), (items.without_interactions, files.items)]
+    examples = [(missing, files.interactions_names), (items.without_interactions, files.items.name)]
     report = (
-        f"{listed:,} of the {len(item_ids):,} item ids in {files.interactions.name} are among the {num_items:,} in "
+        f"{listed:,} of the {len(item_ids):,} item ids in {files.interactions_names} are among the {num_items:,} in "
         f"{files.items.name}; not in the other file are, for example, "
-        + " and ".join(f"{', '.join(map(repr, ids))} of {path.name}" for ids, path in examples if len(ids))
+        + " and ".join(f"{', '.join(map(repr, ids))} of {name}" for ids, name in examples if len(ids))
     )
     if not listed:
         raise DataError(f"{files.items.parent}: {report}: write each id alike in both files")
-    return [report]
+    return f"warning: {report}"
+
+
+def _join_parts(files: SourceFiles) -> str | None:
+    """Return a sentence about the parts of a split source, if it is one."""
+    if len(files.interactions) == 1:
+        return None
+    return f"joined {files.interactions_names}, whose split is ignored"
 
 
 def _check_texts(dataset: Dataset, config: PrepareConfig) -> None:

@@ -147,7 +147,7 @@ def test_date_without_a_time_is_midnight_and_others_are_no_dates(text: str, seco
 )
 def test_times_in_several_units_are_noticed(times: list[float], warning: str | None) -> None:
     """By their sizes; positions, small numbers and times before 1970 are in no unit."""
-    expected = warning and f"the times seem to be in several units: {warning}"
+    expected = warning and f"warning: the times seem to be in several units: {warning}"
 
     assert mixed_units(pl.Series(times, dtype=None if times else pl.Int64)) == expected
 

@@ -221,6 +221,23 @@ def test_times_in_several_units_are_warned_of(tmp_path: Path) -> None:
     )
 
 
+def test_split_recbole_source_is_joined(tmp_path: Path) -> None:
+    """Its parts may differ in the order of their columns; the summary says that the split is ignored."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.item").write_text("item_id:token\ttitle:token_seq\nt1\tA\nt2\tB\n")
+    (source / "a.train.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu1\tt1\t1\n")
+    (source / "a.test.inter").write_text("timestamp:float\tuser_id:token\titem_id:token\n2\tu1\tt2\n")
+    dataset, summary = run(source, tmp_path / "out", min_interactions=1)
+
+    ids = dataset.items["item_id"].to_list()
+    assert [[ids[row] for row in rows] for rows in dataset.histories] == [["t1", "t2"]]
+    assert summary == (
+        "1 users, 2 items (0 held out as cold), 2 of 2 interactions; dropped none; joined a.test.inter, a.train.inter, "
+        "whose split is ignored"
+    )
+
+
 def test_items_that_all_read_the_same_are_refused(tmp_path: Path) -> None:
     """Before anything is embedded or trained, with the text and what to set."""
     source = write_source(tmp_path / "source", items=[{"item_id": item, "title": "Tea"} for item in ITEMS])
