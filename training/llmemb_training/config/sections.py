@@ -34,7 +34,7 @@ class ColumnsConfig(Section):
     item_id: str = "item_id"
     """Item column of the interactions and of the items."""
     timestamp: str = "timestamp"
-    """Time column of the interactions: a number that increases with time, or a date in Parquet."""
+    """Time column of the interactions: a number that increases with time, or a date."""
     rating: str = "rating"
     """Rating column of the interactions; read only if `min_rating` is set."""
 
