@@ -78,7 +78,8 @@ class Settings(BaseSettings):
     AVX-512 bfloat16 instructions, and is meant for GPUs too. It is not exact, so the service verifies it with the
     bundle's own vectors at the start."""
     encoder_threads: int | None = Field(default=None, ge=1)
-    """Threads of the encoder's process; unset, one for each core."""
+    """Threads of the encoder's process; unset, one for each CPU that the process may use: those of its affinity, but at
+    most its container's CPU quota, rounded up."""
     encoder_nice: int | None = Field(default=None, ge=0, le=19)
     """The encoder's nice level. Unset, the encoder runs in Linux's idle scheduling class: other threads in its
     container have priority, and while all cores are busy little is embedded. Set it, for example to 10, if embedding
