@@ -96,7 +96,11 @@ class Settings(BaseSettings):
     """Redis for several replicas, such as redis://host:6379/0: stores the catalogue, the sessions and the embedding
     cache. Unset, the first two are in `state_dir` and the cache is in memory."""
     redis_password_file: Path | None = None
-    """A file with the password of `redis_url`, such as a mounted secret, so that the URL need not contain it."""
+    """A file with the password of `redis_url`, such as a mounted secret, so that the URL need not contain it. In the
+    URL, the characters `/`, `#`, `?`, `@`, `%` and `[` of a password are percent-encoded; in the file they are not."""
+    redis_ca_file: Path | None = None
+    """A file with the certificates (PEM) of the CAs that Redis's certificate is verified with; unset, those of the
+    system. Only for a `redis_url` that begins with rediss://."""
     redis_prefix: str = Field(default="llmemb", pattern=r"^[A-Za-z0-9._-]+$")
     """Prefix of every key in Redis; replicas of one catalogue share it."""
     redis_timeout_seconds: float = Field(default=0.25, gt=0)
