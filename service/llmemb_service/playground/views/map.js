@@ -29,7 +29,7 @@ export function mount(root) {
     el(
       "p",
       { class: "lead" },
-      "Near items are often alike: of many directions the map has two. Click a point to add it to the session: ",
+      "Items near each other are similar; the distance between far ones says little. Click a point to add it to the session: ",
       "the numbered path is what was clicked, the rings are what comes next.",
     ),
     el("div", { class: "controls" }, el("label", {}, "Colour by ", by)),
@@ -52,7 +52,7 @@ export function mount(root) {
       note.textContent =
         shown < drawn.total
           ? `${shown.toLocaleString("en")} of ${drawn.total.toLocaleString("en")} items are shown.`
-          : `${shown.toLocaleString("en")} items, by the two directions in which their embeddings differ most.`;
+          : `${shown.toLocaleString("en")} items, those with similar embeddings near each other.`;
       recolour();
       light();
     } catch (error) {
