@@ -128,14 +128,12 @@ class MapResponse(ResponseBody):
     bundle_id: str
     total: int
     """Items of the catalogue. Where there are more than points, these are spread evenly over the catalogue's order."""
-    weight: list[list[float]]
-    """A row of two numbers for each dimension of an item embedding. With `bias` it places any embedding of this
-    bundle: point = embedding @ weight + bias."""
-    bias: list[float]
     categories: list[str]
     """The categories that `category` counts, those with the most points first."""
     ids: list[str]
     x: list[float]
+    """Items with similar embeddings are near each other. The items of the bundle are at a distance of at most 1 along
+    each axis; an item that was added later is at the median position of its nearest neighbours in the bundle."""
     y: list[float]
     popularity: list[int]
     """Interactions in training; 0 for an item added later."""

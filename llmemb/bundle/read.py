@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file as load_tensors
 
-from llmemb.bundle.bundle import ITEM_MAP_FILE, SEMANTIC_TERM_FILE, Bundle, BundleItems
+from llmemb.bundle.bundle import MAP_POSITIONS_FILE, SEMANTIC_TERM_FILE, Bundle, BundleItems
 from llmemb.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, FileInfo, Manifest
 from llmemb.errors import BundleCorruptError, BundleVersionError
 from llmemb.files import sha256_of_file
@@ -77,7 +77,7 @@ def read_bundle(folder: Path) -> Bundle:
         profile=tables.get("profile"),
         successors=_successors(tables.get("successors")),
         index=ItemIndex.read(folder / "index.faiss", manifest.index),
-        stored_map=_read_item_map(folder, manifest),
+        stored_positions=_read_map_positions(folder, manifest),
     )
     if (len(bundle.index), bundle.index.dim) != (manifest.num_items, bundle.space.width):
         raise BundleCorruptError(
@@ -110,10 +110,11 @@ def _read_semantic_term(folder: Path, manifest: Manifest) -> SemanticTerm | None
     return SemanticTerm(Projection(**arrays), info.gamma, info.history, info.decay, info.delta, text_map)
 
 
-def _read_item_map(folder: Path, manifest: Manifest) -> Projection | None:
-    """Read the map; return None for a bundle that was written before the map was added to this format."""
-    has_map = ITEM_MAP_FILE in manifest.files
-    return _read_affine(folder / ITEM_MAP_FILE, (manifest.dim, AXES)) if has_map else None
+def _read_map_positions(folder: Path, manifest: Manifest) -> Array | None:
+    """Read the positions `(N, 2)`; return None for a bundle without them, such as one with an `item_map` of PCA."""
+    if MAP_POSITIONS_FILE not in manifest.files:
+        return None
+    return _read_arrays(folder / MAP_POSITIONS_FILE, {"positions": (manifest.num_items, AXES)})["positions"]
 
 
 def _read_tables(path: Path, manifest: Manifest) -> dict[str, Array]:

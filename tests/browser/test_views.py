@@ -118,7 +118,7 @@ def test_an_invented_item_goes_all_the_way(browser: Browser, url: str) -> None:
         page, told = visit.page, visit.page.locator("#told")
         page.get_by_role("button", name="Fill in an example").click()
         page.get_by_label("title").press("Enter")
-        expect(told).to_contain_text("the star marks it on the map, near")
+        expect(told).to_contain_text("the star marks it among")
         expect(page.locator(".plot")).to_have_attribute("data-star", re.compile(r"^-?\d\.\d+ -?\d\.\d+$"))
         expect(page.get_by_role("list", name="Nearest items").locator(".item")).to_have_count(6)
         page.get_by_role("button", name="Add to the catalogue").click()
