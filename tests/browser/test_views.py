@@ -1,5 +1,6 @@
 """Each view and each action of the playground, on a real bundle where there is one."""
 
+import itertools
 import re
 from urllib.parse import quote
 
@@ -172,8 +173,8 @@ def find_and_click_a_point(visit: Visit) -> None:
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
     assert box is not None
-    for step in range(40):
-        at = (box["x"] + box["width"] * (0.3 + 0.01 * step), box["y"] + box["height"] / 2)
+    for row, column in itertools.product((0.5, 0.4, 0.6, 0.3, 0.7), range(20, 80)):
+        at = (box["x"] + box["width"] * column / 100, box["y"] + box["height"] * row)
         visit.page.mouse.move(*at)
         visit.page.wait_for_timeout(100)  # the name is asked of the service; most places have none
         if tip.is_visible():
