@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from llmemb.api.base import INTEGRAL, RequestBody, ResponseBody
+from llmemb.api.base import INTEGRAL, NULL_IS_LEFT_OUT, RequestBody, ResponseBody
 
 RAW_MODEL = "llmemb-raw"
 ADAPTED_MODEL = "llmemb-adapted"
@@ -43,7 +43,7 @@ class EmbeddingsRequest(RequestBody):
     """One text, or several; not tokens."""
     model: Literal["llmemb-raw", "llmemb-adapted"]
     """`llmemb-raw`: what the LLM gives; `llmemb-adapted`: projected into the space of item embeddings."""
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Annotated[Literal["float", "base64"], NULL_IS_LEFT_OUT] = "float"
     """`base64`: little-endian float32."""
     dimensions: Annotated[int, Field(ge=1), INTEGRAL] | None = None
     """The width must be the model's own; sent, it is checked."""
