@@ -9,6 +9,10 @@ from llmemb.api.base import INTEGRAL, NULL_IS_LEFT_OUT, RequestBody, ResponseBod
 
 RAW_MODEL = "llmemb-raw"
 ADAPTED_MODEL = "llmemb-adapted"
+MAX_TEXTS = 2048
+"""Texts of one request, as OpenAI has it."""
+MAX_TOKENS = 300_000
+"""Tokens of one request, all texts together, as OpenAI has it."""
 
 _TEXT = {"type": "string", "minLength": 1}
 
@@ -27,7 +31,7 @@ TextInput = Annotated[
         {
             "anyOf": [
                 {"type": "string", "minLength": 1},
-                {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
+                {"type": "array", "minItems": 1, "maxItems": MAX_TEXTS, "items": {"type": "string", "minLength": 1}},
             ]
         }
     ),
@@ -40,7 +44,7 @@ class EmbeddingsRequest(RequestBody):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, use_attribute_docstrings=True)
 
     input: TextInput
-    """One text, or several; not tokens."""
+    """One text, or up to 2,048, with up to 300,000 tokens together; not token ids."""
     model: Literal["llmemb-raw", "llmemb-adapted"]
     """`llmemb-raw`: what the LLM gives; `llmemb-adapted`: projected into the space of item embeddings."""
     encoding_format: Annotated[Literal["float", "base64"], NULL_IS_LEFT_OUT] = "float"

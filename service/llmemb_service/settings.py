@@ -137,7 +137,8 @@ class Settings(BaseSettings):
     """Timeout for a request's body; after it the status is 408. Also the timeout for a client that reads an answer;
     after it the connection is closed."""
     max_client_batch_size: int = Field(default=512, ge=1)
-    """Maximum number of items of `/embed_items`, of texts of `/v1/embeddings` and of requests of `/recommend/batch`."""
+    """Maximum number of items of `/embed_items` and of requests of `/recommend/batch`. A request of `/v1/embeddings`
+    may have 2,048 texts; they are embedded in parts of this size, each with its own `embed_timeout_seconds`."""
     max_value_characters: int = Field(default=10_000, ge=1)
     """Maximum length of an attribute's value (for a list, of all entries together) and of a text of
     `/v1/embeddings`."""

@@ -90,6 +90,18 @@ def test_base64_is_little_endian_float32(server: EmbeddingServer) -> None:
     assert answer["bundle_id"]
 
 
+@pytest.mark.parametrize("number", [17, 600, 2048])
+def test_openai_client_sends_a_whole_batch(client: openai.OpenAI, number: int) -> None:
+    """As many texts as OpenAI takes, though the encoder's queue has room for 64 of them."""
+    texts = [f"film {i % 40}" for i in range(number)]
+
+    answer = client.embeddings.create(model="llmemb-raw", input=texts)
+
+    found = np.array([entry.embedding for entry in answer.data])
+    assert found.shape == (number, 32)
+    np.testing.assert_array_equal(found, found[np.arange(number) % 40])
+
+
 @pytest.mark.parametrize(
     ("body", "places"),
     [
@@ -97,7 +109,7 @@ def test_base64_is_little_endian_float32(server: EmbeddingServer) -> None:
         ({"input": []}, [["body", "input"]]),
         ({"input": ["a", "", "b", ""]}, [["body", "input", 1], ["body", "input", 3]]),
         ({"input": "a" * 201}, [["body", "input"]]),
-        ({"input": ["a"] * 17}, [["body", "input"]]),
+        ({"input": ["a"] * 2049}, [["body", "input"]]),
         ({"dimensions": 31}, [["body", "dimensions"]]),
         ({"model": "llmemb-adapted", "dimensions": 32}, [["body", "dimensions"]]),
         ({"model": "text-embedding-3-small"}, [["body", "model"]]),

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from llmemb.api.embeddings import (
     ADAPTED_MODEL,
+    MAX_TEXTS,
+    MAX_TOKENS,
     RAW_MODEL,
     Embedding,
     EmbeddingsRequest,
@@ -24,7 +26,7 @@ from llmemb.api.embeddings import (
     Usage,
 )
 from llmemb.bundle import Bundle
-from llmemb_service.encoding.embedder import TextEmbedding
+from llmemb_service.encoding.embedder import ItemEmbedder, TextEmbedding
 from llmemb_service.errors import Fault, InvalidRequestError
 from llmemb_service.http.openapi.description import problem_responses
 from llmemb_service.http.parsing.faults import raise_any, too_many
@@ -70,7 +72,9 @@ async def embeddings(
     """
     request.state.bundle_id = engine.bundle.manifest.id
     texts = _checked_texts(body, engine.bundle, settings)
-    embedded = await unless_disconnected(request, engine.embedder.embed_texts(texts))
+    embedded = await unless_disconnected(
+        request, embed_in_parts(texts, engine.embedder, settings.max_client_batch_size)
+    )
     # Writing thousands of numbers as text would block the event loop for too long.
     content = await asyncio.to_thread(_answer, body, engine.bundle, embedded)
     return Response(content, media_type="application/json")
@@ -96,8 +100,8 @@ def _checked_texts(body: EmbeddingsRequest, bundle: Bundle, settings: Settings) 
     texts = [body.input] if isinstance(body.input, str) else body.input
     if not texts:
         raise InvalidRequestError([Fault(("body", "input"), "must have at least one text", "too_short")])
-    if len(texts) > settings.max_client_batch_size:
-        raise too_many("input", len(texts), settings.max_client_batch_size)
+    if len(texts) > MAX_TEXTS:
+        raise too_many("input", len(texts), MAX_TEXTS)
     faults: list[Fault] = []
     for i, text in enumerate(texts):
         loc: tuple[str | int, ...] = ("body", "input") if isinstance(body.input, str) else ("body", "input", i)
@@ -108,6 +112,32 @@ def _checked_texts(body: EmbeddingsRequest, bundle: Bundle, settings: Settings) 
         faults.append(Fault(("body", "dimensions"), message, "wrong_width"))
     raise_any(faults)
     return list(texts)
+
+
+async def embed_in_parts(texts: Sequence[str], embedder: ItemEmbedder, part_size: int) -> list[TextEmbedding]:
+    """Embed texts in parts, one after another, so that a long request leaves room in the encoder's queue.
+
+    Args:
+        texts: any number.
+        embedder: of the bundle.
+        part_size: maximum number of texts of a part.
+
+    Raises:
+        InvalidRequestError: the texts have more than `MAX_TOKENS` tokens. The tokens of a part are known after it was
+            embedded, so up to a part more may have been computed.
+    """
+    embedded: list[TextEmbedding] = []
+    tokens = 0
+    for start in range(0, len(texts), part_size):
+        part = await embedder.embed_texts(texts[start : start + part_size])
+        tokens += sum(text.tokens for text in part)
+        if tokens > MAX_TOKENS:
+            message = (
+                f"the first {start + len(part)} of {len(texts)} texts have {tokens} tokens; the maximum is {MAX_TOKENS}"
+            )
+            raise InvalidRequestError([Fault(("body", "input"), message, "too_long")])
+        embedded += part
+    return embedded
 
 
 def _text_faults(loc: tuple[str | int, ...], text: str, maximum: int) -> list[Fault]:
