@@ -104,7 +104,6 @@ BAD_REQUESTS: dict[str, tuple[tuple[str, str], dict[str, Any], str]] = {
     "k too great": (RECOMMEND, history("1", k=1001), "invalid_request"),
     "k a fraction": (RECOMMEND, history("1", k=1.5), "invalid_request"),
     "k NaN": (RECOMMEND, raw('{"history":["1"],"k":NaN}'), "invalid_request"),
-    "k null": (RECOMMEND, history("1", k=None), "invalid_request"),
 }  # fmt: skip
 
 
