@@ -60,6 +60,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "not_found": ProblemKind(404, "There is nothing at this path"),
     "item_not_found": ProblemKind(404, "The item is not in the catalogue"),
     "session_not_found": ProblemKind(404, "The session does not exist"),
+    "model_not_found": ProblemKind(404, "There is no such model"),
     "bundle_not_found": ProblemKind(404, "There is no such bundle"),
     "method_not_allowed": ProblemKind(405, "The path does not support this method"),
     "body_timeout": ProblemKind(408, "The body was not received in time"),

@@ -80,6 +80,16 @@ def test_openai_client_lists_the_models(client: openai.OpenAI) -> None:
         assert client.embeddings.create(model=name, input="a film").data
 
 
+def test_openai_client_reads_one_model(client: openai.OpenAI) -> None:
+    """As it stands in the list; another name is not found."""
+    for model in client.models.list():
+        assert client.models.retrieve(model.id) == model
+
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.models.retrieve("gpt-4")
+    assert refused.value.response.json()["code"] == "model_not_found"
+
+
 def test_base64_is_little_endian_float32(server: EmbeddingServer) -> None:
     """As the client decodes it; members that OpenAI has and we do not are passed over; the bundle is named."""
     answer = post(server, encoding_format="base64", user="somebody").json()

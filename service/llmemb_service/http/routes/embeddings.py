@@ -27,7 +27,7 @@ from llmemb.api.embeddings import (
 )
 from llmemb.bundle import Bundle
 from llmemb_service.encoding.embedder import ItemEmbedder, TextEmbedding
-from llmemb_service.errors import Fault, InvalidRequestError
+from llmemb_service.errors import Fault, InvalidRequestError, ModelNotFoundError
 from llmemb_service.http.openapi.description import problem_responses
 from llmemb_service.http.parsing.faults import raise_any, too_many
 from llmemb_service.http.routes.dependencies import EngineDep, SettingsDep, unless_disconnected
@@ -36,6 +36,7 @@ from llmemb_service.settings import Settings
 Array = NDArray[np.float32]
 
 OWNER = "llmemb"
+MODELS = (RAW_MODEL, ADAPTED_MODEL)
 _EXAMPLES = {
     "text": {
         "summary": "Embed texts with the LLM",
@@ -81,13 +82,30 @@ async def embeddings(
 
 
 @router.get("/models", summary="List the models of /v1/embeddings", responses=problem_responses("internal"))
-async def models(request: Request, engine: EngineDep) -> ModelsResponse:
+async def models(engine: EngineDep) -> ModelsResponse:
     """List the two models, both of the current bundle."""
-    request.state.bundle_id = engine.bundle.manifest.id
-    created = int(datetime.fromisoformat(engine.bundle.manifest.provenance.created_at).timestamp())
-    return ModelsResponse(
-        data=[ModelBody(id=model, created=created, owned_by=OWNER) for model in (RAW_MODEL, ADAPTED_MODEL)]
-    )
+    return ModelsResponse(data=[_model(name, engine.bundle) for name in MODELS])
+
+
+@router.get(
+    "/models/{model}",
+    summary="A model of /v1/embeddings",
+    responses=problem_responses("model_not_found", "internal"),
+)
+async def read_model(model: str, engine: EngineDep) -> ModelBody:
+    """Return one of the two models.
+
+    Raises:
+        ModelNotFoundError: there is no model of this name.
+    """
+    if model not in MODELS:
+        raise ModelNotFoundError(model, MODELS)
+    return _model(model, engine.bundle)
+
+
+def _model(name: str, bundle: Bundle) -> ModelBody:
+    created = int(datetime.fromisoformat(bundle.manifest.provenance.created_at).timestamp())
+    return ModelBody(id=name, created=created, owned_by=OWNER)
 
 
 def _checked_texts(body: EmbeddingsRequest, bundle: Bundle, settings: Settings) -> list[str]:
