@@ -50,7 +50,7 @@ class EmbeddingsRequest(RequestBody):
     encoding_format: Annotated[Literal["float", "base64"], NULL_IS_LEFT_OUT] = "float"
     """`base64`: little-endian float32."""
     dimensions: Annotated[int, Field(ge=1), INTEGRAL] | None = None
-    """The width must be the model's own; sent, it is checked."""
+    """Only the model's own width: its dimensions are not ordered by variance, so they cannot be cut."""
 
 
 class Embedding(ResponseBody):

@@ -137,6 +137,17 @@ def test_what_cannot_be_embedded_is_refused_by_its_place(
     assert [fault["loc"] for fault in response.json()["errors"]] == places
 
 
+def test_other_dimensions_are_refused_with_the_reason(server: EmbeddingServer) -> None:
+    """Neither model's dimensions are ordered by variance; the width itself is taken."""
+    refused = post(server, dimensions=8).json()
+
+    assert refused["errors"][0]["msg"] == (
+        "embeddings of llmemb-raw have 32 dimensions, which are not ordered by variance, so they cannot be cut; "
+        "send 32 or leave `dimensions` out"
+    )
+    assert post(server, dimensions=32).status_code == 200
+
+
 @pytest.mark.parametrize("tokens", [[1, 2, 3], [[1, 2], [3]], ["text", 7]])
 def test_token_ids_are_refused_in_words(server: EmbeddingServer, tokens: Any) -> None:
     """One fault that says what to send, not one for each token."""

@@ -126,7 +126,10 @@ def _checked_texts(body: EmbeddingsRequest, bundle: Bundle, settings: Settings) 
         faults += _text_faults(loc, text, settings.max_value_characters)
     width = bundle.manifest.encoder.width if body.model == RAW_MODEL else bundle.manifest.dim
     if body.dimensions is not None and body.dimensions != width:
-        message = f"embeddings of {body.model} have {width} dimensions, which cannot be changed"
+        message = (
+            f"embeddings of {body.model} have {width} dimensions, which are not ordered by variance, so they cannot be "
+            f"cut; send {width} or leave `dimensions` out"
+        )
         faults.append(Fault(("body", "dimensions"), message, "wrong_width"))
     raise_any(faults)
     return list(texts)
