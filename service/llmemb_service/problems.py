@@ -75,6 +75,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "swap_refused": ProblemKind(409, "The bundle cannot take over"),
     "body_too_large": ProblemKind(413, "The body is too large"),
     "unsupported_media_type": ProblemKind(415, "The body must be JSON"),
+    "unsupported_encoding": ProblemKind(415, "The body's encoding is not supported"),
     "invalid_request": ProblemKind(422, "The request is invalid"),
     "unknown_item": ProblemKind(422, "The items are not in the catalogue"),
     "overloaded": ProblemKind(429, "The service is overloaded"),

@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     headers_timeout_seconds: float = Field(default=10.0, gt=0)
     """Timeout for a request's line and headers; after it the connection is closed."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
-    """Maximum request body."""
+    """Maximum request body; of a gzip body, both before and after decompression."""
     body_timeout_seconds: float = Field(default=30.0, gt=0)
     """Timeout for a request's body; after it the status is 408. Also the timeout for a client that reads an answer;
     after it the connection is closed."""

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llmemb.errors import LlmembError
 from llmemb_service.http.middleware.headers import header
+from llmemb_service.http.middleware.limits import read_body, replaying
 from llmemb_service.problems import allowed_methods, problem_of
 
 _PREFIX = b"/items/"
@@ -106,11 +106,11 @@ class LeanMiddleware:
             return
         request = Request(scope, receive)
         try:
-            content = await _body(receive)
+            content = await read_body(receive)
             try:
                 body = route.model.model_validate_json(content)
             except ValidationError:
-                await self.app(scope, _again(content, receive), send)
+                await self.app(scope, replaying(content, receive), send)
                 return
             scope["route"] = route.route  # names the route in the log and the metrics
             response = await route.endpoint(body=body, request=request)
@@ -127,27 +127,3 @@ class _Lean:
         self.endpoint: Callable[..., Coroutine[Any, Any, Response]] = route.endpoint
         annotation = route.endpoint.__annotations__["body"]
         self.model: type[BaseModel] = next(iter(get_args(annotation)), annotation)
-
-
-async def _body(receive: Receive) -> bytes:
-    """Read a body to its end.
-
-    Raises:
-        ClientDisconnect: the client has disconnected before the end of the body.
-    """
-    parts: list[bytes] = []
-    while (message := await receive())["type"] == "http.request":
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
-    raise ClientDisconnect
-
-
-def _again(content: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that replays a body, then continues with the original one."""
-    messages: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
-
-    async def receive_again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return receive_again
