@@ -131,6 +131,10 @@ class Settings(BaseSettings):
     """Maximum number of open connections; above it, the connection that has waited longest for a request is closed."""
     headers_timeout_seconds: float = Field(default=10.0, gt=0)
     """Timeout for a request's line and headers; after it the connection is closed."""
+    keep_alive_seconds: float = Field(default=75.0, gt=0)
+    """How long a connection stays open after an answer, without a further request. It must be longer than the proxy in
+    front keeps idle connections, usually 60 s: a proxy that sends a request on a connection just as the service closes
+    it answers 502."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
     """Maximum request body; of a gzip body, both before and after decompression."""
     body_timeout_seconds: float = Field(default=30.0, gt=0)
