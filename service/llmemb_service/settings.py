@@ -75,8 +75,9 @@ class Settings(BaseSettings):
     container have priority, and while all cores are busy little is embedded. Set it, for example to 10, if embedding
     needs a guaranteed share. On systems without this class, unset means 10."""
     encoder_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
-    """A server with the bundle's encoder and OpenAI's `/v1/embeddings` API, such as vLLM, TEI or Infinity: its URL up
-    to `/v1`. If set, the service starts no encoder itself."""
+    """A server with the bundle's encoder and OpenAI's `/v1/embeddings` API, such as vLLM or another LLMEmb service: its
+    URL up to `/v1`. If set, the service starts no encoder itself. The server must not scale its vectors to unit length,
+    as TEI and Infinity do by default: the projection needs their length. The service checks this at the start."""
     encoder_model: str = "llmemb-raw"
     """Name of the model at `encoder_url`."""
     encoder_api_key: SecretStr | None = None

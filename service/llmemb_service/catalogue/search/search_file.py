@@ -181,7 +181,7 @@ _ACCENTS = re.compile(
     "[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u065f\u0670\u06d6-\u06dc"
     "\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0]"
 )
-"""Combining marks of Latin, Greek, Cyrillic, Hebrew and Arabic. Those of other scripts are vowels or change a letter."""
+"""Combining marks of Latin, Greek, Cyrillic, Hebrew and Arabic; in other scripts they are vowels or change a letter."""
 _UNSPACED = (
     "\u0e01-\u0e5b\u0e81-\u0edf"  # Thai, Lao
     "\u1000-\u109f\u1780-\u17ff"  # Myanmar, Khmer
