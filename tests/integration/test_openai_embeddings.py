@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,37 @@ def test_openai_client_reads_one_model(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as refused:
         client.models.retrieve("gpt-4")
     assert refused.value.response.json()["code"] == "model_not_found"
+
+
+def test_a_text_has_one_embedding(client: openai.OpenAI) -> None:
+    """Alone, from the cache, among 64 others, and twice at once."""
+
+    def embed(*texts: str) -> np.ndarray:
+        answer = client.embeddings.create(model="llmemb-raw", input=list(texts))
+        return np.array([entry.embedding for entry in answer.data])
+
+    text = "one embedding for each text"
+    others = [f"{'another text ' * (i % 9)}{i}" for i in range(64)]
+    among = embed(*others, text)[-1:]
+    cached, twice = embed(text), embed(text, text)
+    with ThreadPoolExecutor(2) as callers:
+        at_once = list(callers.map(lambda _: embed(f"{text} at once"), range(2)))
+
+    np.testing.assert_array_equal(cached, among)
+    np.testing.assert_array_equal(twice, np.repeat(among, 2, axis=0))
+    np.testing.assert_allclose(at_once[0], at_once[1], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_an_embedding_does_not_depend_on_its_batch(client: openai.OpenAI, full_bundle: Path, batch: int) -> None:
+    """Up to 1e-4 it is that of the encoder alone; no text here was embedded before."""
+    texts = [f"{'batch ' * (i % 9)}of {batch}, {i}" for i in range(batch)]
+    encoder = read_bundle(full_bundle).load_encoder()
+    expected = np.concatenate([encoder.encode([text]) for text in texts])
+
+    answer = client.embeddings.create(model="llmemb-raw", input=texts)
+
+    np.testing.assert_allclose([entry.embedding for entry in answer.data], expected, rtol=0, atol=1e-4)
 
 
 def test_base64_is_little_endian_float32(server: EmbeddingServer) -> None:

@@ -69,7 +69,7 @@ async def embeddings(
     """Embed texts unchanged; the service makes no prompt of them.
 
     With `llmemb-adapted`, the prompt of a new item gives its item embedding. Tokens after the encoder's limit are
-    truncated. OpenAI's Python client requests base64 and decodes it by default.
+    ignored. OpenAI's Python client requests base64 and decodes it by default.
     """
     request.state.bundle_id = engine.bundle.manifest.id
     texts = _checked_texts(body, engine.bundle, settings)
