@@ -1,8 +1,12 @@
 """`/v1/embeddings` and `/v1/models` by OpenAI's own client with its default settings, and by hand."""
 
+import asyncio
 import base64
+import json
 import os
+import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -120,6 +124,47 @@ def test_an_embedding_does_not_depend_on_its_batch(client: openai.OpenAI, full_b
     answer = client.embeddings.create(model="llmemb-raw", input=texts)
 
     np.testing.assert_allclose([entry.embedding for entry in answer.data], expected, rtol=0, atol=1e-4)
+
+
+def test_async_openai_client_gets_the_same(server: EmbeddingServer, client: openai.OpenAI) -> None:
+    """With its own default settings, several requests at once."""
+    texts = [f"asynchronous {i}" for i in range(4)]
+
+    async def embed() -> list[list[float]]:
+        async with openai.AsyncOpenAI(base_url=server.url, api_key="none", max_retries=0) as own:
+            answers = await asyncio.gather(*[own.embeddings.create(model="llmemb-raw", input=text) for text in texts])
+            return [answer.data[0].embedding for answer in answers]
+
+    found = asyncio.run(embed())
+
+    expected = client.embeddings.create(model="llmemb-raw", input=texts)
+    np.testing.assert_allclose(found, [entry.embedding for entry in expected.data], rtol=0, atol=1e-4)
+
+
+NODE = """
+const [url, body] = process.argv.slice(1);
+const headers = {"Content-Type": "application/json"};
+const answer = await fetch(url, {method: "POST", headers, body});
+console.log(await answer.text());
+"""
+FOREIGN_CLIENTS = {
+    "curl": ["curl", "-sS", "--compressed", "-H", "Content-Type: application/json", "{url}", "-d", "{body}"],
+    "node": ["node", "--input-type=module", "-e", NODE, "{url}", "{body}"],
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN_CLIENTS)
+def test_clients_of_other_languages_are_answered(server: EmbeddingServer, name: str) -> None:
+    """By `curl --compressed` and by JavaScript's `fetch`, with every optional member as null."""
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed")
+    body = {"model": "llmemb-raw", "input": ["a film"], "encoding_format": None, "dimensions": None, "user": None}
+    values = {"{url}": f"{server.url}/embeddings", "{body}": json.dumps(body)}
+    command = [values.get(part, part) for part in FOREIGN_CLIENTS[name]]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    assert json.loads(done.stdout)["data"] == post(server).json()["data"]
 
 
 def test_base64_is_little_endian_float32(server: EmbeddingServer) -> None:
