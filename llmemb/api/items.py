@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from llmemb.api.base import AttributesBody, RequestBody, ResponseBody
+from llmemb.api.base import NULL_IS_LEFT_OUT, AttributesBody, RequestBody, ResponseBody
 
 MAX_CATEGORIES = 64
 """Categories of one item."""
@@ -29,7 +29,7 @@ class EmbedItemsRequest(RequestBody):
     """Items to embed, each id once."""
 
     items: Annotated[list[ItemBody], Field(min_length=1)]
-    index: bool = False
+    index: Annotated[bool, NULL_IS_LEFT_OUT] = False
     """Also put the items in the catalogue, durable before the answer: all of them or, after an error, none."""
 
 

@@ -85,8 +85,9 @@ class Settings(BaseSettings):
     container have priority, and while all cores are busy little is embedded. Set it, for example to 10, if embedding
     needs a guaranteed share. On systems without this class, unset means 10."""
     encoder_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
-    """A server with the bundle's encoder and OpenAI's `/v1/embeddings` API, such as vLLM, TEI or Infinity: its URL up
-    to `/v1`. If set, the service starts no encoder itself."""
+    """A server with the bundle's encoder and OpenAI's `/v1/embeddings` API, such as vLLM or another LLMEmb service: its
+    URL up to `/v1`. If set, the service starts no encoder itself. The server must not scale its vectors to unit length,
+    as TEI and Infinity do by default: the projection needs their length. The service checks this at the start."""
     encoder_model: str = "llmemb-raw"
     """Name of the model at `encoder_url`."""
     encoder_api_key: SecretStr | None = None
@@ -145,13 +146,18 @@ class Settings(BaseSettings):
     """Maximum number of open connections; above it, the connection that has waited longest for a request is closed."""
     headers_timeout_seconds: float = Field(default=10.0, gt=0)
     """Timeout for a request's line and headers; after it the connection is closed."""
+    keep_alive_seconds: float = Field(default=75.0, gt=0)
+    """How long a connection stays open after an answer, without a further request. It must be longer than the proxy in
+    front keeps idle connections, usually 60 s: a proxy that sends a request on a connection just as the service closes
+    it answers 502."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
-    """Maximum request body."""
+    """Maximum request body; of a gzip body, both before and after decompression."""
     body_timeout_seconds: float = Field(default=30.0, gt=0)
     """Timeout for a request's body; after it the status is 408. Also the timeout for a client that reads an answer;
     after it the connection is closed."""
     max_client_batch_size: int = Field(default=512, ge=1)
-    """Maximum number of items of `/embed_items`, of texts of `/v1/embeddings` and of requests of `/recommend/batch`."""
+    """Maximum number of items of `/embed_items` and of requests of `/recommend/batch`. A request of `/v1/embeddings`
+    may have 2,048 texts; they are embedded in parts of this size, each with its own `embed_timeout_seconds`."""
     max_value_characters: int = Field(default=10_000, ge=1)
     """Maximum length of an attribute's value (for a list, of all entries together) and of a text of
     `/v1/embeddings`."""
