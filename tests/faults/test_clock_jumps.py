@@ -12,7 +12,7 @@ from llmemb_service.guard.keys import Role
 from tests.support.forked_service import ServiceForks
 from tests.support.jumping_clock import JumpingClock
 from tests.support.key_files import add_key
-from tests.support.load import Load, tell
+from tests.support.load import Load, show
 from tests.support.service import HEAT, ServeProcess, shared_encoder_url
 from tests.support.waiting import wait_until
 
@@ -86,7 +86,7 @@ def test_clock_that_jumps(forks: ServiceForks, tiny_bundle: Path, tmp_path: Path
         assert client.get_item("order").attributes["title"] == f"Heat {len(JUMPS) - 1}"
     again.kill()
     answers = sum(len(load.answers(name)) for name in WORKS)
-    tell(
+    show(
         pytestconfig,
         f"{len(JUMPS)} jumps of the clock: {answers} requests, none failed; sessions, keys and limits hold",
     )

@@ -17,7 +17,7 @@ from llmemb.api.items import ItemBody
 from llmemb.api.recommend import Filters
 from llmemb.client import NO_RETRIES, Client, ConnectionFailedError, NotFoundError
 from tests.support.forked_service import ForkedService, ServiceForks
-from tests.support.load import tell
+from tests.support.load import show
 from tests.support.redis_server import RedisServer
 from tests.support.service import shared_encoder_url
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
@@ -199,5 +199,5 @@ def test_killed_service_loses_nothing_acknowledged(
                 check_all(client, writers)
 
     acknowledged = sum(writer.acknowledged for writer in writers)
-    tell(pytestconfig, f"{KILLS} kills: {acknowledged} changes acknowledged, {cut} cut off, none lost")
+    show(pytestconfig, f"{KILLS} kills: {acknowledged} changes acknowledged, {cut} cut off, none lost")
     assert cut

@@ -12,7 +12,7 @@ import pytest
 from llmemb.bundle import read_bundle
 from tests.observe.live import Watched, people, watched
 from tests.observe.watched import Query, queries
-from tests.support.load import tell
+from tests.support.load import show
 from tests.support.service import shared_encoder_url
 from tests.support.waiting import wait_until
 
@@ -87,7 +87,7 @@ def test_redis_stopped_fires_and_redis_back_ends_it(system: Watched, pytestconfi
     began = time.monotonic()
     system.redis.start()
     wait_until(lambda: not system.prometheus.firing() & away, "it ends")
-    tell(
+    show(
         pytestconfig,
         f"Redis stopped: StorageAway fires after {told:.1f} s; started again, it ends after "
         f"{time.monotonic() - began:.1f} s (asked each second, with `for: 1s`)",

@@ -141,7 +141,7 @@ def failing_parts(client: Client) -> set[str]:
     return parts
 
 
-def tell(config: pytest.Config, text: str) -> None:
+def show(config: pytest.Config, text: str) -> None:
     """Print a measured figure among pytest's own lines, where it is seen whether the test passes or not."""
     capturing, reporter = (config.pluginmanager.get_plugin(name) for name in ("capturemanager", "terminalreporter"))
     if capturing is not None and reporter is not None:
