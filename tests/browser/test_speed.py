@@ -92,7 +92,7 @@ def test_map_of_many_points_moves(
 
 
 def test_first_paint(browser: Browser, url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of an empty cache; nothing is asked of another host, as on every page of these tests."""
+    """With an empty cache; no request goes to another host, as on every page of these tests."""
     with visiting(browser, url) as visit:
         visit.open()
         visit.next_ids()

@@ -53,7 +53,7 @@ def test_redis_stopped_fires_for_every_replica(whole: Compose, pytestconfig: pyt
     assert tells_of_storage(whole) == set()
 
     whole.run("stop", "redis")
-    fired = seconds_until(lambda: tells_of_storage(whole) == replicas, "it is told that the storage is away")
+    fired = seconds_until(lambda: tells_of_storage(whole) == replicas, "the storage alert fires")
     whole.run("start", "redis")
     began = time.monotonic()
     seconds_until(lambda: not tells_of_storage(whole), "it ends")

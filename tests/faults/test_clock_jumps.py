@@ -93,7 +93,7 @@ def test_clock_that_jumps(forks: ServiceForks, tiny_bundle: Path, tmp_path: Path
 
 
 def retry_after(service: ServeProcess, key: str) -> float:
-    """Ask more often than a key may, once a minute; the seconds that it is told to wait."""
+    """Exceed a key's limit of one request a minute, and return its `Retry-After` in seconds."""
     with Client(service.url, api_key=key, retrying=NO_RETRIES) as client:
         for _ in range(10):
             try:

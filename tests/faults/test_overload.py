@@ -39,7 +39,7 @@ MEMORY = 64e6
 
 OF_THE_BUNDLE = [str(number) for number in range(1, 41)]
 TOGETHER = 6
-"""Explanations of a batch: dear, so that ten times what is held is no more than this machine can also ask for."""
+"""Explanations of a batch: costly, so that this machine can send ten times what the service holds."""
 BATCHES = [
     [
         RecommendRequest(
@@ -94,7 +94,7 @@ def ids(answer: RecommendBatchResponse) -> list[list[str]]:
 def test_ten_times_the_load(
     forks: ServiceForks, tiny_bundle: Path, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    """Nothing but 200 and 429 with `Retry-After`, every answer right, memory as before, and well again at once."""
+    """Nothing but 200 and 429 with `Retry-After`, correct answers, memory as before, and healthy again immediately."""
     service = forks.start(
         tiny_bundle,
         {

@@ -128,7 +128,7 @@ def test_oversize_bodies_are_refused_and_take_no_memory(service: ForkedService, 
                 sent[-1] += len(piece)
                 await writer.drain()
         except ConnectionError:
-            pass  # it is closed, since nobody reads the rest
+            pass  # the service closes it without reading the rest
         answer = await answering
         writer.close()
         return answer

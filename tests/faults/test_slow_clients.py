@@ -111,7 +111,7 @@ def test_body_of_an_answered_request_is_cut_off(service: ForkedService, pytestco
     async def slow(url: str) -> float:
         return await seconds_until_closed(url, start, b" " * 10_000, lambda answer: answer.startswith(b"HTTP/1.1 200 "))
 
-    told(pytestconfig, "bodies that nobody reads", cut_off(service.url, slow))
+    told(pytestconfig, "unread bodies", cut_off(service.url, slow))
 
 
 def test_client_that_does_not_read_is_cut_off(service: ForkedService, pytestconfig: pytest.Config) -> None:

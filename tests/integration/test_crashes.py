@@ -29,7 +29,7 @@ CHANGES_EACH_TIME = 24
 OWN_ITEMS = 40
 """Ids of a writer beside its share of the bundle's."""
 ANCHOR = "40"
-"""The bundle's last item, which nobody changes: what others are recommended after."""
+"""The bundle's last item, which no client changes: the history of every recommendation."""
 CATEGORIES = ("new", "sale", "classic")
 
 
@@ -147,7 +147,7 @@ def check_all(client: Client, writers: list[Writer]) -> None:
 
 
 def write_and_kill(service: ForkedService, writers: list[Writer]) -> None:
-    """Let all write at once, and kill the service in the midst of it."""
+    """Let all write concurrently, and kill the service meanwhile."""
     enough = sum(writer.acknowledged for writer in writers) + CHANGES_EACH_TIME
     threads = [threading.Thread(target=writer.write_until_killed, args=[service.url]) for writer in writers]
     for thread in threads:

@@ -54,7 +54,7 @@ def seconds_to_be_back(load: Load, killed: float) -> float:
 def test_killed_encoder_fails_only_its_own_calls(
     tiny_bundle: Path, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    """Its worker, the process that starts workers, and both: back within the budget, which is told."""
+    """After a kill of its worker, of the process that starts workers, and of both, it is back within the budget."""
     seconds: dict[str, float] = {}
     with (
         ServeProcess(tiny_bundle, tmp_path, LLMEMB_READINESS_CACHE_SECONDS="0") as service,

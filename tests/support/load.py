@@ -57,7 +57,7 @@ class Load:
         self._most = most
         self._ended = threading.Event()
         self._answers: dict[str, list[Answer]] = {name: [] for name in works}
-        # No second attempts: what fails is to be seen.
+        # No retries: failures must show.
         self._client = Client(url, api_key=api_key, timeout_seconds=DEADLINE_SECONDS, retrying=NO_RETRIES)
         self._works = works
         self._threads = ThreadPoolExecutor(len(works))

@@ -89,7 +89,7 @@ def test_file_that_the_manifest_does_not_list_is_refused_by_name(copy: Path) -> 
 
 
 def test_one_folder_of_a_bundle_is_verified_by_itself(copy: Path) -> None:
-    """What is wrong elsewhere does not matter; what is changed, missing or added in the folder is named."""
+    """Damage outside the folder does not matter; a changed, missing or extra file in it is named."""
     manifest = read_manifest(copy)
     (copy / "index.faiss").unlink()
     (copy / "stray").touch()
@@ -279,7 +279,7 @@ def test_place_that_is_no_bundle_is_refused_by_its_name(kind: str, tmp_path: Pat
 
 
 def test_a_bundle_of_before_there_was_a_map_is_read(copy: Path) -> None:
-    """The only file that may be missing: the map is fitted when it is asked for."""
+    """The only file that may be missing: the map is fitted on its first request."""
     (copy / "item_map.safetensors").unlink()
     edit_manifest(copy, lambda content: content["files"].pop("item_map.safetensors"), sign=True)
     bundle = read_bundle(copy)
