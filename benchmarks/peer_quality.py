@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--peer", choices=list(PEERS), default="recbole")
     for name, kind in (("layers", int), ("dropout", float), ("max-length", int)):
         parser.add_argument(f"--{name}", type=kind, help="of both sides; the run's by default")
-    for name in ("learning-rate", "mask-share"):
+    for name in ("learning-rate", "mask-share", "truncated-share"):
         parser.add_argument(f"--{name}", type=float, help="of both sides; the run's by default")
     parser.add_argument("--peer-set", action="append", default=[], metavar="NAME=VALUE", help="an option of the peer")
     parser.add_argument("--batch-size", type=int, default=512, help="of RecBole, in targets")
@@ -213,7 +213,7 @@ def _config_of(rat: RatConfig, given: argparse.Namespace) -> RatConfig:
     sizes = {"name": given.model, "layers": given.layers, "dropout": given.dropout, "max_length": given.max_length}
     content = rat.model_dump()
     content["model"] |= {name: value for name, value in sizes.items() if value is not None}
-    options = {"learning_rate": given.learning_rate, "mask_share": given.mask_share}
+    options = {name: getattr(given, name) for name in ("learning_rate", "mask_share", "truncated_share")}
     content |= {name: value for name, value in options.items() if value is not None}
     content |= {"loss": "softmax", "logit_adjustment": 0.0, "max_epochs": given.epochs, "patience": given.patience}
     return RatConfig.model_validate(content)
@@ -243,7 +243,7 @@ def _write(run: str, peer: str, rat: RatConfig, words: Options, ours: Trained, t
     settings = {key: str(value) for key, value in rat.model.model_dump().items()}
     settings |= {key: str(getattr(rat, key)) for key in ("learning_rate", "batch_size", "patience")}
     if rat.model.name == "bert4rec":
-        settings["mask_share"] = str(rat.mask_share)
+        settings |= {key: str(getattr(rat, key)) for key in ("mask_share", "truncated_share")}
     settings |= {f"{peer}: {key}": str(value) for key, value in words.items()}
     title = f"Our vanilla {RECBOLE_MODELS[rat.model.name]} beside that of {peer} on the same split"
     name = f"peer_quality_{run}_{rat.model.name}_{peer}"

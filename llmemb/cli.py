@@ -4,9 +4,11 @@ The table holds names, not imports, so that the three packages stay independent 
 """
 
 import importlib
+import os
 import sys
 
 from llmemb import __version__
+from llmemb.cpus import limit_threads
 from llmemb.errors import LlmembError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -58,6 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(EXIT_USAGE)
     target, _ = COMMANDS[verb]
     module_name, function_name = target.split(":")
+    limit_threads(os.environ)
     try:
         command = getattr(importlib.import_module(module_name), function_name)
         command(rest)

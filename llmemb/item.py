@@ -9,6 +9,8 @@ from llmemb.errors import InvalidItemError
 
 AttributeValue = str | tuple[str, ...]
 Attributes = Mapping[str, AttributeValue]
+_EXPONENT = 1e16
+"""From here on Python writes a float with an exponent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,8 @@ def parse_item_id(value: object) -> str:
 def parse_attributes(raw: Mapping[str, object]) -> dict[str, AttributeValue]:
     """Check attributes as JSON gives them, and bring them to strings and tuples of strings.
 
-    A value is a string, a finite number or a list of these; a number becomes its shortest text. `null`, an
-    empty string and an empty list mean that the attribute is missing, and it is left out. The order is kept.
+    A value is a string, a finite number or a list of these; a number becomes its shortest text, 1995.0 `1995`.
+    `null`, an empty string and an empty list mean that the attribute is missing, and it is left out. The order is kept.
 
     Raises:
         InvalidItemError: a name or a value is of another type, not finite, or not valid Unicode, or no
@@ -97,6 +99,9 @@ def _text(value: object, location: str) -> str:
         raise InvalidItemError(location, f"must be a string, a number or a list of these, not {type(value).__name__}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidItemError(location, f"must be a finite number, not {value}")
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXPONENT:
+        # JSON has no other type for 1995.0, and a table beside a missing value none for 1995: the text must not differ.
+        value = int(value)
     text = value if isinstance(value, str) else str(value)
     _check_encodable(text, location)
     return text if text.strip() else ""

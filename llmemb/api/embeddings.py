@@ -5,10 +5,14 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from llmemb.api.base import INTEGRAL, RequestBody, ResponseBody
+from llmemb.api.base import INTEGRAL, NULL_IS_LEFT_OUT, RequestBody, ResponseBody
 
 RAW_MODEL = "llmemb-raw"
 ADAPTED_MODEL = "llmemb-adapted"
+MAX_TEXTS = 2048
+"""Texts of one request, as OpenAI has it."""
+MAX_TOKENS = 300_000
+"""Tokens of one request, all texts together, as OpenAI has it."""
 
 _TEXT = {"type": "string", "minLength": 1}
 
@@ -27,7 +31,7 @@ TextInput = Annotated[
         {
             "anyOf": [
                 {"type": "string", "minLength": 1},
-                {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
+                {"type": "array", "minItems": 1, "maxItems": MAX_TEXTS, "items": {"type": "string", "minLength": 1}},
             ]
         }
     ),
@@ -40,13 +44,13 @@ class EmbeddingsRequest(RequestBody):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, use_attribute_docstrings=True)
 
     input: TextInput
-    """One text, or several; not tokens."""
+    """One text, or up to 2,048, with up to 300,000 tokens together; not token ids."""
     model: Literal["llmemb-raw", "llmemb-adapted"]
     """`llmemb-raw`: the LLM's output; `llmemb-adapted`: projected into the space of item embeddings."""
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Annotated[Literal["float", "base64"], NULL_IS_LEFT_OUT] = "float"
     """`base64`: little-endian float32."""
     dimensions: Annotated[int, Field(ge=1), INTEGRAL] | None = None
-    """If given, it must equal the model's width."""
+    """Only the model's own width: its dimensions are not ordered by variance, so they cannot be cut."""
 
 
 class Embedding(ResponseBody):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from llmemb.api.base import AttributesBody, RequestBody, ResponseBody
+from llmemb.api.base import NULL_IS_LEFT_OUT, AttributesBody, RequestBody, ResponseBody
 
 MAX_CATEGORIES = 64
 """Categories of one item."""
@@ -29,7 +29,7 @@ class EmbedItemsRequest(RequestBody):
     """Items to embed, each id once."""
 
     items: Annotated[list[ItemBody], Field(min_length=1)]
-    index: bool = False
+    index: Annotated[bool, NULL_IS_LEFT_OUT] = False
     """Also put the items in the catalogue, durable before the answer: all of them or, after an error, none."""
 
 
@@ -128,14 +128,12 @@ class MapResponse(ResponseBody):
     bundle_id: str
     total: int
     """Items of the catalogue. Where there are more than points, these are spread evenly over the catalogue's order."""
-    weight: list[list[float]]
-    """A row of two numbers for each dimension of an item embedding. With `bias` it places any embedding of this
-    bundle: point = embedding @ weight + bias."""
-    bias: list[float]
     categories: list[str]
     """The categories that `category` counts, those with the most points first."""
     ids: list[str]
     x: list[float]
+    """Items with similar embeddings are near each other. The items of the bundle are at a distance of at most 1 along
+    each axis; an item that was added later is at the median position of its nearest neighbours in the bundle."""
     y: list[float]
     popularity: list[int]
     """Interactions in training; 0 for an item added later."""

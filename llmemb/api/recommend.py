@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from llmemb.api.base import INTEGRAL, AttributesBody, RequestBody, ResponseBody
+from llmemb.api.base import INTEGRAL, NULL_IS_LEFT_OUT, AttributesBody, RequestBody, ResponseBody
 
 Strategy = Literal["all", "collaborative", "semantic", "successors", "popular"]
 """What scores: see `RecommendRequest.strategy`."""
@@ -27,15 +27,15 @@ HistoryEntry = Annotated[Annotated[str, Tag("id")] | Annotated[HistoryItem, Tag(
 class Filters(RequestBody):
     """Which items may be recommended. The best items that pass are returned: filters do not shorten the answer."""
 
-    categories_any: list[str] = Field(default=[])
+    categories_any: Annotated[list[str], NULL_IS_LEFT_OUT] = Field(default=[])
     """Items with at least one of these; empty: any item."""
-    categories_all: list[str] = Field(default=[])
+    categories_all: Annotated[list[str], NULL_IS_LEFT_OUT] = Field(default=[])
     """Items with all of these."""
     available: bool | None = True
     """True: available items only; false: the others only; null: both."""
     allow: list[str] | None = None
     """Ids: only these items may be recommended. Ids that are not in the catalogue are ignored."""
-    deny: list[str] = Field(default=[])
+    deny: Annotated[list[str], NULL_IS_LEFT_OUT] = Field(default=[])
     """Ids that may not be recommended. Ids that are not in the catalogue are ignored."""
 
 
@@ -50,15 +50,15 @@ class RecommendRequest(RequestBody):
     for. Empty: the most popular items are recommended. Either `history` or `session_id` is sent."""
     session_id: Annotated[str, Field(pattern=SESSION_ID_PATTERN)] | None = None
     """A session with stored events; without any, the most popular items are recommended."""
-    k: Annotated[int, Field(ge=1), INTEGRAL] = 10
+    k: Annotated[int, Field(ge=1), INTEGRAL, NULL_IS_LEFT_OUT] = 10
     """How many items; if fewer pass the filters, all of them are returned."""
     # Not `Filters()`, of which each request would get a deep copy.
-    filters: Filters = Field(default_factory=lambda: _ANY_AVAILABLE)
-    exclude_history: bool = True
+    filters: Annotated[Filters, NULL_IS_LEFT_OUT] = Field(default_factory=lambda: _ANY_AVAILABLE)
+    exclude_history: Annotated[bool, NULL_IS_LEFT_OUT] = True
     """Recommend no item whose id is in the history."""
-    explain: bool = False
+    explain: Annotated[bool, NULL_IS_LEFT_OUT] = False
     """Return for each item the history entries that contributed to it."""
-    strategy: Strategy = "all"
+    strategy: Annotated[Strategy, NULL_IS_LEFT_OUT] = "all"
     """`all`: the whole score. Or a part of it alone, to see what it does: `collaborative`, what the sequence model
     says; `semantic`, the likeness of the texts, where `/info` names a `semantic_term`; `successors`, the likeness to
     what others took next, where that term has a `delta`; `popular`, interactions in training."""

@@ -15,7 +15,7 @@ from llmemb.bundle.manifest import Manifest
 from llmemb.encoder.prompt import PromptSpec
 from llmemb.index import ItemIndex, Rows
 from llmemb.item import Attributes, attributes_from_json
-from llmemb.item_map import fit_item_map
+from llmemb.item_map import pca_positions
 from llmemb.scoring.item_space import ItemSpace, compose, join
 from llmemb.scoring.projection import Projection
 from llmemb.scoring.semantic_term import SemanticTerm, SuccessorArray
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 ENCODER_FOLDER = "encoder"
 SEMANTIC_TERM_FILE = "semantic_term.safetensors"
-ITEM_MAP_FILE = "item_map.safetensors"
+MAP_POSITIONS_FILE = "map_positions.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,8 @@ class Bundle:
     """Successor vectors `(N, q)`; None if the semantic term has no delta."""
     index: ItemIndex
     """Over `item_vectors`."""
-    stored_map: Projection | None
-    """The map of the catalogue `(d, 2)`; None in bundles written before the map was added."""
+    stored_positions: Array | None
+    """Positions on the map of the catalogue, `(N, 2)`; None in bundles written without them."""
 
     @property
     def space(self) -> ItemSpace:
@@ -108,12 +108,9 @@ class Bundle:
         return join(item_vectors, successors)
 
     @cached_property
-    def item_map(self) -> Projection:
-        """The projection of item embeddings to the map of the catalogue, `(d, 2)`; see `llmemb/item_map.py`.
-
-        Fitted to all item embeddings if the bundle has none.
-        """
-        return fit_item_map(self.item_embeddings) if self.stored_map is None else self.stored_map
+    def map_positions(self) -> Array:
+        """The items' positions on the map of the catalogue, `(N, 2)`; computed by PCA if the bundle has none."""
+        return pca_positions(self.item_embeddings) if self.stored_positions is None else self.stored_positions
 
     @property
     def prompt(self) -> PromptSpec:

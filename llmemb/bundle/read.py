@@ -1,7 +1,11 @@
 """Reading of bundles: read the manifest, verify the hash of every file, then load the parts."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -12,8 +16,8 @@ from pydantic import ValidationError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file as load_tensors
 
-from llmemb.bundle.bundle import ITEM_MAP_FILE, SEMANTIC_TERM_FILE, Bundle, BundleItems
-from llmemb.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, Manifest
+from llmemb.bundle.bundle import MAP_POSITIONS_FILE, SEMANTIC_TERM_FILE, Bundle, BundleItems
+from llmemb.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, FileInfo, Manifest
 from llmemb.errors import BundleCorruptError, BundleVersionError
 from llmemb.files import sha256_of_file
 from llmemb.index import ItemIndex
@@ -23,6 +27,15 @@ from llmemb.scoring.semantic_term import SemanticTerm, SuccessorArray
 from llmemb.sequence_models import build_sequence_model
 
 Array = NDArray[np.float32]
+logger = logging.getLogger(__name__)
+_LEFTOVER_FILES = (
+    ".DS_Store", "._*", ".localized", "Thumbs.db", "desktop.ini", "*:Zone.Identifier", ".directory", ".nfs*",
+    ".gitattributes",
+)  # fmt: skip
+_LEFTOVER_FOLDERS = ("__MACOSX", ".cache", ".git", "@eaDir", "lost+found", ".Trash-*")
+"""Of macOS, Windows, Linux, network storage, git and Hugging Face's download; no library loads anything from them."""
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_IS_POINTER = ": it is a pointer of Git LFS; fetch the file itself with git lfs pull"
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -35,7 +48,8 @@ def read_bundle(folder: Path) -> Bundle:
         ConfigError: no installed package provides its sequence model.
     """
     manifest = read_manifest(folder)
-    verify_files(folder, manifest)
+    if leftovers := verify_files(folder, manifest):
+        logger.warning("%s: ignored files that are not in the manifest: %s", folder, ", ".join(leftovers))
     projection = _read_affine(folder / "projection.safetensors", (manifest.encoder.width, manifest.dim))
     semantic_term = _read_semantic_term(folder, manifest)
     tables = _read_tables(folder / "item_embeddings.safetensors", manifest)
@@ -63,7 +77,7 @@ def read_bundle(folder: Path) -> Bundle:
         profile=tables.get("profile"),
         successors=_successors(tables.get("successors")),
         index=ItemIndex.read(folder / "index.faiss", manifest.index),
-        stored_map=_read_item_map(folder, manifest),
+        stored_positions=_read_map_positions(folder, manifest),
     )
     if (len(bundle.index), bundle.index.dim) != (manifest.num_items, bundle.space.width):
         raise BundleCorruptError(
@@ -96,10 +110,11 @@ def _read_semantic_term(folder: Path, manifest: Manifest) -> SemanticTerm | None
     return SemanticTerm(Projection(**arrays), info.gamma, info.history, info.decay, info.delta, text_map)
 
 
-def _read_item_map(folder: Path, manifest: Manifest) -> Projection | None:
-    """Read the map; return None for a bundle that was written before the map was added to this format."""
-    has_map = ITEM_MAP_FILE in manifest.files
-    return _read_affine(folder / ITEM_MAP_FILE, (manifest.dim, AXES)) if has_map else None
+def _read_map_positions(folder: Path, manifest: Manifest) -> Array | None:
+    """Read the positions `(N, 2)`; return None for a bundle without them, such as one with an `item_map` of PCA."""
+    if MAP_POSITIONS_FILE not in manifest.files:
+        return None
+    return _read_arrays(folder / MAP_POSITIONS_FILE, {"positions": (manifest.num_items, AXES)})["positions"]
 
 
 def _read_tables(path: Path, manifest: Manifest) -> dict[str, Array]:
@@ -132,15 +147,19 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         BundleVersionError: the bundle has another format version.
-        BundleCorruptError: there is no manifest, or it was changed.
+        BundleCorruptError: there is no manifest, it cannot be read, or it was changed.
     """
     path = folder / MANIFEST_FILE
+    _check_link(path, MANIFEST_FILE)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleCorruptError(f"{folder} is no bundle: it has no {MANIFEST_FILE}") from error
+    except OSError as error:
+        raise BundleCorruptError(f"{MANIFEST_FILE}: the file cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise BundleCorruptError(f"{MANIFEST_FILE} is not JSON: {error}") from error
+        reason = _IS_POINTER if path.read_bytes().startswith(_LFS_POINTER) else f": {error}"
+        raise BundleCorruptError(f"{MANIFEST_FILE} is not JSON{reason}") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise BundleVersionError(f"{MANIFEST_FILE}: format_version is {version!r}, this program reads {FORMAT_VERSION}")
@@ -155,30 +174,89 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def verify_files(folder: Path, manifest: Manifest, part: str = "") -> None:
+def verify_files(folder: Path, manifest: Manifest, part: str = "") -> list[str]:
     """Verify files: compare their sizes and hashes with the manifest.
+
+    Symbolic links to files and folders are followed.
 
     Args:
         folder: of the bundle.
         manifest: of the bundle.
         part: only verify the files in this folder of the bundle; empty: verify all files.
 
+    Returns:
+        The files and folders that operating systems and tools for copying have left, such as `.DS_Store`. They are not
+        in the manifest, and are ignored.
+
     Raises:
-        BundleCorruptError: a file is missing, changed or not in the manifest; the message names it.
+        BundleCorruptError: a file is missing, changed, unreadable or not in the manifest; the message names it.
     """
+    leftovers: list[str] = []
     # An additional file can change what is loaded: an `adapter_config.json` in `encoder/` would add other weights.
-    for path in sorted((folder / part).rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in manifest.files and name != MANIFEST_FILE:
+    for name in _walk(folder, part, leftovers):
+        if name not in manifest.files and name != MANIFEST_FILE:
             raise BundleCorruptError(f"{name}: the file is not in the manifest")
     for name, expected in manifest.files.items():
-        if not PurePosixPath(name).is_relative_to(part):
-            continue
-        path = folder / name
-        if not path.is_file():
-            raise BundleCorruptError(f"{name}: the file is missing")
-        size = path.stat().st_size
-        if size != expected.bytes:
-            raise BundleCorruptError(f"{name}: the file has {size} bytes, the manifest says {expected.bytes}")
-        if sha256_of_file(path) != expected.sha256:
-            raise BundleCorruptError(f"{name}: the file was changed: its hash is not the manifest's")
+        if PurePosixPath(name).is_relative_to(part):
+            try:
+                _verify_file(folder / name, name, expected)
+            except OSError as error:
+                raise BundleCorruptError(f"{name}: the file cannot be read: {error.strerror}") from error
+    return leftovers
+
+
+def _walk(folder: Path, part: str, leftovers: list[str]) -> Iterator[str]:
+    """Yield the names of all files except leftovers, whose names are added to the list."""
+    for place, folders, files in os.walk(folder / part, followlinks=True):
+        inside = PurePosixPath(Path(place).relative_to(folder).as_posix())
+        left = [name for name in folders if _is_like(name, _LEFTOVER_FOLDERS)]
+        # os.walk descends into those that remain in the list.
+        folders[:] = sorted(set(folders) - set(left))
+        for name in sorted(files):
+            if _is_like(name, _LEFTOVER_FILES):
+                left.append(name)
+            else:
+                yield str(inside / name)
+        leftovers.extend(str(inside / name) for name in left)
+
+
+def _is_like(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _check_link(path: Path, name: str) -> None:
+    if path.is_symlink() and not path.exists():
+        raise BundleCorruptError(
+            f"{name}: the file is missing: a symbolic link leads to {path.readlink()}; "
+            "copy the bundle with its links followed, as cp -rL does"
+        )
+
+
+def _verify_file(path: Path, name: str, expected: FileInfo) -> None:
+    _check_link(path, name)
+    if not path.is_file():
+        raise BundleCorruptError(f"{name}: the file is missing")
+    size = path.stat().st_size
+    if size != expected.bytes:
+        raise BundleCorruptError(
+            f"{name}: the file has {size} bytes, the manifest says {expected.bytes}{_reason(path, expected)}"
+        )
+    if sha256_of_file(path) != expected.sha256:
+        raise BundleCorruptError(f"{name}: the file was changed: its hash is not the manifest's")
+
+
+def _reason(path: Path, expected: FileInfo) -> str:
+    """Return why a file has another size, where that can be known."""
+    unix = hashlib.sha256()
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            return _IS_POINTER
+        file.seek(0)
+        for line in file:
+            unix.update(line.removesuffix(b"\r\n") + b"\n" if line.endswith(b"\r\n") else line)
+    if unix.hexdigest() == expected.sha256:
+        return (
+            ": its line ends were changed from LF to CRLF; copy the bundle as binary files, in git with "
+            "`* -text` in .gitattributes"
+        )
+    return ""

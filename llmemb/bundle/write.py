@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 from safetensors.torch import save_file as save_tensors
 
-from llmemb.bundle.bundle import ENCODER_FOLDER, ITEM_MAP_FILE, SEMANTIC_TERM_FILE, BundleItems
+from llmemb.bundle.bundle import ENCODER_FOLDER, MAP_POSITIONS_FILE, SEMANTIC_TERM_FILE, BundleItems
 from llmemb.bundle.manifest import (
     FORMAT_VERSION,
     MANIFEST_FILE,
@@ -23,7 +23,7 @@ from llmemb.encoder.prompt import PromptSpec
 from llmemb.errors import BundleError
 from llmemb.files import new_folder, save_arrays, sha256_of_file
 from llmemb.index import Array, IndexSpec, ItemIndex, tuned
-from llmemb.item_map import fit_item_map
+from llmemb.item_map import AXES
 from llmemb.scoring.item_space import Scoring, compose, join
 from llmemb.scoring.projection import Projection
 from llmemb.scoring.semantic_term import SemanticTerm, SuccessorArray
@@ -52,6 +52,7 @@ def write_bundle(
     index: IndexSpec | None = None,
     recall_queries: Array | None = None,
     categories_attribute: str | None = None,
+    map_positions: Array | None = None,
 ) -> Manifest:
     """Write the bundle `target`, atomically replacing an existing one.
 
@@ -77,6 +78,7 @@ def write_bundle(
         recall_queries: session vectors `(B, D)` with which the index is tuned and its recall measured; without them the
             index is built as specified, with the recall stated in `index`.
         categories_attribute: the attribute whose values are an item's categories; None: items have no categories.
+        map_positions: the items' positions on the map of the catalogue, `(N, 2)`; None: readers compute them by PCA.
 
     Returns:
         The manifest that was written.
@@ -88,6 +90,7 @@ def write_bundle(
     _check_categories(categories_attribute, prompt)
     _check_semantic_term(semantic_term, profile, encoder.width, len(items.ids))
     _check_successors(semantic_term, successors, len(items.ids))
+    _check_map_positions(map_positions, len(items.ids))
     with new_folder(target) as folder:
         shutil.copytree(encoder_folder, folder / ENCODER_FOLDER)
         save_arrays(projection.arrays(), folder / "projection.safetensors")
@@ -103,7 +106,8 @@ def write_bundle(
             folder / "item_embeddings.safetensors",
         )
         embeddings = compose(semantic, residual, scoring)
-        save_arrays(fit_item_map(embeddings).arrays(), folder / ITEM_MAP_FILE)
+        if map_positions is not None:
+            save_arrays({"positions": map_positions}, folder / MAP_POSITIONS_FILE)
         built = _build_index(join(embeddings, profile), index, recall_queries)
         built.write(folder / "index.faiss")
 
@@ -195,6 +199,11 @@ def _check_successors(term: SemanticTerm | None, successors: SuccessorArray | No
             f"successors has the shape {successors.shape}, but items and semantic term make "
             f"{(num_items, term.components)}"
         )
+
+
+def _check_map_positions(positions: Array | None, num_items: int) -> None:
+    if positions is not None and positions.shape != (num_items, AXES):
+        raise BundleError(f"map_positions has the shape {positions.shape}, but the items make {(num_items, AXES)}")
 
 
 def _describe_files(folder: Path) -> dict[str, FileInfo]:

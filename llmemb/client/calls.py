@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from llmemb.api.admin import BundlesResponse, ExperimentRequest, LoadBundleRequest, SwapResponse
 from llmemb.api.base import RequestBody
-from llmemb.api.embeddings import EmbeddingsRequest, EmbeddingsResponse, ModelsResponse
+from llmemb.api.embeddings import EmbeddingsRequest, EmbeddingsResponse, ModelBody, ModelsResponse
 from llmemb.api.items import (
     EmbedItemsRequest,
     EmbedItemsResponse,
@@ -220,6 +220,11 @@ def embeddings(
 def models() -> Call[ModelsResponse]:
     """List the models that `embeddings` takes."""
     return Call(method="GET", path="/v1/models", read=ModelsResponse.model_validate_json)
+
+
+def get_model(model: str) -> Call[ModelBody]:
+    """Read one of the models that `embeddings` takes."""
+    return Call(method="GET", path=f"/v1/models/{quote(model, safe='')}", read=ModelBody.model_validate_json)
 
 
 def health() -> Call[HealthResponse]:

@@ -71,6 +71,7 @@ class Methods:
     delete_session = Method(calls.delete_session)
     embeddings = Method(calls.embeddings)
     models = Method(calls.models)
+    get_model = Method(calls.get_model)
     health = Method(calls.health)
     ready = Method(calls.ready)
     info = Method(calls.info)

@@ -6,7 +6,7 @@ from llmemb import __version__
 from llmemb_service.http.middleware.stack import add_middleware
 from llmemb_service.http.openapi.description import describe
 from llmemb_service.http.routes import admin, embeddings, items, operations, pages, recommend, sessions
-from llmemb_service.http.routes.lean_route import LeanMiddleware
+from llmemb_service.http.routes.lean_route import LeanMiddleware, MethodsMiddleware
 from llmemb_service.observability.metrics import Metrics
 from llmemb_service.problems import add_problem_handlers
 from llmemb_service.runtime import lifespan
@@ -42,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_problem_handlers(app)
     # The innermost middleware, so that the others also apply to the routes that it calls.
     app.add_middleware(LeanMiddleware, router=recommend.router)
+    app.add_middleware(MethodsMiddleware)
     add_middleware(app, settings, app.state.metrics)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's own way to replace it
     return app

@@ -19,7 +19,7 @@ from llmemb.errors import ConfigError
 from llmemb_service import lasting_memory
 from llmemb_service.guard.access import warn_if_open
 from llmemb_service.observability.logs import configure_logging
-from llmemb_service.settings import Settings, load_settings
+from llmemb_service.settings import Settings, load_settings, log_ignored_variables
 
 
 def serve(arguments: list[str]) -> None:
@@ -39,6 +39,7 @@ def serve(arguments: list[str]) -> None:
     parser.add_argument("--port", type=int, help="port to listen on; 0 picks a free one")
     settings = load_settings(vars(parser.parse_args(arguments)))
     configure_logging(settings.log_format, settings.log_level)
+    log_ignored_variables()
     warn_if_open(settings)
     uvloop.run(_serve(settings))
 
@@ -49,7 +50,7 @@ def openapi(arguments: list[str]) -> None:
     parser.parse_args(arguments)
     from llmemb_service.app import create_app
 
-    print(json.dumps(create_app(Settings(bundle=Path())).openapi(), indent=2, ensure_ascii=False))
+    print(json.dumps(create_app(load_settings({"bundle": Path()})).openapi(), indent=2, ensure_ascii=False))
 
 
 _BACKLOG = 2048

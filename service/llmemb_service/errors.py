@@ -7,6 +7,7 @@
     ├── ForbiddenError         the API key lacks the required role
     ├── ItemNotFoundError      the item in the path is not in the catalogue
     ├── SessionNotFoundError   the session in the path does not exist
+    ├── ModelNotFoundError     /v1 has no model of this name
     ├── BundleNotFoundError    there is no such bundle, or no previous one
     ├── SwapRefusedError       the bundle cannot take over
     ├── CatalogueFullError     the catalogue has the maximum number of added items
@@ -82,6 +83,15 @@ class SessionNotFoundError(LlmembError):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"the session {session_id!r} has no stored events")
+
+
+class ModelNotFoundError(LlmembError):
+    """`/v1` has no model of this name."""
+
+    code = "model_not_found"
+
+    def __init__(self, model: str, models: Sequence[str]) -> None:
+        super().__init__(f"there is no model {model!r}; the models are {' and '.join(models)}")
 
 
 class BundleNotFoundError(LlmembError):

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import JsonValue
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Receive, Scope, Send
 
 from llmemb.api.base import CONTENT_TYPE
@@ -24,20 +24,27 @@ from llmemb_service.errors import (
     UnknownEntriesError,
 )
 
-_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-_FILE_METHODS = ["GET", "HEAD"]
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+_FILE_METHODS = "GET, HEAD, OPTIONS"
 
 
 def allowed_methods(request: Request) -> str:
-    """Return the header `Allow` of a 405 answer: the methods of all routes that match the path."""
+    """Return the header `Allow`: the methods of all routes that match the path, "" if there is none.
+
+    Every path with GET has HEAD, and every path has OPTIONS: `http/routes/lean_route.py` answers them.
+    """
     routes: list[BaseRoute] = request.app.routes
     allowed = [
-        method
-        for method in _METHODS
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+        method for method in _METHODS if any(_serves(route, {**request.scope, "method": method}) for route in routes)
     ]
-    # No route matches if the mount of the docs' files has refused the method.
-    return ", ".join(allowed or _FILE_METHODS)
+    if "GET" in allowed:
+        allowed.append("HEAD")
+    return ", ".join(sorted([*allowed, "OPTIONS"])) if allowed else ""
+
+
+def _serves(route: BaseRoute, scope: Scope) -> bool:
+    # The mount of the docs' files matches every method, and serves GET and HEAD.
+    return route.matches(scope)[0] is Match.FULL and (not isinstance(route, Mount) or scope["method"] == "GET")
 
 
 MAX_FAULTS = 100
@@ -60,6 +67,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "not_found": ProblemKind(404, "There is nothing at this path"),
     "item_not_found": ProblemKind(404, "The item is not in the catalogue"),
     "session_not_found": ProblemKind(404, "The session does not exist"),
+    "model_not_found": ProblemKind(404, "There is no such model"),
     "bundle_not_found": ProblemKind(404, "There is no such bundle"),
     "method_not_allowed": ProblemKind(405, "The path does not support this method"),
     "body_timeout": ProblemKind(408, "The body was not received in time"),
@@ -67,6 +75,7 @@ PROBLEMS: dict[str, ProblemKind] = {
     "swap_refused": ProblemKind(409, "The bundle cannot take over"),
     "body_too_large": ProblemKind(413, "The body is too large"),
     "unsupported_media_type": ProblemKind(415, "The body must be JSON"),
+    "unsupported_encoding": ProblemKind(415, "The body's encoding is not supported"),
     "invalid_request": ProblemKind(422, "The request is invalid"),
     "unknown_item": ProblemKind(422, "The items are not in the catalogue"),
     "overloaded": ProblemKind(429, "The service is overloaded"),
@@ -235,5 +244,8 @@ def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code not in _CODES_BY_STATUS:
         raise error  # not raised on purpose, so it is a bug
     code, detail = _CODES_BY_STATUS[error.status_code]
-    headers = {"Allow": allowed_methods(request)} if code == "method_not_allowed" else error.headers
+    headers = error.headers
+    if code == "method_not_allowed":
+        # No route matches if the mount of the docs' files has refused the method.
+        headers = {"Allow": allowed_methods(request) or _FILE_METHODS}
     return problem_response(code, detail, request.state.request_id, headers=headers)

@@ -5,8 +5,10 @@ The settings are operational. Everything that changes a result (prompt, pooling,
 """
 
 import difflib
+import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -31,6 +33,13 @@ RENAMED = {
     "SHUTDOWN_SECONDS": "shutdown_timeout_seconds",
 }
 """Settings that had another name, without the prefix -> their field now."""
+
+_KUBERNETES_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+:\d+", re.IGNORECASE)
+_PROTOCOL = "(?:TCP|UDP|SCTP)"
+_KUBERNETES_PORT = re.compile(rf"({PREFIX[:-1]}(?:_\w+?)??)_PORT(?:_\d+_{_PROTOCOL})?")
+"""Names of the variables in which Kubernetes puts a Service's address; the group is the Service's name."""
+
+logger = logging.getLogger(__name__)
 
 
 class Settings(BaseSettings):
@@ -69,14 +78,16 @@ class Settings(BaseSettings):
     AVX-512 bfloat16 instructions, and is meant for GPUs too. It is not exact, so the service verifies it with the
     bundle's own vectors at the start."""
     encoder_threads: int | None = Field(default=None, ge=1)
-    """Threads of the encoder's process; unset, one for each core."""
+    """Threads of the encoder's process; unset, one for each CPU that the process may use: those of its affinity, but at
+    most its container's CPU quota, rounded up."""
     encoder_nice: int | None = Field(default=None, ge=0, le=19)
     """The encoder's nice level. Unset, the encoder runs in Linux's idle scheduling class: other threads in its
     container have priority, and while all cores are busy little is embedded. Set it, for example to 10, if embedding
     needs a guaranteed share. On systems without this class, unset means 10."""
     encoder_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
-    """A server with the bundle's encoder and OpenAI's `/v1/embeddings` API, such as vLLM, TEI or Infinity: its URL up
-    to `/v1`. If set, the service starts no encoder itself."""
+    """A server with the bundle's encoder and OpenAI's `/v1/embeddings` API, such as vLLM or another LLMEmb service: its
+    URL up to `/v1`. If set, the service starts no encoder itself. The server must not scale its vectors to unit length,
+    as TEI and Infinity do by default: the projection needs their length. The service checks this at the start."""
     encoder_model: str = "llmemb-raw"
     """Name of the model at `encoder_url`."""
     encoder_api_key: SecretStr | None = None
@@ -86,7 +97,11 @@ class Settings(BaseSettings):
     """Redis for several replicas, such as redis://host:6379/0: stores the catalogue, the sessions and the embedding
     cache. Unset, the first two are in `state_dir` and the cache is in memory."""
     redis_password_file: Path | None = None
-    """A file with the password of `redis_url`, such as a mounted secret, so that the URL need not contain it."""
+    """A file with the password of `redis_url`, such as a mounted secret, so that the URL need not contain it. In the
+    URL, the characters `/`, `#`, `?`, `@`, `%` and `[` of a password are percent-encoded; in the file they are not."""
+    redis_ca_file: Path | None = None
+    """A file with the certificates (PEM) of the CAs that Redis's certificate is verified with; unset, those of the
+    system. Only for a `redis_url` that begins with rediss://."""
     redis_prefix: str = Field(default="llmemb", pattern=r"^[A-Za-z0-9._-]+$")
     """Prefix of every key in Redis; replicas of one catalogue share it."""
     redis_timeout_seconds: float = Field(default=0.25, gt=0)
@@ -131,13 +146,18 @@ class Settings(BaseSettings):
     """Maximum number of open connections; above it, the connection that has waited longest for a request is closed."""
     headers_timeout_seconds: float = Field(default=10.0, gt=0)
     """Timeout for a request's line and headers; after it the connection is closed."""
+    keep_alive_seconds: float = Field(default=75.0, gt=0)
+    """How long a connection stays open after an answer, without a further request. It must be longer than the proxy in
+    front keeps idle connections, usually 60 s: a proxy that sends a request on a connection just as the service closes
+    it answers 502."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
-    """Maximum request body."""
+    """Maximum request body; of a gzip body, both before and after decompression."""
     body_timeout_seconds: float = Field(default=30.0, gt=0)
     """Timeout for a request's body; after it the status is 408. Also the timeout for a client that reads an answer;
     after it the connection is closed."""
     max_client_batch_size: int = Field(default=512, ge=1)
-    """Maximum number of items of `/embed_items`, of texts of `/v1/embeddings` and of requests of `/recommend/batch`."""
+    """Maximum number of items of `/embed_items` and of requests of `/recommend/batch`. A request of `/v1/embeddings`
+    may have 2,048 texts; they are embedded in parts of this size, each with its own `embed_timeout_seconds`."""
     max_value_characters: int = Field(default=10_000, ge=1)
     """Maximum length of an attribute's value (for a list, of all entries together) and of a text of
     `/v1/embeddings`."""
@@ -206,13 +226,18 @@ def variable(name: str) -> str:
 def load_settings(overrides: Mapping[str, object]) -> Settings:
     """Read the settings from the environment; `overrides` that are not None have priority.
 
+    Variables that Kubernetes sets for its Services are ignored; see `log_ignored_variables`.
+
     Raises:
         ConfigError: a variable is misspelt, missing or invalid; the message names it.
     """
-    _refuse_unknown(os.environ)
+    ignored = _variables_of_kubernetes(os.environ)
+    _refuse_unknown(os.environ.keys() - ignored)
+    # pydantic reads the environment itself: a value given here has priority over a variable that is ignored.
+    values = {name: field.default for name, field in Settings.model_fields.items() if variable(name) in ignored}
+    values |= {name: value for name, value in overrides.items() if value is not None}
     try:
-        # The model validates the values, so their static types do not matter.
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+        return Settings(**values)
     except ValidationError as error:
         # Without the value, which may be a secret.
         faults = error.errors(include_input=False, include_url=False)
@@ -229,10 +254,36 @@ def _message(loc: tuple[int | str, ...], kind: str, message: str) -> str:
     return f"{named} is not set, nor --{name} given" if kind == "missing" else f"{named}: {message}"
 
 
-def _refuse_unknown(environment: Mapping[str, str]) -> None:
+def log_ignored_variables() -> None:
+    """Log once which variables `load_settings` has ignored, because Kubernetes has set them for its Services."""
+    if ignored := _variables_of_kubernetes(os.environ):
+        logger.info(
+            "ignored these variables, which Kubernetes sets for Services whose names begin with llmemb: %s",
+            ", ".join(sorted(ignored)),
+        )
+
+
+def _variables_of_kubernetes(environment: Mapping[str, str]) -> set[str]:
+    """Return the variables that Kubernetes sets for Services whose names begin with llmemb.
+
+    A Service is known by its address, as in LLMEMB_PORT=tcp://10.0.0.9:8000, which nobody gives a setting by mistake.
+    Without one, a variable such as LLMEMB_SERVICE_HOST is a misspelt setting.
+    """
+    addresses = {name for name, value in environment.items() if _KUBERNETES_ADDRESS.fullmatch(value)}
+    services = {match[1] for name in addresses if (match := _KUBERNETES_PORT.fullmatch(name))}
+    own = re.compile(
+        rf"(?:{'|'.join(services)})_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT(?:_\d+_{_PROTOCOL}(?:_(?:PROTO|PORT|ADDR))?)?)"
+    )
+    settings = {variable(name) for name in Settings.model_fields}
+    return {
+        name for name in environment if services and own.fullmatch(name) and (name not in settings or name in addresses)
+    }
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
     """Refuse unknown variables with our prefix, so that a misspelt setting is not silently ignored."""
     known = {variable(name) for name in Settings.model_fields}
-    for name in sorted(environment):
+    for name in sorted(names):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             renamed = RENAMED.get(name.upper().removeprefix(PREFIX))
             if renamed is not None:

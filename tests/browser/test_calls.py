@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.visit import Visit, visiting
-from tests.support.sources import SOURCES
+from tests.support.packages import SOURCES
 
 ROOT = Path(__file__).parents[2]
 

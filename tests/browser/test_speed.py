@@ -48,8 +48,6 @@ def made_up_map(count: int) -> str:
         {
             "bundle_id": "made-up",
             "total": count,
-            "weight": [[0.0, 0.0]] * 16,
-            "bias": [0.0, 0.0],
             "categories": [f"category {number}" for number in range(12)],
             "ids": [f"made-up-{number}" for number in range(count)],
             "x": [round(chance.gauss(centres[each][0], 0.12), 4) for each in category],

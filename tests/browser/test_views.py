@@ -1,5 +1,6 @@
 """Each view and each action of the playground, on a real bundle where there is one."""
 
+import itertools
 import re
 from urllib.parse import quote
 
@@ -118,7 +119,7 @@ def test_an_invented_item_goes_all_the_way(browser: Browser, url: str) -> None:
         page, told = visit.page, visit.page.locator("#told")
         page.get_by_role("button", name="Fill in an example").click()
         page.get_by_label("title").press("Enter")
-        expect(told).to_contain_text("the star marks it on the map, near")
+        expect(told).to_contain_text("the star marks it among")
         expect(page.locator(".plot")).to_have_attribute("data-star", re.compile(r"^-?\d\.\d+ -?\d\.\d+$"))
         expect(page.get_by_role("list", name="Nearest items").locator(".item")).to_have_count(6)
         page.get_by_role("button", name="Add to the catalogue").click()
@@ -172,8 +173,8 @@ def find_and_click_a_point(visit: Visit) -> None:
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
     assert box is not None
-    for step in range(40):
-        at = (box["x"] + box["width"] * (0.3 + 0.01 * step), box["y"] + box["height"] / 2)
+    for row, column in itertools.product((0.5, 0.4, 0.6, 0.3, 0.7), range(20, 80)):
+        at = (box["x"] + box["width"] * column / 100, box["y"] + box["height"] * row)
         visit.page.mouse.move(*at)
         visit.page.wait_for_timeout(100)  # the name is fetched from the service; most places have none
         if tip.is_visible():

@@ -107,7 +107,7 @@ def test_tensors_have_the_names_types_and_shapes_of_format_4(full_bundle: Path, 
         "projection": {"weight": (h, d), "bias": (d,)},
         "semantic_term": {"weight": (h, q), "bias": (q,), "text_map": (q, q)},
         "item_embeddings": {"semantic": (N, d), "residual": (N, d), "profile": (N, q), "successors": (N, q)},
-        "item_map": {"weight": (d, 2), "bias": (2,)},
+        "map_positions": {"positions": (N, 2)},
     }
     for name, shapes in files.items():
         arrays = load_file(full_bundle / f"{name}.safetensors")

@@ -35,6 +35,7 @@ CALLS: dict[str, Call[Any]] = {
     "delete_session": Client.delete_session("s"),
     "embeddings": Client.embeddings(["heat"], model="llmemb-raw"),
     "models": Client.models(),
+    "get_model": Client.get_model("llmemb-raw"),
     "health": Client.health(),
     "ready": Client.ready(),
     "info": Client.info(),

@@ -19,7 +19,7 @@ from llmemb_training.config import Config
 from llmemb_training.config.sections import Section
 from tests.docs.outputs import assert_json, assert_text, parse_expected
 from tests.docs.page import ROOT, Block
-from tests.support.sources import SOURCES
+from tests.support.packages import SOURCES
 
 ADDRESS = "127.0.0.1:8000"
 """Where pages say that the service is."""

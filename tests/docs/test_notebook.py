@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from tests.docs.page import ROOT
-from tests.support.sources import SOURCES
+from tests.support.packages import SOURCES
 
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 CELL_SECONDS = 120

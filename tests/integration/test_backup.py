@@ -26,9 +26,9 @@ from llmemb_service.settings import Settings
 from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import put
 from tests.support.kept_state import State, state_of
+from tests.support.packages import SOURCES
 from tests.support.redis_server import RedisServer
 from tests.support.service import HEAT, make_settings, running
-from tests.support.sources import SOURCES
 from tests.support.waiting import DEADLINE_SECONDS
 
 REPOSITORY = Path(__file__).parents[2]

@@ -1,6 +1,7 @@
 """The LLM's work sent to another of our services."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from llmemb_service.errors import EncoderUnavailableError
 from llmemb_service.observability.metrics import Metrics
 from llmemb_service.settings import Settings
 from tests.support.embedding_app import EmbeddingServer, serving_embeddings
+from tests.support.foreign_server import foreign_server
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,27 @@ def test_a_server_of_another_model_is_refused(server: EmbeddingServer, tiny_bund
 
     with pytest.raises(ConfigError, match=r"LLMEMB_ENCODER_URL.*cosine -?0\.\d+"):
         asyncio.run(open_prompt_encoder(make_settings(server, tiny_bundle), other, Metrics()))
+
+
+@pytest.mark.parametrize("scale", [None, 1.1, 0.5])
+def test_a_server_that_scales_its_vectors_is_refused(tiny_bundle: Path, scale: float | None) -> None:
+    """To unit length (None), or by a factor that the cosine alone would let pass; the start names the scaling."""
+    bundle = read_bundle(tiny_bundle)
+    raw = bundle.load_encoder().encode([bundle.prompt.render(bundle.items.attributes(row)) for row in range(8)])
+    lengths = np.linalg.norm(raw, axis=1, keepdims=True)
+    sent = raw / lengths if scale is None else raw * scale
+    with foreign_server() as foreign:
+        data = [{"index": i, "embedding": vector} for i, vector in enumerate(sent.tolist())]
+        foreign.content = json.dumps({"data": data}).encode()
+        settings = Settings(bundle=tiny_bundle, encoder_url=foreign.url)
+        with pytest.raises(ConfigError) as refused:
+            asyncio.run(open_prompt_encoder(settings, bundle, Metrics()))
+
+    length = f"length {np.linalg.norm(sent[0]):.4g} instead of {lengths[0, 0]:.4g}"
+    assert "LLMEMB_ENCODER_URL: the server's 'llmemb-raw' scales its vectors: item '1' gets one of" in str(
+        refused.value
+    )
+    assert length in str(refused.value)
 
 
 def test_a_server_that_is_not_there_is_told(server: EmbeddingServer, tiny_bundle: Path) -> None:

@@ -1,10 +1,15 @@
 """`/v1/embeddings` and `/v1/models` by OpenAI's own client with its default settings, and by hand."""
 
+import asyncio
 import base64
+import json
 import os
+import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +85,88 @@ def test_openai_client_lists_the_models(client: openai.OpenAI) -> None:
         assert client.embeddings.create(model=name, input="a film").data
 
 
+def test_openai_client_reads_one_model(client: openai.OpenAI) -> None:
+    """As it stands in the list; another name is not found."""
+    for model in client.models.list():
+        assert client.models.retrieve(model.id) == model
+
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.models.retrieve("gpt-4")
+    assert refused.value.response.json()["code"] == "model_not_found"
+
+
+def test_a_text_has_one_embedding(client: openai.OpenAI) -> None:
+    """Alone, from the cache, among 64 others, and twice at once."""
+
+    def embed(*texts: str) -> np.ndarray:
+        answer = client.embeddings.create(model="llmemb-raw", input=list(texts))
+        return np.array([entry.embedding for entry in answer.data])
+
+    text = "one embedding for each text"
+    others = [f"{'another text ' * (i % 9)}{i}" for i in range(64)]
+    among = embed(*others, text)[-1:]
+    cached, twice = embed(text), embed(text, text)
+    with ThreadPoolExecutor(2) as callers:
+        at_once = list(callers.map(lambda _: embed(f"{text} at once"), range(2)))
+
+    np.testing.assert_array_equal(cached, among)
+    np.testing.assert_array_equal(twice, np.repeat(among, 2, axis=0))
+    np.testing.assert_allclose(at_once[0], at_once[1], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_an_embedding_does_not_depend_on_its_batch(client: openai.OpenAI, full_bundle: Path, batch: int) -> None:
+    """Up to 1e-4 it is that of the encoder alone; no text here was embedded before."""
+    texts = [f"{'batch ' * (i % 9)}of {batch}, {i}" for i in range(batch)]
+    encoder = read_bundle(full_bundle).load_encoder()
+    expected = np.concatenate([encoder.encode([text]) for text in texts])
+
+    answer = client.embeddings.create(model="llmemb-raw", input=texts)
+
+    np.testing.assert_allclose([entry.embedding for entry in answer.data], expected, rtol=0, atol=1e-4)
+
+
+def test_async_openai_client_gets_the_same(server: EmbeddingServer, client: openai.OpenAI) -> None:
+    """With its own default settings, several requests at once."""
+    texts = [f"asynchronous {i}" for i in range(4)]
+
+    async def embed() -> list[list[float]]:
+        async with openai.AsyncOpenAI(base_url=server.url, api_key="none", max_retries=0) as own:
+            answers = await asyncio.gather(*[own.embeddings.create(model="llmemb-raw", input=text) for text in texts])
+            return [answer.data[0].embedding for answer in answers]
+
+    found = asyncio.run(embed())
+
+    expected = client.embeddings.create(model="llmemb-raw", input=texts)
+    np.testing.assert_allclose(found, [entry.embedding for entry in expected.data], rtol=0, atol=1e-4)
+
+
+NODE = """
+const [url, body] = process.argv.slice(1);
+const headers = {"Content-Type": "application/json"};
+const answer = await fetch(url, {method: "POST", headers, body});
+console.log(await answer.text());
+"""
+FOREIGN_CLIENTS = {
+    "curl": ["curl", "-sS", "--compressed", "-H", "Content-Type: application/json", "{url}", "-d", "{body}"],
+    "node": ["node", "--input-type=module", "-e", NODE, "{url}", "{body}"],
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN_CLIENTS)
+def test_clients_of_other_languages_are_answered(server: EmbeddingServer, name: str) -> None:
+    """By `curl --compressed` and by JavaScript's `fetch`, with every optional member as null."""
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed")
+    body = {"model": "llmemb-raw", "input": ["a film"], "encoding_format": None, "dimensions": None, "user": None}
+    values = {"{url}": f"{server.url}/embeddings", "{body}": json.dumps(body)}
+    command = [values.get(part, part) for part in FOREIGN_CLIENTS[name]]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    assert json.loads(done.stdout)["data"] == post(server).json()["data"]
+
+
 def test_base64_is_little_endian_float32(server: EmbeddingServer) -> None:
     """As the client decodes it; members that OpenAI has and we do not are passed over; the bundle is named."""
     answer = post(server, encoding_format="base64", user="somebody").json()
@@ -90,6 +177,18 @@ def test_base64_is_little_endian_float32(server: EmbeddingServer) -> None:
     assert answer["bundle_id"]
 
 
+@pytest.mark.parametrize("number", [17, 600, 2048])
+def test_openai_client_sends_a_whole_batch(client: openai.OpenAI, number: int) -> None:
+    """As many texts as OpenAI takes, though the encoder's queue has room for 64 of them."""
+    texts = [f"film {i % 40}" for i in range(number)]
+
+    answer = client.embeddings.create(model="llmemb-raw", input=texts)
+
+    found = np.array([entry.embedding for entry in answer.data])
+    assert found.shape == (number, 32)
+    np.testing.assert_array_equal(found, found[np.arange(number) % 40])
+
+
 @pytest.mark.parametrize(
     ("body", "places"),
     [
@@ -97,7 +196,7 @@ def test_base64_is_little_endian_float32(server: EmbeddingServer) -> None:
         ({"input": []}, [["body", "input"]]),
         ({"input": ["a", "", "b", ""]}, [["body", "input", 1], ["body", "input", 3]]),
         ({"input": "a" * 201}, [["body", "input"]]),
-        ({"input": ["a"] * 17}, [["body", "input"]]),
+        ({"input": ["a"] * 2049}, [["body", "input"]]),
         ({"dimensions": 31}, [["body", "dimensions"]]),
         ({"model": "llmemb-adapted", "dimensions": 32}, [["body", "dimensions"]]),
         ({"model": "text-embedding-3-small"}, [["body", "model"]]),
@@ -113,6 +212,17 @@ def test_what_cannot_be_embedded_is_refused_by_its_place(
     assert response.status_code == 422
     assert response.json()["code"] == "invalid_request"
     assert [fault["loc"] for fault in response.json()["errors"]] == places
+
+
+def test_other_dimensions_are_refused_with_the_reason(server: EmbeddingServer) -> None:
+    """Neither model's dimensions are ordered by variance; the width itself is taken."""
+    refused = post(server, dimensions=8).json()
+
+    assert refused["errors"][0]["msg"] == (
+        "embeddings of llmemb-raw have 32 dimensions, which are not ordered by variance, so they cannot be cut; "
+        "send 32 or leave `dimensions` out"
+    )
+    assert post(server, dimensions=32).status_code == 200
 
 
 @pytest.mark.parametrize("tokens", [[1, 2, 3], [[1, 2], [3]], ["text", 7]])

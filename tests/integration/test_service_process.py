@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from tests.support.encoder import encoder_family
+from tests.support.packages import SOURCES
 from tests.support.service import HEAT, ServeProcess, shared_encoder_url
-from tests.support.sources import SOURCES
 from tests.support.tiny import write_tiny_bundle, write_tiny_llm
 from tests.support.waiting import wait_until
 

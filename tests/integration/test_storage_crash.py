@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from llmemb_service.settings import Settings
 from llmemb_service.storage.storage import open_storage
 from tests.support.item_log import DictFollower
+from tests.support.packages import SOURCES
 from tests.support.redis_server import RedisServer
-from tests.support.sources import SOURCES
 
 KILLS = 4
 ACKNOWLEDGED_EACH = 40

@@ -15,8 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from llmemb import __version__
+from tests.support.packages import REPOSITORY
 from tests.support.service import ServeProcess
-from tests.support.sources import REPOSITORY
 
 CLIENT_NEEDS = {"httpx2", "pydantic"}
 

@@ -64,7 +64,7 @@ def _narrow_recommend(schemas: Json, known_ids: Sequence[str], max_k: int) -> No
     entries = {"anyOf": [{"enum": list(known_ids)}, {"$ref": "#/components/schemas/HistoryItem"}]}
     request["properties"]["k"]["maximum"] = max_k
     # Tiny bundles have no semantic term, and their ids are hashes.
-    request["properties"]["strategy"] = {"enum": ["all", "collaborative", "popular"]}
+    request["properties"]["strategy"] = {"enum": ["all", "collaborative", "popular", None]}
     request["properties"]["bundle_id"] = {"type": "null"}
     by_history, by_session = copy.deepcopy(request), copy.deepcopy(request)
     by_history["properties"] |= {"history": {"type": "array", "items": entries}}

@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,12 +34,14 @@ class RedisServer:
 
     Args:
         folder: where it keeps what it has acknowledged, each write on disk before the answer; None keeps nothing.
+        options: more options of its command line.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, options: Sequence[str] = ()) -> None:
         self._kept = ["--appendonly", "no"]
         if folder is not None:
             self._kept = ["--appendonly", "yes", "--appendfsync", "always", "--dir", str(folder)]
+        self._kept += options
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None

@@ -213,5 +213,6 @@ def write_tiny_bundle(
             index=choose_spec(len(items), index),
             recall_queries=join(compose(semantic, residual, scoring), profile),
             categories_attribute="genres",
+            map_positions=random.uniform(-1, 1, (len(items), 2)).astype(np.float32),
         )
     return folder

@@ -109,7 +109,7 @@ def describe_inputs(config: Config) -> dict[str, list[str]]:
     _, interactions, items = source_files(Path(config.prepare.path), config.prepare.format)
     llm = _describe_llm(Path(config.encoder.base))
     return {
-        "prepare": [sha256_of_file(interactions), sha256_of_file(items)],
+        "prepare": [sha256_of_file(path) for path in (*interactions, items)],
         "select": [llm] if open_options(config) else [],
         "scft": [llm],
     }

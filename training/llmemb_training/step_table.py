@@ -176,6 +176,7 @@ _VANILLA_SECTIONS = tuple(
         "num_negatives",
         "gbce_t",
         "mask_share",
+        "truncated_share",
         "batch_size",
         "learning_rate",
         "weight_decay",

@@ -21,7 +21,14 @@ from llmemb_service.backup.progress import Progress
 from llmemb_service.backup.state_files import KeptItem, KeptSession, StateFiles
 from llmemb_service.errors import StorageError
 from llmemb_service.storage.changes import Change
-from llmemb_service.storage.redis.catalogue import HEAD_FIELDS, Position, RedisKeys, parse_head, read_entries
+from llmemb_service.storage.redis.catalogue import (
+    HEAD_FIELDS,
+    Position,
+    RedisKeys,
+    check_complete,
+    parse_head,
+    read_entries,
+)
 from llmemb_service.storage.redis.connections import raise_storage_error
 from llmemb_service.storage.redis.sessions import key_of_session
 from llmemb_service.storage.redis.writer import Command, read_at_once
@@ -61,9 +68,10 @@ async def copy_catalogue(redis: Redis, keys: RedisKeys, files: StateFiles, progr
     A vector that another bundle adds to an item meanwhile may be left out; the item is embedded again.
 
     Raises:
-        StorageError: Redis fails, or the log is trimmed faster than it can be read.
+        StorageError: Redis fails, keys of the catalogue are missing, or the log is trimmed faster than it can be read.
     """
     try:
+        await check_complete(redis, keys)
         for _ in range(_ATTEMPTS):
             try:
                 return await _Copy(redis, keys, files, progress).run()

@@ -208,7 +208,9 @@ async def _stage_items(redis: Redis, files: StateFiles, staging: Staging, progre
     bundles = files.bundles()
     async with redis.pipeline(transaction=False) as pipeline:
         # Another epoch: so replicas know that the log does not go on where they were.
-        head = {"format": FORMAT, "epoch": secrets.token_hex(8), "sequence": staged, "entry": "0-0"}
+        counted = (keys.order, keys.attributes, keys.categories, keys.available, keys.removed)
+        sizes = " ".join(str(size) for size in (staged, *(staging.counts[name] for name in counted)))
+        head = {"format": FORMAT, "epoch": secrets.token_hex(8), "sequence": staged, "entry": "0-0", "sizes": sizes}
         pipeline.hset(keys.meta, mapping=head)  # type: ignore[arg-type]  # numbers are values too
         if bundles:
             oldest = int(time.time()) - len(bundles)

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from llmemb.api.recommend import Filters
 from llmemb.index import Rows
+from llmemb.item_map import laid_out_rows, place_near_neighbours
 from llmemb_service.catalogue.catalogue import Catalogue
 from llmemb_service.catalogue.snapshot.snapshot import Snapshot
 
 DIGITS = 4
 """Decimal places of a coordinate. The map is two units wide, so a screen cannot show more."""
 NO_CATEGORY = -1
-CHUNK_ROWS = 4096
-"""Rows whose vectors are copied at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +27,7 @@ class MapPoints:
 
     snapshot: Snapshot
     rows: Rows
-    places: NDArray[np.float64]
+    positions: NDArray[np.float64]
     """`(n, 2)`."""
     categories: Sequence[str]
     """Names, the most frequent first."""
@@ -37,7 +36,7 @@ class MapPoints:
 
     @classmethod
     def of(cls, snapshot: Snapshot, limit: int) -> "MapPoints":
-        """Project every item, or `limit` of them spread evenly over the rows. Reads their vectors: use a thread."""
+        """Position every item, or `limit` of them spread evenly over the rows. Reads their vectors: use a thread."""
         rows = np.flatnonzero(snapshot.selection(Filters(available=None), ()).mask(0, snapshot.num_rows))
         if len(rows) > limit:
             rows = rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
@@ -47,19 +46,28 @@ class MapPoints:
         return cls(
             snapshot=snapshot,
             rows=rows,
-            places=_places(snapshot, rows),
+            positions=_positions(snapshot, rows),
             categories=categories,
             category=[numbers.get(name, NO_CATEGORY) for name in first],
         )
 
 
-def _places(snapshot: Snapshot, rows: Rows) -> NDArray[np.float64]:
-    """Return the coordinates `(n, 2)` of rows."""
-    item_map, dim = snapshot.bundle.item_map, snapshot.bundle.space.dim
-    chunks = [rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS)]
-    placed = [item_map.apply(snapshot.vectors(chunk)[:, :dim]) for chunk in chunks]
-    places = np.concatenate(placed) if placed else np.empty((0, item_map.dim), dtype=np.float32)
-    return places.astype(np.float64).round(DIGITS)
+def _positions(snapshot: Snapshot, rows: Rows) -> NDArray[np.float64]:
+    """Return the positions `(n, 2)` of rows: those of the bundle, or near the neighbours for an added item."""
+    bundle, dim = snapshot.bundle, snapshot.bundle.space.dim
+    bundle_rows = bundle.items.rows
+    is_added = np.array([snapshot.source(row) == "added" for row in rows.tolist()], dtype=np.bool_)
+    positions = np.empty((len(rows), bundle.map_positions.shape[1]), dtype=np.float64)
+    positions[~is_added] = bundle.map_positions[
+        [bundle_rows[snapshot.item_id(row)] for row in rows[~is_added].tolist()]
+    ]
+    if is_added.any():
+        laid_out = laid_out_rows(len(bundle.items.ids))
+        embeddings = bundle.item_vectors[laid_out, :dim]
+        positions[is_added] = place_near_neighbours(
+            snapshot.vectors(rows[is_added])[:, :dim], embeddings, bundle.map_positions[laid_out]
+        )
+    return positions.round(DIGITS)
 
 
 CHUNK = 2048
@@ -92,15 +100,12 @@ class MapCache:
 def map_json(points: MapPoints) -> bytes:
     """Write the answer of `GET /map`."""
     snapshot = points.snapshot
-    item_map = snapshot.bundle.item_map
     rows = points.rows.tolist()
     columns: dict[str, Sequence[object]] = {
-        "weight": item_map.weight.tolist(),
-        "bias": item_map.bias.tolist(),
         "categories": points.categories,
         "ids": [snapshot.item_id(row) for row in rows],
-        "x": points.places[:, 0].tolist(),
-        "y": points.places[:, 1].tolist(),
+        "x": points.positions[:, 0].tolist(),
+        "y": points.positions[:, 1].tolist(),
         "popularity": [snapshot.popularity(row) for row in rows],
         "category": points.category,
     }

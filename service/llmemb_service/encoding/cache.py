@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from llmemb_service.encoding.prompt_encoder import RawEmbedding
 from llmemb_service.observability.metrics import Metrics
 from llmemb_service.settings import Settings
-from llmemb_service.storage.redis.connections import connect
+from llmemb_service.storage.redis.connections import connect, describe_error
 
 _TOKENS = struct.Struct("<I")
 _TRIM = """
@@ -96,7 +96,7 @@ class RedisCache:
             await self._redis.ping()
         except (RedisError, OSError) as error:
             self._failed(error)
-            return f"Redis does not answer ({type(error).__name__})"
+            return describe_error(error)
         self._retry_at = 0.0
         return None
 
@@ -116,8 +116,7 @@ class RedisCache:
     def _failed(self, error: Exception) -> None:
         self._metrics.redis_errors.inc()
         self._retry_at = time.monotonic() + self._retry_seconds
-        # Only the exception's type: its message may contain the address.
-        logger.warning("Redis failed (%s); continuing without the cache", type(error).__name__)
+        logger.warning("%s; continuing without the cache", describe_error(error))
 
 
 def _to_bytes(embedding: RawEmbedding) -> bytes:

@@ -72,6 +72,10 @@ TEXTS_PER_REQUEST = 32
 CONCURRENT_REQUESTS = 4
 MIN_COSINE = 0.999
 """Of the server's vector with the bundle's, for the same item: it allows half precision, but no other model."""
+MAX_DISTANCE = 0.05
+"""Between the two vectors, relative to the length of the bundle's; `MIN_COSINE` is about 0.045 for equal lengths."""
+CHECKED_ITEMS = 8
+"""Items whose vectors are compared: a scaled vector of one item alone may come close by chance."""
 PROOF_SECONDS = 5.0
 """How long an answer counts as proof that the server works."""
 _PROBE = "ready?"
@@ -119,22 +123,42 @@ class RemoteEncoder:
         self._worked_at = -PROOF_SECONDS
 
     async def check(self, bundle: Bundle) -> None:
-        """Check that the server runs the bundle's encoder: an item must get its stored semantic vector.
+        """Check that the server runs the bundle's encoder: items must get their stored semantic vectors.
 
         Raises:
-            ConfigError: the vector differs, so the server runs another model; the message says what differs.
+            ConfigError: the vectors differ, so the server runs another model or scales its vectors; the message says
+                which.
             EncoderUnavailableError: the server does not answer, or its answer is not valid.
             OverloadedError: the server is busy.
         """
-        raw = (await self._request([bundle.prompt.render(bundle.items.attributes(0))]))[0].vector
-        if len(raw) != self._width:
-            raise ConfigError(f"LLMEMB_ENCODER_URL: {self._other_width(len(raw))}")
-        cosine = _cosine(bundle.space.semantic_vectors(raw[None])[0], join(bundle.semantic[:1], _first(bundle))[0])
-        if not cosine >= MIN_COSINE:
+        rows = range(min(CHECKED_ITEMS, len(bundle.items.ids)))
+        prompts = [bundle.prompt.render(bundle.items.attributes(row)) for row in rows]
+        for row, embedding in zip(rows, await self._request(prompts), strict=True):
+            raw = embedding.vector
+            if len(raw) != self._width:
+                raise ConfigError(f"LLMEMB_ENCODER_URL: {self._other_width(len(raw))}")
+            self._check_item(bundle, row, raw)
+
+    def _check_item(self, bundle: Bundle, row: int, raw: Array) -> None:
+        profile = None if bundle.profile is None else bundle.profile[row]
+        stored = join(bundle.semantic[row], profile)
+        found = bundle.space.semantic_vectors(raw[None])[0]
+        cosine = _cosine(found, stored)
+        distance = float(np.linalg.norm(found - stored) / max(float(np.linalg.norm(stored)), 1e-12))
+        if cosine >= MIN_COSINE and distance <= MAX_DISTANCE:
+            return
+        item_id, scale = bundle.items.ids[row], _scale(bundle, row, raw)
+        if scale is not None and abs(scale - 1) > MAX_DISTANCE / 10:
+            length = float(np.linalg.norm(raw))
             raise ConfigError(
-                f"LLMEMB_ENCODER_URL: the server's {self._model!r} is not this bundle's encoder: item "
-                f"{bundle.items.ids[0]!r} gets a vector of cosine {cosine:.4f} to the stored one, below {MIN_COSINE}"
+                f"LLMEMB_ENCODER_URL: the server's {self._model!r} scales its vectors: item {item_id!r} gets one of "
+                f"length {length:.4g} instead of {length * scale:.4g}; turn off its normalization to unit length"
             )
+        raise ConfigError(
+            f"LLMEMB_ENCODER_URL: the server's {self._model!r} is not this bundle's encoder: item {item_id!r} gets a "
+            f"vector of cosine {cosine:.4f} to the stored one, and at {distance:.2f} of its length from it; they must "
+            f"be at least {MIN_COSINE} and at most {MAX_DISTANCE}"
+        )
 
     async def started(self) -> None:
         """See `PromptEncoder`; `check` has already waited for the server."""
@@ -230,9 +254,15 @@ def _refusal(response: httpx2.Response) -> RetryLaterError:
     return EncoderUnavailableError(f"the encoder's server answered {response.status_code}", seconds)
 
 
-def _first(bundle: Bundle) -> Array | None:
-    return None if bundle.profile is None else bundle.profile[:1]
+def _scale(bundle: Bundle, row: int, raw: Array) -> float | None:
+    """Return the factor by which a raw embedding gives the item's stored semantic vector; None if there is none."""
+    projection = bundle.space.projection
+    linear = raw.astype(np.float64) @ projection.weight
+    expected = bundle.semantic[row] - projection.bias
+    if not _cosine(linear, expected) >= MIN_COSINE:
+        return None
+    return float(linear @ expected / (linear @ linear))
 
 
-def _cosine(first: Array, second: Array) -> float:
+def _cosine(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
     return float(first @ second / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12))

@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmemb.cpus import usable_cpus
 from llmemb.encoder.engines.engine import EngineName
 from llmemb.errors import EncoderError
 from llmemb_service.encoding.batching import Batcher, LanguageModel
@@ -193,7 +194,7 @@ def _load(options: WorkerOptions, send: Callable[[FromEncoder, bytes], None]) ->
         send(Refused(reason=f"LLMEMB_DEVICE: the encoder cannot run on {options.device}: {error}"), b"")
         return None
     _lower_priority(options.nice)
-    torch.set_num_threads(options.threads or os.cpu_count() or 1)
+    torch.set_num_threads(options.threads or usable_cpus())
     return encoder
 
 

@@ -19,7 +19,7 @@ class Open(StrEnum):
 
 Access = Role | Open
 
-_READ = frozenset({"GET", "HEAD"})
+_READ = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)

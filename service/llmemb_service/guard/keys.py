@@ -1,5 +1,6 @@
 """API keys: the format of their file, and the loaded keys, which are reloaded when the file changes."""
 
+import codecs
 import hashlib
 import logging
 import os
@@ -66,13 +67,13 @@ def key_line(key: ApiKey) -> str:
 
 
 def parse_keys(content: bytes, path: Path) -> dict[str, ApiKey]:
-    """Parse an API key file and return the keys by `sha256`; empty lines are skipped.
+    """Parse an API key file and return the keys by `sha256`; a byte order mark and empty lines are skipped.
 
     Raises:
         ConfigError: there is no key, there are too many, or one is invalid; the message names the line.
     """
     keys: dict[str, ApiKey] = {}
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
         if not line.strip():
             continue
         try:

@@ -22,13 +22,13 @@ export function forgetMap() {
   kept = null;
 }
 
-/** Place an item embedding by the map's two sums. */
-export function placeOf(drawn, embedding) {
-  const sums = [0, 1].map((axis) =>
-    embedding.reduce(
-      (sum, value, dimension) => sum + value * drawn.weight[dimension][axis],
-      drawn.bias[axis],
-    ),
-  );
-  return { x: sums[0], y: sums[1] };
+/** Return the position of a new item: the median of those of its neighbours, as the service places an added item. */
+export function placeAmong(neighbours) {
+  return { x: median(neighbours.map(({ x }) => x)), y: median(neighbours.map(({ y }) => y)) };
+}
+
+function median(values) {
+  const sorted = values.toSorted((one, other) => one - other);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

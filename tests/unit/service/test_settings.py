@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.errors import ConfigError
-from llmemb_service.settings import PREFIX, RENAMED, Settings, load_settings, variable
+from llmemb_service.settings import PREFIX, RENAMED, Settings, load_settings, log_ignored_variables, variable
 from llmemb_service.settings_page import settings_page
 
 
@@ -29,6 +29,74 @@ def test_settings_refuse_a_misspelt_variable(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("LLMEMB_BUNDEL", "x")
 
     with pytest.raises(ConfigError, match=r"LLMEMB_BUNDEL is not a setting.*did you mean LLMEMB_BUNDLE"):
+        load_settings({"bundle": Path("x")})
+
+
+_KUBERNETES = {
+    "LLMEMB_SERVICE_HOST": "10.0.0.9",
+    "LLMEMB_SERVICE_PORT": "8000",
+    "LLMEMB_SERVICE_PORT_HTTP": "8000",
+    "LLMEMB_PORT": "tcp://10.0.0.9:8000",
+    "LLMEMB_PORT_8000_TCP": "tcp://10.0.0.9:8000",
+    "LLMEMB_PORT_8000_TCP_PROTO": "tcp",
+    "LLMEMB_PORT_8000_TCP_PORT": "8000",
+    "LLMEMB_PORT_8000_TCP_ADDR": "10.0.0.9",
+}
+"""What Kubernetes sets in each container of a namespace with a Service called llmemb."""
+
+
+@pytest.mark.parametrize("service", ["LLMEMB", "LLMEMB_REDIS", "LLMEMB_SERVICE", "LLMEMB_PORT_B"])
+def test_settings_ignore_what_kubernetes_sets_for_services(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, service: str
+) -> None:
+    """The port is the default or the flag's, and one log line lists the variables."""
+    variables = {name.replace("LLMEMB", service, 1): value for name, value in _KUBERNETES.items()}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert load_settings({"bundle": Path("x")}).port == 8000
+    assert load_settings({"bundle": Path("x"), "port": 9000}).port == 9000
+    with caplog.at_level("INFO"):
+        log_ignored_variables()
+    assert caplog.messages == [
+        "ignored these variables, which Kubernetes sets for Services whose names begin with llmemb: "
+        + ", ".join(sorted(variables))
+    ]
+
+
+def test_settings_take_a_port_that_replaces_the_one_of_kubernetes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable of the pod's own has priority over the Service's of the same name; the others remain."""
+    for name, value in (_KUBERNETES | {"LLMEMB_PORT": "9000"}).items():
+        monkeypatch.setenv(name, value)
+
+    assert load_settings({"bundle": Path("x")}).port == 9000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LLMEMB_SERVICE_HOST", "0.0.0.0"),
+        ("LLMEMB_SERVICE_PORT", "8000"),
+        ("LLMEMB_REDIS_PORT", "tcp:6379"),
+        ("LLMEMB_PORTS", "tcp://10.0.0.9:8000"),
+    ],
+)
+def test_settings_refuse_a_typo_that_resembles_a_variable_of_kubernetes(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Without the address that Kubernetes sets too, or with another name, it is a misspelt setting."""
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError, match=f"^{name} is not a setting of the service; did you mean LLMEMB_"):
+        load_settings({"bundle": Path("x")})
+
+
+def test_settings_refuse_a_typo_beside_the_variables_of_kubernetes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the Services' own variables are ignored."""
+    for name, value in (_KUBERNETES | {"LLMEMB_PROT": "8000"}).items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError, match=r"^LLMEMB_PROT is not a setting of the service; did you mean LLMEMB_PORT\?"):
         load_settings({"bundle": Path("x")})
 
 

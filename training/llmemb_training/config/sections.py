@@ -34,7 +34,7 @@ class ColumnsConfig(Section):
     item_id: str = "item_id"
     """Item column of the interactions and of the items."""
     timestamp: str = "timestamp"
-    """Time column of the interactions: a number that increases with time, or a date in Parquet."""
+    """Time column of the interactions: a number that increases with time, or a date."""
     rating: str = "rating"
     """Rating column of the interactions; read only if `min_rating` is set."""
 
@@ -267,8 +267,10 @@ class RatConfig(Section):
     """Scale of the embeddings of items without training interactions, which are shorter because they have no residual.
     For scoring `dot` with residuals only. `auto`: chosen on validation, see `select.new_item_scale`."""
     mask_share: float = Field(default=0.3, gt=0.0, lt=1.0)
-    """BERT4Rec: share of the positions that are masked in training. Half of the windows are instead truncated after a
-    random item, and only that item is masked."""
+    """BERT4Rec: share of the positions that are masked in the windows that are not truncated."""
+    truncated_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    """BERT4Rec: share of the windows that are truncated after a random item; only that item is masked, as in serving.
+    Such a window has one target: choose a smaller share for long histories."""
     batch_size: int = Field(default=128, ge=1)
     """Average number of history windows per step."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
@@ -330,6 +332,7 @@ SearchedOption = Literal[
     "rat.weight_decay",
     "rat.batch_size",
     "rat.mask_share",
+    "rat.truncated_share",
     "rat.model.dropout",
     "rat.model.layers",
     "rat.model.heads",

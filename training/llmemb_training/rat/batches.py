@@ -16,10 +16,16 @@ from llmemb.sequence_models.sequence_model import Objective
 
 Rows = NDArray[np.int64]
 
-CUT_SHARE = 0.5
-"""Masked-item training: share of the windows that are truncated, to predict their last item from the ones before."""
 GROUPED_BATCHES = 20
 """Windows are sorted by length in groups of this many batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """Masked-item training; for the fields see `RatConfig`."""
+
+    mask_share: float
+    truncated_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,11 @@ def cut_windows(histories: Sequence[Rows], max_length: int, objective: Objective
 
 
 def iterate_batches(
-    windows: Sequence[Rows], objective: Objective, batch_size: int, mask_share: float, generator: np.random.Generator
+    windows: Sequence[Rows],
+    objective: Objective,
+    batch_size: int,
+    masking: Masking,
+    generator: np.random.Generator,
 ) -> Iterator[Batch]:
     """Yield every window once, in an order drawn from `generator`.
 
@@ -75,7 +85,7 @@ def iterate_batches(
         windows: as `cut_windows` returns them.
         objective: the training objective of the sequence model.
         batch_size: average number of windows in a batch.
-        mask_share: masked-item training: share of the positions that are masked in windows that are not truncated.
+        masking: the targets of masked-item training.
         generator: draws the order and the masks.
     """
     lengths = np.array([len(window) for window in windows])
@@ -92,7 +102,7 @@ def iterate_batches(
     for place in generator.permutation(len(batches)):
         chosen = [windows[i] for i in batches[place]]
         rows = pad_rows(chosen, max(map(len, chosen)))
-        yield _next_item(rows) if objective == "next_item" else _masked_item(rows, mask_share, generator)
+        yield _next_item(rows) if objective == "next_item" else _masked_item(rows, masking, generator)
 
 
 def _next_item(rows: Tensor) -> Batch:
@@ -101,16 +111,16 @@ def _next_item(rows: Tensor) -> Batch:
     return Batch(torch.where(targets == PADDING, PADDING, inputs), targets, None)
 
 
-def _masked_item(rows: Tensor, mask_share: float, generator: np.random.Generator) -> Batch:
-    # In serving, the model predicts the item after a history of any length. So half of the windows are truncated after
-    # a random item, the second or a later one, and only that item is masked.
+def _masked_item(rows: Tensor, masking: Masking, generator: np.random.Generator) -> Batch:
+    # In serving, the model predicts the item after a history of any length. So some windows are truncated after a
+    # random item, the second or a later one, and only that item is masked.
     lengths = (rows != PADDING).sum(dim=1, keepdim=True)
-    is_cut = torch.from_numpy(generator.random((len(rows), 1)) < CUT_SHARE)
+    is_cut = torch.from_numpy(generator.random((len(rows), 1)) < masking.truncated_share)
     ends = 2 + (torch.from_numpy(generator.random((len(rows), 1))) * (lengths - 1)).long()
     ends = torch.where(is_cut, ends.minimum(lengths), lengths)
     steps = torch.arange(rows.shape[1])
     rows = rows.masked_fill(steps >= ends, PADDING)
-    hidden = torch.from_numpy(generator.random(rows.shape) < mask_share) & (rows != PADDING)
+    hidden = torch.from_numpy(generator.random(rows.shape) < masking.mask_share) & (rows != PADDING)
     last = steps == ends - 1
     hidden = torch.where(is_cut | ~hidden.any(dim=1, keepdim=True), last, hidden)
     return Batch(rows, torch.where(hidden, rows, PADDING), hidden)

@@ -20,7 +20,7 @@ from llmemb_training.config.seeds import derive_generator, derive_seed
 from llmemb_training.data.dataset import Rows, Targets
 from llmemb_training.evaluation.baselines import popular_scorer
 from llmemb_training.evaluation.ranking import full_ranks, ndcg, validation_ndcg
-from llmemb_training.rat.batches import Batch, cut_windows, iterate_batches
+from llmemb_training.rat.batches import Batch, Masking, cut_windows, iterate_batches
 from llmemb_training.rat.checkpoint import Progress, load_checkpoint, save_checkpoint
 from llmemb_training.rat.item_tables import ItemTable
 from llmemb_training.rat.losses import build_loss
@@ -177,7 +177,8 @@ def train_epoch(
     generator = derive_generator(seed, name, "batches", epoch)
     device = next(recommender.parameters()).device
     losses = []
-    for batch in iterate_batches(windows, recommender.model.objective, config.batch_size, config.mask_share, generator):
+    masking = Masking(config.mask_share, config.truncated_share)
+    for batch in iterate_batches(windows, recommender.model.objective, config.batch_size, masking, generator):
         table = recommender.table()
         outputs, targets = recommender.predict(batch.to(device), table)
         loss = loss_of(outputs, recommender.scored_items(table), targets)

@@ -8,9 +8,10 @@ import polars.selectors as cs
 
 from llmemb.errors import DataError
 from llmemb_training.sources.interactions import check_interactions
+from llmemb_training.sources.items import to_plain_text
 from llmemb_training.sources.json_lines import read_json_columns, read_json_objects
 from llmemb_training.sources.source import InteractionColumns, ItemColumns, ItemRow
-from llmemb_training.sources.table import LINE, read_table, table_items
+from llmemb_training.sources.table import LINE, ids_to_text, read_table, table_items
 
 _BATCH_ROWS = 1 << 18
 
@@ -35,11 +36,20 @@ def read_generic_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
         DataError: the file, a column or a line cannot be used; names the file and the line.
     """
     if ".jsonl" in path.suffixes:
-        return _json_items(path, columns)
+        return to_plain_text(_json_items(path, columns))
     if path.suffix == ".parquet":
-        frames = (frame.with_columns(cs.float().fill_nan(None)) for frame in _read_parquet(path))
-        return table_items(path, frames, columns, "|", unit="row")
-    return table_items(path, read_table(path, ","), columns, "|")
+        frames = (frame.with_columns(_numbers()) for frame in _read_parquet(path))
+        return to_plain_text(table_items(path, frames, columns, "|", unit="row"))
+    return to_plain_text(table_items(path, read_table(path, ","), columns, "|"))
+
+
+def _numbers() -> pl.Expr:
+    """Return the columns of fractions with their shortest decimals, as JSON has them, and null where there is none.
+
+    A Float32 of 12.1 would otherwise be 12.100000381469727.
+    """
+    fractions = cs.float() | cs.decimal()
+    return fractions.cast(pl.String).cast(pl.Float64).fill_nan(None)
 
 
 def _json_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
@@ -50,11 +60,8 @@ def _json_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
 
 
 def _parquet_interactions(path: Path, columns: InteractionColumns) -> Iterator[pl.DataFrame]:
-    """Read interactions; ids are converted to text and dates to Unix seconds."""
-    for frame in _read_parquet(path, columns.names):
-        known = [name for name in (columns.user, columns.item) if name in frame.columns]
-        seconds = cs.temporal().cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
-        yield frame.with_columns(pl.col(known).cast(pl.String), seconds)
+    """Read interactions; ids are converted to text."""
+    return (ids_to_text(frame, [columns.user, columns.item]) for frame in _read_parquet(path, columns.names))
 
 
 def _read_parquet(path: Path, names: list[str] | None = None) -> Iterator[pl.DataFrame]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from llmemb.errors import DataError
-from llmemb_training.sources.chunks import Chunk, open_source, read_chunks
+from llmemb_training.sources.chunks import Chunk, read_chunks
 from llmemb_training.sources.table import LINE
 
 
@@ -36,8 +36,8 @@ def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     Raises:
         DataError: the file cannot be read, or a line is no JSON object.
     """
-    with open_source(path) as file:
-        for line, text in enumerate(file, start=1):
+    for chunk in read_chunks(path):
+        for line, text in enumerate(chunk.data.split(b"\n"), start=chunk.line):
             if text.strip():
                 yield line, _parse(path, line, text)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -91,15 +92,20 @@ _FORMS: dict[Format, _Form] = {
 
 
 class SourceFiles(NamedTuple):
-    """The format of a source and its two files."""
+    """The format of a source, its file of interactions, or the parts of a split RecBole one, and its file of items."""
 
     format: Format
-    interactions: Path
+    interactions: tuple[Path, ...]
     items: Path
+
+    @property
+    def interactions_names(self) -> str:
+        """Names of the files of interactions, for messages."""
+        return ", ".join(path.name for path in self.interactions)
 
 
 def source_files(folder: Path, wanted: Format | Literal["auto"]) -> SourceFiles:
-    """Return the format of a source, its file of interactions and its file of items.
+    """Return the format of a source and its files.
 
     Raises:
         DataError: a file is missing, or several files match.
@@ -110,8 +116,8 @@ def source_files(folder: Path, wanted: Format | Literal["auto"]) -> SourceFiles:
             continue
         interactions = [found for found in names if re.fullmatch(form.interactions, found)]
         items = [found for found in names if re.fullmatch(form.items, found)]
-        if len(interactions) == 1 and len(items) == 1:
-            return SourceFiles(name, folder / interactions[0], folder / items[0])
+        if one_source := _one_source(interactions, items):
+            return SourceFiles(name, tuple(folder / found for found in one_source), folder / items[0])
         if wanted == name:
             raise DataError(
                 f"{folder} holds no {name} source: one file of interactions is needed, and there are "
@@ -124,13 +130,28 @@ def source_files(folder: Path, wanted: Format | Literal["auto"]) -> SourceFiles:
     )
 
 
+def _one_source(interactions: list[str], items: list[str]) -> list[str]:
+    """Return the files of interactions of the one source among the names; none if there is no source, or several.
+
+    RecBole splits `x.inter` into parts such as `x.train.inter`: they are one source, and the whole alone is used if it
+    is there.
+    """
+    if len(items) != 1 or len(interactions) < 2:
+        return interactions if len(items) == 1 else []
+    stem = items[0].removesuffix("item")
+    if not all(found.startswith(stem) for found in interactions):
+        return []
+    return [f"{stem}inter"] if f"{stem}inter" in interactions else interactions
+
+
 def read_interactions(files: SourceFiles, columns: InteractionColumns, min_rating: float | None) -> Interactions:
     """Read the interactions and drop those rated lower than `min_rating`.
 
     Raises:
         DataError: the file or a line cannot be used, or there is no rating to compare; names the file and the line.
     """
-    return code_interactions(_FORMS[files.format].read_interactions(files.interactions, columns), min_rating)
+    read = _FORMS[files.format].read_interactions
+    return code_interactions(chain.from_iterable(read(path, columns) for path in files.interactions), min_rating)
 
 
 def read_items(

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from llmemb_training.sources.interactions import check_interactions
+from llmemb_training.sources.items import to_plain_text
 from llmemb_training.sources.source import ITEM, InteractionColumns, ItemColumns, ItemRow
 from llmemb_training.sources.table import read_table, table_items
 
@@ -27,7 +28,7 @@ def read_recbole_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:
     Raises:
         DataError: the file, a column or a line cannot be used; names the file and the line.
     """
-    return table_items(path, _read(path), replace(columns, item=ITEM), None)
+    return to_plain_text(table_items(path, _read(path), replace(columns, item=ITEM), None))
 
 
 def _read(path: Path) -> Iterator[pl.DataFrame]:

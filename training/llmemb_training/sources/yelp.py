@@ -21,7 +21,7 @@ def read_yelp_interactions(path: Path, columns: InteractionColumns) -> Iterator[
         DataError: the file or a line cannot be used; names the file and the line.
     """
     chosen = _COLUMNS if columns.rating else replace(_COLUMNS, rating=None)
-    return check_interactions(read_json_columns(path, chosen.names), path, chosen, dated=True)
+    return check_interactions(read_json_columns(path, chosen.names), path, chosen)
 
 
 def read_yelp_items(path: Path, columns: ItemColumns) -> Iterator[ItemRow]:

@@ -12,9 +12,9 @@ from llmemb_training.config.seeds import derive_generator
 from llmemb_training.data.dataset import Dataset, DatasetInfo, count_train, write_dataset
 from llmemb_training.data.splitting import Split, k_core, order_in_time, split
 from llmemb_training.sources import SourceFiles, read_interactions, read_items, source_files
-from llmemb_training.sources.interactions import Interactions, drop_repeated
-from llmemb_training.sources.items import ATTRIBUTES, Items
-from llmemb_training.sources.source import ITEM, USER, InteractionColumns
+from llmemb_training.sources.interactions import Interactions, drop_repeated, mixed_units
+from llmemb_training.sources.items import ATTRIBUTES, NUM_EXAMPLES, Items
+from llmemb_training.sources.source import ITEM, TIME, USER, InteractionColumns
 
 
 def run(config: PrepareConfig, seed: int, output: Path) -> str:
@@ -24,7 +24,8 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
     an item without text; then the k-core is computed. `dataset.json` has the count of each rule.
 
     Raises:
-        DataError: the source cannot be read, no interaction is left, or all items have the same text.
+        DataError: the source cannot be read, its two files have no item in common, no interaction is left, or all items
+            have the same text.
     """
     files = source_files(Path(config.path), config.format)
     read = _read_interactions(files, config)
@@ -35,6 +36,7 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
     items = read_items(
         files, config.columns.item_id, config.attributes, config.list_attributes, read.item_ids, candidates
     )
+    notes = [_compare_ids(files, read.item_ids, items), mixed_units(read.frame[TIME]), _join_parts(files)]
     with_text = unique.filter(items.with_text[unique[ITEM].to_numpy()])
     core = k_core(with_text, config.min_interactions)
     if core.is_empty():
@@ -66,7 +68,7 @@ def run(config: PrepareConfig, seed: int, output: Path) -> str:
     dataset = _dataset(info, *ids, items.attributes, parts)
     _check_texts(dataset, config)
     write_dataset(output, dataset)
-    return _summary(counts)
+    return "; ".join((_summary(counts), *filter(None, notes)))
 
 
 def _read_interactions(files: SourceFiles, config: PrepareConfig) -> Interactions:
@@ -77,6 +79,35 @@ def _read_interactions(files: SourceFiles, config: PrepareConfig) -> Interaction
         rating=None if config.min_rating is None else config.columns.rating,
     )
     return read_interactions(files, columns, config.min_rating)
+
+
+def _compare_ids(files: SourceFiles, item_ids: pl.Series, items: Items) -> str | None:
+    """Return a warning if most items of the interactions are not in the file of items, otherwise None.
+
+    Raises:
+        DataError: none is.
+    """
+    listed = int(items.listed.sum())
+    if 2 * listed >= len(item_ids):
+        return None
+    num_items = items.counts["items_read"] - items.counts["items_repeated"]
+    missing = item_ids.filter(~items.listed).head(NUM_EXAMPLES)
+    examples = [(missing, files.interactions_names), (items.without_interactions, files.items.name)]
+    report = (
+        f"{listed:,} of the {len(item_ids):,} item ids in {files.interactions_names} are among the {num_items:,} in "
+        f"{files.items.name}; not in the other file are, for example, "
+        + " and ".join(f"{', '.join(map(repr, ids))} of {name}" for ids, name in examples if len(ids))
+    )
+    if not listed:
+        raise DataError(f"{files.items.parent}: {report}: write each id alike in both files")
+    return f"warning: {report}"
+
+
+def _join_parts(files: SourceFiles) -> str | None:
+    """Return a sentence about the parts of a split source, if it is one."""
+    if len(files.interactions) == 1:
+        return None
+    return f"joined {files.interactions_names}, whose split is ignored"
 
 
 def _check_texts(dataset: Dataset, config: PrepareConfig) -> None:

@@ -89,6 +89,7 @@ class MilvusCollection:
     def _create(self, client: MilvusClient, width: int, max_categories: int) -> None:
         if client.has_collection(self.name, timeout=ANSWER_SECONDS):
             return
+        self._connection.clear_half_created(self.name)
         schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("row", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=width)

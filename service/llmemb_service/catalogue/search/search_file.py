@@ -2,15 +2,17 @@
 
 import fcntl
 import json
+import re
 import sqlite3
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-FORMAT = 1
+FORMAT = 2
 """Version of the tables, stored as SQLite's `user_version`; that is 0 until all items of the bundle are indexed."""
 FIRST_WEIGHT, OTHERS_WEIGHT = 4.0, 1.0
 """BM25 weights. A match in the first attribute, usually the title, is more relevant than one in the others."""
@@ -26,7 +28,8 @@ CREATE TABLE items (
 );
 CREATE INDEX changed_items ON items (id) WHERE changed;
 CREATE VIRTUAL TABLE texts USING fts5(
-    first, others, content = 'items', content_rowid = 'place', tokenize = "unicode61 remove_diacritics 2"
+    first, others, content = 'items', content_rowid = 'place',
+    tokenize = "unicode61 remove_diacritics 0 categories 'L* N* Co M*'"
 );
 """
 _PUT = """
@@ -160,16 +163,55 @@ def find(connection: sqlite3.Connection, query: str | None, after: Position, lim
 
 def fts_query(text: str) -> str | None:
     """Turn any text into an FTS5 query for all its words, the last one as a prefix; None if it has no words."""
-    words = text.replace("\0", " ").split()
+    words = [searchable(word) for word in text.replace("\0", " ").split()]
     quoted = ['"' + word.replace('"', '""') + '"' for word in words]
     return " ".join(quoted) + "*" if quoted else None
 
 
 def texts_of(attributes_json: str, first_name: str) -> tuple[str, str]:
-    """Return the text of an item's first attribute, and the text of all others."""
+    """Return the text of an item's first attribute, and the text of all others, as `searchable` writes them."""
     attributes: dict[str, str | list[str]] = json.loads(attributes_json)
     texts = {name: value if isinstance(value, str) else "\n".join(value) for name, value in attributes.items()}
-    return texts.pop(first_name, ""), "\n".join(texts.values())
+    return searchable(texts.pop(first_name, "")), searchable("\n".join(texts.values()))
+
+
+_WIDTHS = re.compile("[\uff00-\uffef]+")
+"""Characters of full and half width."""
+_ACCENTS = re.compile(
+    "[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u065f\u0670\u06d6-\u06dc"
+    "\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0]"
+)
+"""Combining marks of Latin, Greek, Cyrillic, Hebrew and Arabic; in other scripts they are vowels or change a letter."""
+_UNSPACED = (
+    "\u0e01-\u0e5b\u0e81-\u0edf"  # Thai, Lao
+    "\u1000-\u109f\u1780-\u17ff"  # Myanmar, Khmer
+    "\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff"  # kana
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Han
+    "\uac00-\ud7a3"  # Hangul: it has spaces, but compounds and endings are written together
+)
+"""Scripts without spaces between words."""
+_MARKS = "".join(
+    chr(code)
+    for first, last in ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3099, 0x309A))
+    for code in range(first, last + 1)
+    if unicodedata.category(chr(code)).startswith("M")
+)
+_UNSPACED_LETTER = re.compile(f"[{_UNSPACED}][{_MARKS}]*")
+
+
+def searchable(text: str) -> str:
+    """Return the form of a text in which it is indexed and searched.
+
+    Case and accents are removed, and composed and decomposed characters become the same. Each letter of a script
+    without spaces becomes a token of its own, so that a query is found anywhere in a run of letters: it is a phrase of
+    such tokens. FTS5's trigrams would not find words of two letters, of which Chinese and Japanese have many.
+    """
+    if text.isascii():
+        return text
+    text = _WIDTHS.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text)
+    text = unicodedata.normalize("NFD", text).casefold().replace("\u0131", "i")  # Turkish dotless i
+    text = unicodedata.normalize("NFC", _ACCENTS.sub("", text))
+    return _UNSPACED_LETTER.sub(r" \g<0> ", text)
 
 
 def _put(connection: sqlite3.Connection, item_id: str, text: tuple[str, str]) -> None:

@@ -1,17 +1,19 @@
-"""Limits: the maximum request body, and the maximum number of concurrent recommendations."""
+"""Limits: the maximum request body, compressed or not, and the maximum number of concurrent recommendations."""
 
 import asyncio
 import logging
 import time
+import zlib
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llmemb_service.errors import OverloadedError
 from llmemb_service.http.middleware.headers import header, with_security_headers
 from llmemb_service.http.middleware.request import REQUEST_ID_HEADER, request_id_for
 from llmemb_service.observability.metrics import Metrics
-from llmemb_service.problems import error_response, problem_response
+from llmemb_service.problems import error_response, problem_of, problem_response
 
 _CLOSE = {"Connection": "close"}
 """The rest of the body is not read, so the connection cannot be reused."""
@@ -20,7 +22,9 @@ _CLOSE = {"Connection": "close"}
 class BodyLimitMiddleware:
     """Refuses a body over `max_body_bytes`, and one that is not complete after `timeout_seconds`.
 
-    A `Content-Length` over the limit is refused at once, a body without one as soon as it exceeds the limit.
+    A `Content-Length` over the limit is refused at once, a body without one as soon as it exceeds the limit. A body
+    with `Content-Encoding: gzip` is decompressed, and the limit holds for it before and after; other encodings are
+    refused.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_seconds: float) -> None:
@@ -39,7 +43,89 @@ class BodyLimitMiddleware:
             response = problem_response("body_too_large", detail, scope["state"]["request_id"], headers=_CLOSE)
             await response(scope, receive, send)
             return
-        await self.app(scope, _Body(receive, self.max_body_bytes, self.timeout_seconds).receive, send)
+        body = _Body(receive, self.max_body_bytes, self.timeout_seconds)
+        encoding = header(scope, b"content-encoding")
+        if encoding is None or encoding.lower() == "identity":
+            await self.app(scope, body.receive, send)
+        elif encoding.lower() not in _GZIP:
+            detail = (
+                f"the Content-Encoding {encoding[:_SHOWN]!r} is not supported; send the body as gzip or without one"
+            )
+            headers = {"Accept-Encoding": "gzip", **_CLOSE}
+            response = problem_response("unsupported_encoding", detail, scope["state"]["request_id"], headers=headers)
+            await response(scope, receive, send)
+        else:
+            await self._decompress(scope, body, send)
+
+    async def _decompress(self, scope: Scope, body: "_Body", send: Send) -> None:
+        """Call the app with the decompressed body; answer if that is not possible."""
+        request_id = scope["state"]["request_id"]
+        try:
+            content = await asyncio.to_thread(gunzip, await read_body(body.receive), self.max_body_bytes)
+        except HTTPException as error:
+            response = problem_of(Request(scope), error)
+        except OverflowError:
+            detail = f"the body has more than {self.max_body_bytes} bytes after decompression, which is the maximum"
+            response = problem_response("body_too_large", detail, request_id)
+        except ValueError as error:
+            detail = f"the body has the Content-Encoding gzip, but {error}"
+            response = problem_response("invalid_json", detail, request_id)
+        else:
+            await self.app(scope, replaying(content, body.receive), send)
+            return
+        await response(scope, body.receive, send)
+
+
+_GZIP = ("gzip", "x-gzip")
+_SHOWN = 40
+"""Characters of an unknown encoding in the answer."""
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS
+"""zlib's code for a gzip header."""
+
+
+def gunzip(compressed: bytes, max_bytes: int) -> bytes:
+    """Decompress a gzip member; never allocates more than `max_bytes` and one for the result.
+
+    Raises:
+        OverflowError: the result has more than `max_bytes`.
+        ValueError: the data are not one whole gzip member.
+    """
+    member = zlib.decompressobj(_GZIP_WINDOW)
+    try:
+        content: bytes = member.decompress(compressed, max_bytes + 1)
+    except zlib.error:
+        raise ValueError("it is not gzip data") from None
+    if len(content) > max_bytes:
+        raise OverflowError
+    if not member.eof:
+        raise ValueError("its gzip data end too early")
+    if member.unused_data:
+        raise ValueError("something follows its gzip data")
+    return content
+
+
+async def read_body(receive: Receive) -> bytes:
+    """Read a body to its end.
+
+    Raises:
+        ClientDisconnect: the client has disconnected before the end of the body.
+    """
+    parts: list[bytes] = []
+    while (message := await receive())["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+    raise ClientDisconnect
+
+
+def replaying(content: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that replays a body, then continues with the original one."""
+    messages: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
 
 
 class _Body:
@@ -56,7 +142,11 @@ class _Body:
         self._complete = False
 
     async def receive(self) -> Message:
-        """Return the next ASGI message."""
+        """Return the next ASGI message.
+
+        Raises:
+            HTTPException: 408 if the body is late, 413 if it is too large.
+        """
         if self._complete:
             return await self._receive()  # the next message is the disconnect, for which there is no timeout
         try:

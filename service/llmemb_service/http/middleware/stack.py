@@ -8,7 +8,7 @@ From the outside in:
    layers.
 3. API keys: an unauthorized request stops here, before its body is read.
 4. Rate limit: counts by API key, or by address.
-5. Body: size limit and timeout.
+5. Body: size limit, timeout and decompression.
 6. Item ids: keeps them encoded in the path.
 """
 
@@ -85,7 +85,7 @@ class _Cors(CORSMiddleware):
             app,
             allow_origins=origins,
             allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
-            allow_headers=("Authorization", "Content-Type", KEY_HEADER, REQUEST_ID_HEADER),
+            allow_headers=("Authorization", "Content-Encoding", "Content-Type", KEY_HEADER, REQUEST_ID_HEADER),
             expose_headers=(
                 "Retry-After",
                 "Server-Timing",

@@ -61,7 +61,7 @@ def refusals(method: str, path: str, has_body: bool) -> list[str]:
     if access is not Open.ANYONE and access is not Open.ANY_KEY:
         codes.append("forbidden")
     if has_body:
-        codes.append("body_timeout")
+        codes += ("body_timeout", "unsupported_encoding")
     if path not in UNLIMITED_PATHS:
         codes.append("rate_limited")
     return codes

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from llmemb.api.embeddings import (
     ADAPTED_MODEL,
+    MAX_TEXTS,
+    MAX_TOKENS,
     RAW_MODEL,
     Embedding,
     EmbeddingsRequest,
@@ -24,8 +26,8 @@ from llmemb.api.embeddings import (
     Usage,
 )
 from llmemb.bundle import Bundle
-from llmemb_service.encoding.embedder import TextEmbedding
-from llmemb_service.errors import Fault, InvalidRequestError
+from llmemb_service.encoding.embedder import ItemEmbedder, TextEmbedding
+from llmemb_service.errors import Fault, InvalidRequestError, ModelNotFoundError
 from llmemb_service.http.openapi.description import problem_responses
 from llmemb_service.http.parsing.faults import raise_any, too_many
 from llmemb_service.http.routes.dependencies import EngineDep, SettingsDep, unless_disconnected
@@ -34,6 +36,7 @@ from llmemb_service.settings import Settings
 Array = NDArray[np.float32]
 
 OWNER = "llmemb"
+MODELS = (RAW_MODEL, ADAPTED_MODEL)
 _EXAMPLES = {
     "text": {
         "summary": "Embed texts with the LLM",
@@ -66,24 +69,43 @@ async def embeddings(
     """Embed texts unchanged; the service makes no prompt of them.
 
     With `llmemb-adapted`, the prompt of a new item gives its item embedding. Tokens after the encoder's limit are
-    truncated. OpenAI's Python client requests base64 and decodes it by default.
+    ignored. OpenAI's Python client requests base64 and decodes it by default.
     """
     request.state.bundle_id = engine.bundle.manifest.id
     texts = _checked_texts(body, engine.bundle, settings)
-    embedded = await unless_disconnected(request, engine.embedder.embed_texts(texts))
+    embedded = await unless_disconnected(
+        request, embed_in_parts(texts, engine.embedder, settings.max_client_batch_size)
+    )
     # Writing thousands of numbers as text would block the event loop for too long.
     content = await asyncio.to_thread(_answer, body, engine.bundle, embedded)
     return Response(content, media_type="application/json")
 
 
 @router.get("/models", summary="List the models of /v1/embeddings", responses=problem_responses("internal"))
-async def models(request: Request, engine: EngineDep) -> ModelsResponse:
+async def models(engine: EngineDep) -> ModelsResponse:
     """List the two models, both of the current bundle."""
-    request.state.bundle_id = engine.bundle.manifest.id
-    created = int(datetime.fromisoformat(engine.bundle.manifest.provenance.created_at).timestamp())
-    return ModelsResponse(
-        data=[ModelBody(id=model, created=created, owned_by=OWNER) for model in (RAW_MODEL, ADAPTED_MODEL)]
-    )
+    return ModelsResponse(data=[_model(name, engine.bundle) for name in MODELS])
+
+
+@router.get(
+    "/models/{model}",
+    summary="A model of /v1/embeddings",
+    responses=problem_responses("model_not_found", "internal"),
+)
+async def read_model(model: str, engine: EngineDep) -> ModelBody:
+    """Return one of the two models.
+
+    Raises:
+        ModelNotFoundError: there is no model of this name.
+    """
+    if model not in MODELS:
+        raise ModelNotFoundError(model, MODELS)
+    return _model(model, engine.bundle)
+
+
+def _model(name: str, bundle: Bundle) -> ModelBody:
+    created = int(datetime.fromisoformat(bundle.manifest.provenance.created_at).timestamp())
+    return ModelBody(id=name, created=created, owned_by=OWNER)
 
 
 def _checked_texts(body: EmbeddingsRequest, bundle: Bundle, settings: Settings) -> list[str]:
@@ -96,18 +118,47 @@ def _checked_texts(body: EmbeddingsRequest, bundle: Bundle, settings: Settings) 
     texts = [body.input] if isinstance(body.input, str) else body.input
     if not texts:
         raise InvalidRequestError([Fault(("body", "input"), "must have at least one text", "too_short")])
-    if len(texts) > settings.max_client_batch_size:
-        raise too_many("input", len(texts), settings.max_client_batch_size)
+    if len(texts) > MAX_TEXTS:
+        raise too_many("input", len(texts), MAX_TEXTS)
     faults: list[Fault] = []
     for i, text in enumerate(texts):
         loc: tuple[str | int, ...] = ("body", "input") if isinstance(body.input, str) else ("body", "input", i)
         faults += _text_faults(loc, text, settings.max_value_characters)
     width = bundle.manifest.encoder.width if body.model == RAW_MODEL else bundle.manifest.dim
     if body.dimensions is not None and body.dimensions != width:
-        message = f"embeddings of {body.model} have {width} dimensions, which cannot be changed"
+        message = (
+            f"embeddings of {body.model} have {width} dimensions, which are not ordered by variance, so they cannot be "
+            f"cut; send {width} or leave `dimensions` out"
+        )
         faults.append(Fault(("body", "dimensions"), message, "wrong_width"))
     raise_any(faults)
     return list(texts)
+
+
+async def embed_in_parts(texts: Sequence[str], embedder: ItemEmbedder, part_size: int) -> list[TextEmbedding]:
+    """Embed texts in parts, one after another, so that a long request leaves room in the encoder's queue.
+
+    Args:
+        texts: any number.
+        embedder: of the bundle.
+        part_size: maximum number of texts of a part.
+
+    Raises:
+        InvalidRequestError: the texts have more than `MAX_TOKENS` tokens. The tokens of a part are known after it was
+            embedded, so up to a part more may have been computed.
+    """
+    embedded: list[TextEmbedding] = []
+    tokens = 0
+    for start in range(0, len(texts), part_size):
+        part = await embedder.embed_texts(texts[start : start + part_size])
+        tokens += sum(text.tokens for text in part)
+        if tokens > MAX_TOKENS:
+            message = (
+                f"the first {start + len(part)} of {len(texts)} texts have {tokens} tokens; the maximum is {MAX_TOKENS}"
+            )
+            raise InvalidRequestError([Fault(("body", "input"), message, "too_long")])
+        embedded += part
+    return embedded
 
 
 def _text_faults(loc: tuple[str | int, ...], text: str, maximum: int) -> list[Fault]:

@@ -236,8 +236,8 @@ async def item_map(
     engine: EngineDep,
     limit: Annotated[int, Query(ge=1, le=MAX_MAP_POINTS, description="Maximum number of points.")] = 100_000,
 ) -> Response:
-    """Return each item's coordinates in the two directions in which item embeddings differ most.
+    """Return each item's position on a map on which items with similar embeddings are near each other.
 
-    `weight` and `bias` project any other embedding of this bundle, such as one from `/embed_items`.
+    An item that was added later is at the median position of its nearest neighbours in the bundle.
     """
     return JsonResponse(await engine.map_cache.json(limit))

@@ -1,4 +1,4 @@
-"""Routing beside FastAPI's: a fast path for frequent requests, and paths whose item ids stay percent-encoded."""
+"""Routing beside FastAPI's: a fast path for frequent requests, HEAD and OPTIONS, and item ids in paths."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, get_args
@@ -8,12 +8,12 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llmemb.errors import LlmembError
 from llmemb_service.http.middleware.headers import header
-from llmemb_service.problems import problem_of
+from llmemb_service.http.middleware.limits import read_body, replaying
+from llmemb_service.problems import allowed_methods, problem_of
 
 _PREFIX = b"/items/"
 
@@ -33,6 +33,37 @@ class ItemPathMiddleware:
         if scope["type"] == "http" and scope["raw_path"].startswith(_PREFIX):
             scope["path"] = scope["raw_path"].decode("latin-1")
         await self.app(scope, receive, send)
+
+
+class MethodsMiddleware:
+    """Answers HEAD on every path that has GET, and OPTIONS on every path; FastAPI's routes have neither."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request as an ASGI app."""
+        if scope["type"] != "http" or scope["method"] not in ("HEAD", "OPTIONS"):
+            await self.app(scope, receive, send)
+        elif scope["method"] == "HEAD":
+            await self._head(scope, receive, send)
+        elif methods := allowed_methods(Request(scope)):
+            await Response(status_code=204, headers={"Allow": methods})(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)  # which answers 404
+
+    async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as GET, with its Content-Length, but without the body."""
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        as_get = {**scope, "method": "GET"}
+        try:
+            await self.app(as_get, receive, send_without_body)
+        finally:
+            if "route" in as_get:
+                scope["route"] = as_get["route"]  # names the route in the log and the metrics
 
 
 JSON = "application/json"
@@ -75,11 +106,11 @@ class LeanMiddleware:
             return
         request = Request(scope, receive)
         try:
-            content = await _body(receive)
+            content = await read_body(receive)
             try:
                 body = route.model.model_validate_json(content)
             except ValidationError:
-                await self.app(scope, _again(content, receive), send)
+                await self.app(scope, replaying(content, receive), send)
                 return
             scope["route"] = route.route  # names the route in the log and the metrics
             response = await route.endpoint(body=body, request=request)
@@ -96,27 +127,3 @@ class _Lean:
         self.endpoint: Callable[..., Coroutine[Any, Any, Response]] = route.endpoint
         annotation = route.endpoint.__annotations__["body"]
         self.model: type[BaseModel] = next(iter(get_args(annotation)), annotation)
-
-
-async def _body(receive: Receive) -> bytes:
-    """Read a body to its end.
-
-    Raises:
-        ClientDisconnect: the client has disconnected before the end of the body.
-    """
-    parts: list[bytes] = []
-    while (message := await receive())["type"] == "http.request":
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
-    raise ClientDisconnect
-
-
-def _again(content: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that replays a body, then continues with the original one."""
-    messages: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
-
-    async def receive_again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return receive_again

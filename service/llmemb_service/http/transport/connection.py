@@ -68,7 +68,12 @@ LAST_REQUEST_SECONDS = 0.5
 
 def connections(settings: Settings) -> type[asyncio.Protocol]:
     """Return the protocol class for uvicorn's option `http`."""
-    bounds = _Bounds(settings.max_connections, settings.headers_timeout_seconds, settings.body_timeout_seconds)
+    bounds = _Bounds(
+        settings.max_connections,
+        settings.headers_timeout_seconds,
+        settings.body_timeout_seconds,
+        settings.keep_alive_seconds,
+    )
     # uvicorn only calls it, so a partial will do for a class.
     return cast("type[asyncio.Protocol]", partial(Connection, bounds=bounds))
 
@@ -80,6 +85,7 @@ class _Bounds:
     max_connections: int
     head_seconds: float
     body_seconds: float
+    keep_alive_seconds: float
     waiting: dict["Connection", None] = field(default_factory=dict)
     """Connections that wait for a request's head, the one that has waited longest first."""
 
@@ -92,7 +98,10 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *, bounds: _Bounds, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
+        # uvicorn closes a connection on which nothing came for this long after an answer. Its own setting is an int.
+        self.timeout_keep_alive = bounds.keep_alive_seconds  # type: ignore[assignment]
         self._bounds = bounds
+        self._request_complete = True
         self._head_bytes = 0
         self._deadline = Deadline(self.loop, self._close)
         self._stopping = False
@@ -127,6 +136,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop the timeout: the head is complete, and the app has its own timeout for the body."""
         self._head_bytes = 0
+        self._request_complete = False
         self._deadline.set(None)
         self._bounds.waiting.pop(self, None)
         super().on_headers_complete()
@@ -141,13 +151,14 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Handle the end of the body."""
         self._head_bytes = 0
+        self._request_complete = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Start the timeout in which the client must read the answer and finish sending its request."""
         super().on_response_complete()
         if not self._answering():
-            self._wait_for_head()
+            self._bounds.waiting[self] = None
             self._deadline.set(self._bounds.body_seconds)
 
     def pause_writing(self) -> None:
@@ -166,12 +177,17 @@ class Connection(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _kept_alive(self) -> bool:
+        """Return whether the connection waits for its next request, of which no byte has come, and nothing else."""
+        written = self.transport.get_write_buffer_size() == 0
+        return written and self._request_complete and self.timeout_keep_alive_task is not None
+
     def _wait_for_head(self) -> None:
         self._bounds.waiting[self] = None
         self._deadline.set(self._bounds.head_seconds)
 
     def _close(self, seconds: float) -> None:
-        if self._answering() and not self.flow.write_paused:
+        if (self._answering() and not self.flow.write_paused) or self._kept_alive():
             self._deadline.set(seconds)
         else:
             self.transport.abort()

@@ -2,7 +2,7 @@
 
 import { el, number, say } from "../dom.js";
 import { embed, put, recommend, remove, similar } from "../calls.js";
-import { catalogueMap, forgetMap, placeOf } from "../catalogue_map.js";
+import { catalogueMap, forgetMap, placeAmong } from "../catalogue_map.js";
 import { Problem, send } from "../http.js";
 import { forgetItem, nameById } from "../item_names.js";
 import { itemRow, scoreSide } from "../item_list.js";
@@ -88,20 +88,26 @@ export function mount(root) {
   async function lookAt() {
     const attributes = fields.read();
     tell("Embedding the item.");
-    const { embeddings, bundle_id: bundle } = await send(embed(id, attributes), { signal });
+    const { bundle_id: bundle } = await send(embed(id, attributes), { signal });
     const drawn = await catalogueMap(signal);
     if (drawn.bundle_id !== bundle) forgetMap();
-    const star = { id, name: nameOf({ id, attributes }), ...placeOf(drawn, embeddings[0].embedding) };
     const neighbours = await readingAlike(attributes);
     const near = neighbours.map((item) => placeOfItem(drawn, item)).filter(Boolean);
-    plot.light({ star, near });
-    plot.frame([star, ...near]);
-    plot.root.dataset.star = `${star.x.toFixed(4)} ${star.y.toFixed(4)}`;
+    // A map of a part of the catalogue may show none of them.
+    if (near.length) mark({ id, name: nameOf({ id, attributes }), ...placeAmong(near) }, near);
+    else plot.light({});
     const rows = neighbours.map((item, place) =>
       itemRow(item, { rank: place + 1, side: [number(item.score)] }),
     );
     result.replaceChildren(section(NEIGHBOURS_TITLE, rows));
-    tell(`Embedded; the star marks it on the map, near ${neighbours.slice(0, 3).map(nameOf).join(", ")}.`);
+    const names = neighbours.slice(0, 3).map(nameOf).join(", ");
+    tell(near.length ? `Embedded; the star marks it among ${names}.` : `Embedded; the map shows none of ${names}.`);
+  }
+
+  function mark(star, near) {
+    plot.light({ star, near });
+    plot.frame([star, ...near]);
+    plot.root.dataset.star = `${star.x.toFixed(4)} ${star.y.toFixed(4)}`;
   }
 
   /** Return the nearest items by text; without a semantic term, the recommendations after the item. */
@@ -118,6 +124,10 @@ export function mount(root) {
     await send(put(id, attributes), { signal });
     changed(true);
     const { items } = await send(similar(id, FITTING), { signal });
+    const drawn = await catalogueMap(signal);
+    const star = placeOfItem(drawn, { id, attributes });
+    plot.show(drawn);
+    if (star) mark(star, items.map((item) => placeOfItem(drawn, item)).filter(Boolean));
     const fitting = items.map((item) => item.id);
     const answer = await send(recommend(fitting, { k: ASKED }), { signal });
     const rank = answer.items.findIndex((item) => item.id === id);
@@ -148,6 +158,7 @@ export function mount(root) {
     await send(remove(id), { signal });
     changed(false);
     plot.light({});
+    plot.show(await catalogueMap(signal));
     result.replaceChildren(
       el("p", { class: "empty" }, "The item is no longer in the catalogue and is not recommended."),
     );

@@ -29,8 +29,8 @@ export function mount(root) {
     el(
       "p",
       { class: "lead" },
-      "Items close to each other are often similar. Click a point to add the item to the session. ",
-      "The numbered path is the session, the rings are the recommendations.",
+      "Items near each other are similar; the distance between far ones says little. Click a point to add the item to the ",
+      "session. The numbered path is the session, the rings are the recommendations.",
     ),
     el("div", { class: "controls" }, el("label", {}, "Colour by ", by)),
     plot.root,
@@ -52,7 +52,7 @@ export function mount(root) {
       note.textContent =
         shown < drawn.total
           ? `${shown.toLocaleString("en")} of ${drawn.total.toLocaleString("en")} items are shown.`
-          : `${shown.toLocaleString("en")} items, by the two directions in which their embeddings differ most.`;
+          : `${shown.toLocaleString("en")} items, those with similar embeddings near each other.`;
       recolour();
       light();
     } catch (error) {

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from llmemb_service.errors import StorageError
 from llmemb_service.storage.changes import Array, Change, EmbeddedBy, ItemState, PatchItem, PutItem, RemoveItem
-from llmemb_service.storage.redis.scripts import FORMAT
+from llmemb_service.storage.redis.scripts import FIND_INCOMPLETE, FORMAT
 from llmemb_service.storage.redis.writer import Argument, read_at_once
 
 HEAD_FIELDS = ("epoch", "sequence", "entry", "format")
@@ -60,6 +60,7 @@ class RedisKeys:
         self.bundles = f"{base}:bundles"
         self.vectors = f"{base}:vectors:"
         self.probe = f"{base}:probe"
+        self.pattern = f"{base}:*"
 
     def of_changes(self) -> list[str]:
         """Return all keys that a change may write, in the order of the script's KEYS."""
@@ -114,6 +115,32 @@ def parse_head(fields: Sequence[bytes | None]) -> Position:
     if version is not None and int(version) > FORMAT:
         raise StorageError(f"the catalogue in Redis has format {int(version)}, this program reads up to {FORMAT}")
     return Position(epoch or b"", int(sequence or 0), entry or b"0-0")
+
+
+async def check_complete(redis: Redis, keys: RedisKeys) -> None:
+    """Check that no key of the catalogue is missing.
+
+    Raises:
+        StorageError: a key was deleted or evicted; the message names it.
+        RedisError: Redis fails.
+    """
+    found = await redis.eval(FIND_INCOMPLETE, len(keys.of_changes()), *keys.of_changes())
+    if found is None:
+        return
+    stored, now = (sizes.split() for sizes in cast("tuple[bytes, bytes]", found))
+    if stored:
+        names = keys.of_changes()[2:7]
+        fault = ", ".join(
+            f"{name} has {int(size)} entries and not {int(expected)}"
+            for name, expected, size in zip(names, stored[1:], now[1:], strict=True)
+            if expected != size
+        )
+    else:
+        fault = f"{keys.order if int(now[0]) else keys.meta} is missing"
+    raise StorageError(
+        f"the catalogue in Redis is incomplete: {fault}; restore a backup by llmemb restore --replace, or delete all "
+        f"of {keys.pattern} to give up the added items"
+    )
 
 
 async def read_entries(

@@ -10,7 +10,14 @@ from redis.exceptions import RedisError
 from llmemb_service.errors import StorageError
 from llmemb_service.storage.changes import Change, ItemState
 from llmemb_service.storage.item_log import Followers
-from llmemb_service.storage.redis.catalogue import Position, RedisKeys, read_entries, read_head, read_states
+from llmemb_service.storage.redis.catalogue import (
+    Position,
+    RedisKeys,
+    check_complete,
+    read_entries,
+    read_head,
+    read_states,
+)
 from llmemb_service.storage.redis.connections import describe_error
 
 BLOCK_SECONDS = 1.0
@@ -158,6 +165,7 @@ class RedisFollower:
             logger.warning(
                 "Redis's log does not continue at this replica's position; reading all of the catalogue's changes"
             )
+        await check_complete(self._redis, self._keys)
         position = await read_head(self._redis, self._keys)
         states: dict[str, Sequence[ItemState]] = {}
         # Another follower may join while the states are read.

@@ -18,8 +18,50 @@ end
 """
 """Start of every script that writes to the catalogue; the script's first key is `RedisKeys.meta`."""
 
+_FIND_INCOMPLETE = """
+local function find_incomplete()
+    local function sizes(sequence)
+        local found = {sequence, redis.call('ZCARD', KEYS[3])}
+        for key = 4, 7 do
+            table.insert(found, redis.call('HLEN', KEYS[key]))
+        end
+        return table.concat(found, ' ')
+    end
+
+    local sequence = redis.call('HGET', KEYS[1], 'sequence') or '0'
+    local stored, found = redis.call('HGET', KEYS[1], 'sizes'), sizes(sequence)
+    if not stored or string.match(stored, '^%d+') ~= sequence then
+        -- No program that keeps the sizes wrote the last change, so only what is always true is known: each change
+        -- that is the first of its item adds to the order.
+        local order = redis.call('ZCARD', KEYS[3])
+        if sequence == '0' and found ~= '0 0 0 0 0 0' or sequence ~= '0' and order == 0 then
+            return {'', found}, sizes
+        end
+    elseif stored ~= found then
+        return {stored, found}, sizes
+    end
+    return nil, sizes
+end
+"""
+"""Defines a function that returns the stored sizes of the catalogue's keys and those found, if they differ.
+
+Sizes are the number of the last change and the numbers of entries of KEYS 3 to 7, as listed by `RedisKeys.of_changes`.
+An operator may have deleted a key, or Redis evicted it. Vectors and the log are not counted: they can be missing, since
+items are embedded again, and replicas read the states.
+"""
+
+FIND_INCOMPLETE = _FIND_INCOMPLETE + "return (find_incomplete())"
+"""KEYS: as listed by `RedisKeys.of_changes`. Returns nil if the catalogue is complete."""
+
 APPEND = Script(
     REFUSE_LATER
+    + _FIND_INCOMPLETE
+    + """
+local incomplete, sizes = find_incomplete()
+if incomplete then
+    return redis.error_reply('INCOMPLETE keys were deleted')
+end
+"""
     + f"redis.call('HSETNX', KEYS[1], 'format', {FORMAT})"
     + """
 local meta, log, order, attributes, categories, available, removed, bundles, vectors = unpack(KEYS)
@@ -70,6 +112,7 @@ for i = 3, #ARGV, 7 do
     end
 end
 if last then
+    redis.call('HSET', meta, 'sizes', sizes(last))
     return {epoch, last}
 end
 return nil

@@ -134,10 +134,16 @@ class RedisWriter:
 async def warn_of_losses(redis: Redis) -> None:
     """Log a warning if Redis is configured so that acknowledged writes can be lost.
 
-    Logs nothing if the configuration cannot be read.
+    If the user may not read the configuration, it logs what the configuration should be.
     """
     try:
         answers = [await redis.config_get(name) for name in ("append*", "maxmemory*")]
+    except ResponseError:  # no permission, or a provider has removed the command
+        logger.info(
+            "Redis does not tell its configuration (CONFIG GET): make sure that appendonly is yes, appendfsync is "
+            "always and maxmemory-policy is noeviction"
+        )
+        return
     except (RedisError, OSError):
         return
     found = {_text(name): _text(value) for answer in answers for name, value in answer.items()}

@@ -15,7 +15,7 @@ def test_a_number_without_a_fraction_is_an_integer() -> None:
     )
 
 
-@pytest.mark.parametrize("k", ["1.5", "true", '"1"', "null", "NaN", "Infinity", "0.0", "-1"])
+@pytest.mark.parametrize("k", ["1.5", "true", '"1"', "NaN", "Infinity", "0.0", "-1"])
 def test_anything_else_is_none(k: str) -> None:
     """Nothing is rounded or read out of a text."""
     with pytest.raises(ValidationError):
@@ -26,4 +26,5 @@ def test_description_says_integer() -> None:
     """With its bound."""
     k = RecommendRequest.model_json_schema()["properties"]["k"]
 
-    assert (k["type"], k["minimum"], k["default"]) == ("integer", 1, 10)
+    assert k["anyOf"] == [{"type": "integer", "minimum": 1}, {"type": "null"}]
+    assert k["default"] == 10

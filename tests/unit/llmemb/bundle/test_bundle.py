@@ -62,6 +62,7 @@ def parts_of(bundle: Bundle) -> dict[str, Any]:
         "semantic_term": bundle.semantic_term,
         "profile": bundle.profile,
         "successors": bundle.successors,
+        "map_positions": bundle.stored_positions,
         "metrics": bundle.manifest.metrics,
         "selection": bundle.manifest.selection,
         "seed": bundle.manifest.seed,
@@ -166,6 +167,8 @@ def test_written_again_a_bundle_is_the_same(
     assert (first.successors is None) == (second.successors is None) == (not delta)
     assert not first.sequence_model.training
     np.testing.assert_array_equal(second.item_vectors, first.item_vectors)
+    assert first.stored_positions is not None
+    np.testing.assert_array_equal(second.map_positions, first.stored_positions)
     np.testing.assert_array_equal(
         session_vectors(
             second.sequence_model, [second.history_vectors(second.item_vectors[rows], rows)], second.semantic_term
@@ -278,6 +281,11 @@ def narrow_model() -> object:
         ("semantic", np.zeros((39, TINY_DIM), dtype=np.float32), r"^semantic has the shape \(39, 16\)"),
         ("semantic", np.zeros((40, 3), dtype=np.float32), r"make \(40, 16\)$"),
         ("residual", np.zeros((40, 17), dtype=np.float32), r"^residual has the shape \(40, 17\)"),
+        (
+            "map_positions",
+            np.zeros((39, 2), dtype=np.float32),
+            r"^map_positions has the shape \(39, 2\), .* \(40, 2\)$",
+        ),
         ("sequence_model", narrow_model(), r"^the sequence model has width 15, the projection 16$"),
         (
             "projection",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,9 @@ from hypothesis import strategies as st
 from llmemb.bundle import FORMAT_VERSION, Manifest, read_bundle
 from llmemb.bundle.read import read_manifest, verify_files
 from llmemb.errors import BundleCorruptError, BundleError, BundleVersionError, ConfigError
+from llmemb.files import save_arrays, sha256_of_file
+from llmemb.item_map import pca_positions
+from tests.support.tiny import TINY_DIM
 
 FILES = [
     "encoder/1_Pooling/config.json",
@@ -25,9 +29,9 @@ FILES = [
     "encoder/tokenizer_config.json",
     "index.faiss",
     "item_embeddings.safetensors",
-    "item_map.safetensors",
     "items.parquet",
     "manifest.json",
+    "map_positions.safetensors",
     "projection.safetensors",
     "semantic_term.safetensors",
     "sequence_model.safetensors",
@@ -278,11 +282,18 @@ def test_place_that_is_no_bundle_is_refused_by_its_name(kind: str, tmp_path: Pat
         read_bundle(place)
 
 
-def test_a_bundle_of_before_there_was_a_map_is_read(copy: Path) -> None:
-    """The only file that may be missing: the map is fitted on its first request."""
-    (copy / "item_map.safetensors").unlink()
-    edit_manifest(copy, lambda content: content["files"].pop("item_map.safetensors"), sign=True)
+def test_bundle_with_the_linear_map_of_an_older_version_is_read(copy: Path) -> None:
+    """It has no stored positions, so they are computed by PCA; its own map is not read."""
+    (copy / "map_positions.safetensors").unlink()
+    old = copy / "item_map.safetensors"
+    save_arrays({"weight": np.zeros((TINY_DIM, 2), np.float32), "bias": np.zeros(2, np.float32)}, old)
+
+    def describe(content: dict[str, Any]) -> None:
+        content["files"].pop("map_positions.safetensors")
+        content["files"][old.name] = {"sha256": sha256_of_file(old), "bytes": old.stat().st_size}
+
+    edit_manifest(copy, describe, sign=True)
     bundle = read_bundle(copy)
 
-    assert bundle.stored_map is None
-    assert bundle.item_map.weight.shape == (bundle.manifest.dim, 2)
+    assert bundle.stored_positions is None
+    np.testing.assert_array_equal(bundle.map_positions, pca_positions(bundle.item_embeddings))

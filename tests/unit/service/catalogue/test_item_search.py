@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -53,6 +54,65 @@ def take(search: ItemSearch, texts: dict[str, str | None]) -> None:
 def test_words_are_found_wherever_they_stand(untouched: ItemSearch, query: str, found: list[str]) -> None:
     """All of them, in any order and case, without accents; the last one may be only begun."""
     assert sorted(ids(untouched, query), key=int) == found
+
+
+SCRIPTS = {
+    "japanese": "東京珈琲豆 深煎り",
+    "half width": "ｶﾞﾗｽ \uff21\uff22\uff23",
+    "chinese": "有機綠茶250克",
+    "thai": "กาแฟคั่วเข้ม",
+    "korean": "서울커피원두",
+    "hindi": "हिन्दी कॉफ़ी",
+    "decomposed": "Cafe\u0301 Cre\u0300me",
+    "composed": "Th\u00e9 vert\u2122",
+    "turkish": "\u0130stanbul Kebab\u0131",
+    "german": "Stra\u00dfe",
+    "greek": "\u039a\u03b1\u03c6\u03ad\u03c2",
+    "russian": "\u0427\u0451\u0440\u043d\u044b\u0439",
+    "arabic": "\u0642\u064e\u0647\u0652\u0648\u0629",
+}
+
+
+@pytest.fixture(scope="module")
+def scripts(bundle: Bundle) -> Iterator[ItemSearch]:
+    with closing(ItemSearch(bundle, None)) as search:
+        search.reset({name: json.dumps({"title": title}) for name, title in SCRIPTS.items()})
+        ids(search)
+        yield search
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("珈琲", ["japanese"]),
+        ("深煎り 珈琲豆", ["japanese"]),
+        ("琲珈", []),
+        ("ガラス", ["half width"]),
+        ("カラス", []),
+        ("abc", ["half width"]),
+        ("綠茶", ["chinese"]),
+        ("茶250", ["chinese"]),
+        ("คั่ว", ["thai"]),
+        ("เข้ม", ["thai"]),
+        ("คั", ["thai"]),
+        ("커피", ["korean"]),
+        ("\u110f\u1165\u1111\u1175", ["korean"]),
+        ("हिन्दी", ["hindi"]),
+        ("caf\u00e9 creme", ["decomposed"]),
+        ("cafe\u0301", ["decomposed"]),
+        ("the\u0301 vert", ["composed"]),
+        ("istanbul", ["turkish"]),
+        ("\u0130STANBUL", ["turkish"]),
+        ("\u0131stanbul kebabi", ["turkish"]),
+        ("STRASSE", ["german"]),
+        ("\u03ba\u03b1\u03c6\u03b5\u03c3", ["greek"]),
+        ("\u0447\u0435\u0440\u043d", ["russian"]),
+        ("\u0642\u0647\u0648\u0629", ["arabic"]),
+    ],
+)
+def test_words_of_every_script_are_found(scripts: ItemSearch, query: str, found: list[str]) -> None:
+    """Anywhere in a run without spaces, composed or decomposed, and without accents."""
+    assert ids(scripts, query) == found
 
 
 def test_all_attributes_are_searched(untouched: ItemSearch, bundle: Bundle) -> None:

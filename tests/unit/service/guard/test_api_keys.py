@@ -28,6 +28,11 @@ def test_line_of_a_new_key_is_read_back() -> None:
     assert key not in line
 
 
+def test_byte_order_mark_is_passed_over() -> None:
+    """Editors of Windows begin a file with it."""
+    assert list(parse_keys(f"\ufeff{json.dumps(GOOD)}\n".encode(), PATH)) == [GOOD["sha256"]]
+
+
 def test_new_keys_differ_and_hold_256_bits() -> None:
     """43 characters of base64 after the prefix."""
     keys = {make_key("shop", (Role.ADMIN,), None)[0] for _ in range(50)}

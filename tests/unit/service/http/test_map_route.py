@@ -1,4 +1,4 @@
-"""`GET /map`: every item at its place, the live ones too."""
+"""`GET /map`: the position of every item, added ones too."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from numpy.typing import NDArray
 
 from llmemb.api.items import MapResponse
-from llmemb.bundle import read_bundle
+from llmemb.bundle import Bundle, read_bundle
 from tests.support.service import HEAT, make_settings, running
 
 
@@ -25,7 +26,7 @@ def drawn(client: TestClient, **params: int) -> dict[str, Any]:
     return MapResponse.model_validate_json(response.content, strict=True).model_dump()
 
 
-def test_places_are_the_bundles_map_of_its_embeddings(client: TestClient, tiny_bundle: Path) -> None:
+def test_positions_are_those_that_the_bundle_stores(client: TestClient, tiny_bundle: Path) -> None:
     """In the order of the catalogue, with popularity and first category."""
     bundle = read_bundle(tiny_bundle)
     answer = drawn(client)
@@ -35,24 +36,44 @@ def test_places_are_the_bundles_map_of_its_embeddings(client: TestClient, tiny_b
     assert answer["popularity"] == bundle.items.popularity.tolist()
     assert categories == [bundle.items.attributes(row)["genres"][0] for row in range(40)]
     places = np.stack([answer["x"], answer["y"]], axis=1)
-    np.testing.assert_allclose(places, bundle.item_map.apply(bundle.item_embeddings), atol=1e-4)
-    by_hand = bundle.item_embeddings @ np.array(answer["weight"]) + answer["bias"]
-    np.testing.assert_allclose(places, by_hand, atol=1e-4)
+    np.testing.assert_allclose(places, bundle.map_positions, atol=1e-4)
 
 
-def test_map_follows_the_catalogue(client: TestClient) -> None:
-    """An item that is put is on it where its embedding says, one that is removed is not."""
+def test_map_follows_the_catalogue(client: TestClient, tiny_bundle: Path) -> None:
+    """An added item is at the median position of the ten nearest items of the bundle; a removed item is not shown."""
+    bundle = read_bundle(tiny_bundle)
     embedded = client.post("/embed_items", json={"items": [{"id": "map/é", "attributes": HEAT}]}).json()
     before = drawn(client)
     client.put("/items/map%2F%C3%A9", json={"attributes": HEAT, "categories": []})
     there = drawn(client)
     client.delete("/items/map%2F%C3%A9")
 
-    place = np.array(embedded["embeddings"][0]["embedding"]) @ np.array(there["weight"]) + there["bias"]
+    place = near(bundle, embedded["embeddings"][0]["embedding"])
     assert there["total"] == 41
     assert (there["ids"][-1], there["category"][-1], there["popularity"][-1]) == ("map/é", -1, 0)
     np.testing.assert_allclose([there["x"][-1], there["y"][-1]], place, atol=1e-4)
     assert drawn(client) == before
+
+
+def test_item_with_other_attributes_moves_to_its_neighbours(tiny_bundle: Path, tmp_path: Path) -> None:
+    """The stored position is that of the bundle's attributes: an item that is replaced is placed like an added one."""
+    bundle = read_bundle(tiny_bundle)
+    with running(make_settings(tiny_bundle, tmp_path / "state")) as client:
+        embedded = client.post("/embed_items", json={"items": [{"id": "7", "attributes": HEAT}]}).json()
+        client.put("/items/7", json={"attributes": HEAT})
+        answer = drawn(client)
+
+    row, before = answer["ids"].index("7"), bundle.map_positions[bundle.items.rows["7"]]
+    position = [answer["x"][row], answer["y"][row]]
+    np.testing.assert_allclose(position, near(bundle, embedded["embeddings"][0]["embedding"]), atol=1e-4)
+    assert np.abs(position - before).max() > 0.01
+
+
+def near(bundle: Bundle, embedding: list[float]) -> NDArray[np.float32]:
+    """The median position of the ten items of the bundle with the highest cosines."""
+    units = bundle.item_embeddings / np.linalg.norm(bundle.item_embeddings, axis=1, keepdims=True)
+    nearest = np.argsort(-(units @ np.array(embedding)))[:10]
+    return np.median(bundle.map_positions[nearest], axis=0)
 
 
 def test_fewer_points_are_spread_over_the_catalogue(client: TestClient) -> None:

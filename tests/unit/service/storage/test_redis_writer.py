@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.support.redis_with_waitaof import (
     WaitAof,
     redis_with_waitaof,
 )
+from tests.support.waiting import DEADLINE_SECONDS
 
 LOGGER = "llmemb_service.storage.redis.writer"
 
@@ -50,7 +52,12 @@ async def write(storage: Storage) -> None:
 
 
 async def faults(storage: Storage) -> set[str | None]:
-    return {await storage.items.fault(), await storage.sessions.fault()}
+    """The faults, once the log has been read for the first time."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while (fault := await storage.items.fault()) == "Redis was not reached yet":
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    return {fault, await storage.sessions.fault()}
 
 
 def messages(logged: pytest.LogCaptureFixture) -> list[str]:

@@ -42,6 +42,13 @@ def test_least_configuration_has_the_defaults(path: Path) -> None:
     assert config.evaluate == EvaluateConfig()
 
 
+def test_byte_order_mark_is_passed_over(path: Path) -> None:
+    """Editors of Windows begin a file with it."""
+    path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
+
+    assert load_config(path).prepare.domain == "movie"
+
+
 @pytest.mark.parametrize(
     ("override", "key", "value"),
     [

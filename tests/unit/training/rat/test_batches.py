@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from llmemb.scoring.session import PADDING
-from llmemb_training.rat.batches import Batch, cut_windows, iterate_batches
+from llmemb_training.rat.batches import Batch, Masking, cut_windows, iterate_batches
 
 Histories = list[NDArray[np.int64]]
 LENGTHS = st.lists(st.integers(0, 25), max_size=6)
@@ -23,8 +23,11 @@ def histories_of(lengths: list[int]) -> Histories:
     return [np.array(list(itertools.islice(numbers, length)), dtype=np.int64) for length in lengths]
 
 
-def batches(windows: Histories, objective: str, *, size: int = 4, mask: float = 0.3, seed: int = 0) -> list[Batch]:
-    return list(iterate_batches(windows, objective, size, mask, np.random.default_rng(seed)))  # type: ignore[arg-type]
+def batches(
+    windows: Histories, objective: str, *, size: int = 4, mask: float = 0.3, truncated: float = 0.5, seed: int = 0
+) -> list[Batch]:
+    generator = np.random.default_rng(seed)
+    return list(iterate_batches(windows, objective, size, Masking(mask, truncated), generator))  # type: ignore[arg-type]
 
 
 @given(LENGTHS, st.integers(1, 8))
@@ -85,9 +88,10 @@ def test_masked_item_batch_hides_its_targets(lengths: list[int], share: float, s
         assert torch.equal(batch.targets, torch.where(batch.hidden, batch.inputs, PADDING))
 
 
-def test_half_of_the_windows_end_at_a_random_item_which_alone_is_hidden() -> None:
-    """As serving asks for it, after a history of any length; of the others the configured share is hidden, anywhere."""
-    made = batches([np.arange(10)] * 4000, "masked_item", size=500)
+@pytest.mark.parametrize("truncated", [0.1, 0.5])
+def test_truncated_windows_end_at_a_random_item_which_alone_is_hidden(truncated: float) -> None:
+    """A share of the windows is as in serving, after any length; in the others the mask share is hidden."""
+    made = batches([np.arange(10)] * 4000, "masked_item", size=500, truncated=truncated)
     inputs = torch.cat([batch.inputs for batch in made])
     hidden = torch.cat([batch.hidden for batch in made if batch.hidden is not None])
     lengths = (inputs != PADDING).sum(dim=1)
@@ -95,11 +99,13 @@ def test_half_of_the_windows_end_at_a_random_item_which_alone_is_hidden() -> Non
     at_end = hidden.gather(1, lengths[:, None] - 1).squeeze(1)
 
     # One in nine of those that are cut ends where the window does.
-    assert is_cut.float().mean().item() == pytest.approx(0.5 * 8 / 9, abs=0.03)
-    assert torch.bincount(lengths[is_cut], minlength=10).tolist() == pytest.approx([0, 0, *[4000 / 18] * 8], abs=60)
+    assert is_cut.float().mean().item() == pytest.approx(truncated * 8 / 9, abs=0.03)
+    ends = torch.bincount(lengths[is_cut], minlength=10).tolist()
+    assert ends == pytest.approx([0, 0, *[truncated * 4000 / 9] * 8], abs=60)
     assert (hidden[is_cut].sum(dim=1) == 1).all()
     assert at_end[is_cut].all()
-    assert hidden[~is_cut][:, :-1].float().mean().item() == pytest.approx(0.3 * 0.9, abs=0.02)
+    whole = (1 - truncated) / (1 - truncated * 8 / 9)  # of the windows of full length, those that are not truncated
+    assert hidden[~is_cut][:, :-1].float().mean().item() == pytest.approx(0.3 * whole, abs=0.02)
 
 
 def test_window_of_one_item_hides_it() -> None:

@@ -84,22 +84,33 @@ def test_blank_lines_between_items_are_skipped_and_counted(tmp_path: Path) -> No
         read(tmp_path, items=ITEMS + "\n  \nno\n")
 
 
+WRONGLY_CLOSED = (
+    'text follows the closing quote of a value; inside quotes, write a quote twice (""), not as \\" or alone'
+)
+
+
 @pytest.mark.parametrize(
     ("body", "line", "message"),
     [
         ("u,a,1\nu,b,2,3\n", 3, "4 fields, but the header has 3"),
-        ("u,a,1\nu,b\n", 3, "timestamp must be a finite number, not None"),
+        ("u,a,1\nu,b\n", 3, "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not None"),
         ("u,a,1\nu\n", 3, "item_id is empty"),
         ("u,a,1\n\nu,b,2\n", 3, "user_id is empty"),
         ("u,a,1\nu,,2\n", 3, "item_id is empty"),
         (",a,1\n", 2, "user_id is empty"),
         ('u,"",1\n', 2, "item_id is empty"),
-        ("u,a,1\r\nu,b,late\r\n", 3, "timestamp must be a finite number, not 'late'"),
-        ("u,a,nan\n", 2, "timestamp must be a finite number, not 'nan'"),
-        ("u,a,inf\n", 2, "timestamp must be a finite number, not 'inf'"),
-        ("u,a,1\nu,b,\n", 3, "timestamp must be a finite number, not None"),
-        ('u,a,1\nu,"b,2\nu,a,3\n', 3, "unexpected end of data"),
-        ('u,a,1\nu,"b"c,2\n', 3, "',' expected after '\"'"),
+        (
+            "u,a,1\r\nu,b,late\r\n",
+            3,
+            "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'late'",
+        ),
+        ("u,a,nan\n", 2, "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'nan'"),
+        ("u,a,inf\n", 2, "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'inf'"),
+        ("u,a,1\nu,b,\n", 3, "timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not None"),
+        ('u,a,1\nu,"b,2\nu,a,3\n', 3, "a quote that opens here is not closed"),
+        ('u,a,1\n"u\n\nv",a,1\nu,"b"c,2\n', 6, WRONGLY_CLOSED),
+        ('u,a,1\nu,"b\\"c\\"",2\n', 3, WRONGLY_CLOSED),
+        ('u,a,1\nu,"b\\"",2\nv,"c",3\n', 3, WRONGLY_CLOSED),
     ],
 )
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -109,6 +120,31 @@ def test_bad_interaction_is_named_by_its_line(tmp_path: Path, body: str, line: i
         read(tmp_path, HEADER + body, suffix=suffix)
 
     assert str(caught.value) == f"{tmp_path}/interactions.csv{suffix}: line {line}: {message}"
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id"])
+@pytest.mark.parametrize("mark", ["nan", "NaN", "None", "null", "NULL", "<NA>", "\\N"])
+def test_missing_id_that_a_program_wrote_is_named(tmp_path: Path, column: str, mark: str) -> None:
+    """Otherwise one user has the interactions of all who are unknown."""
+    row = f"{mark},a,1\n" if column == "user_id" else f"u,{mark},1\n"
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, HEADER + "u,a,1\n" * 240 + row)
+
+    assert str(caught.value) == (
+        f"{tmp_path}/interactions.csv: line 242: {column} must be an id, not {mark!r}, which programs write for a "
+        "missing value: remove such lines"
+    )
+
+
+def test_empty_user_far_down_is_named_by_its_line(tmp_path: Path) -> None:
+    """One in 300 lines is an error, as all are."""
+    with pytest.raises(DataError, match=r"interactions\.csv: line 242: user_id is empty$"):
+        read(tmp_path, HEADER + "u,a,1\n" * 240 + ",a,1\n" + "u,a,1\n" * 60)
+
+
+def test_words_that_hold_a_mark_are_ids(tmp_path: Path) -> None:
+    """Nan, a first name, and `n/a` are what somebody chose."""
+    assert read(tmp_path, HEADER + "Nan,a,1\n").interactions == [("Nan", "a", 1)]
 
 
 def test_interaction_that_is_not_utf8_is_named_by_its_line(tmp_path: Path) -> None:
@@ -143,7 +179,6 @@ def test_empty_interactions_are_refused(tmp_path: Path, content: str) -> None:
         ('{"item_id": "", "title": "Up"}', "id: must be a string of 1 to 256 characters"),
         ('{"item_id": 3, "title": "Up"}', "id: must be a string of 1 to 256 characters"),
         ('{"item_id": "a", "title": "Up"}', "item_id 'a' occurs earlier in the file"),
-        ('{"item_id": "c", "title": true}', "attributes.title: must be a string, a number or a list of these"),
         ('{"item_id": "c", "title": {"en": "Up"}}', "attributes.title: must be a string, a number or a list of these"),
         ('{"item_id": "c", "genres": ["a", ["b"]]}', "attributes.genres[1]: must be a string, a number or a list"),
         ('{"item_id": "c", "price": NaN}', "attributes.price: must be a finite number, not nan"),
@@ -187,7 +222,10 @@ def test_line_is_right_past_the_first_chunk(tmp_path: Path) -> None:
     assert len(source.interactions) == rows + 2
     assert source.interactions[-3:] == [("u", "a", 1.0), ("v", "b", 2.0), ("u", "a", 3.0)]
 
-    with pytest.raises(DataError, match=f"line {rows + 3}: timestamp must be a finite number, not 'late'"):
+    with pytest.raises(
+        DataError,
+        match=f"line {rows + 3}: timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'late'",
+    ):
         read(tmp_path, HEADER + "u,a,1\n" * rows + "v,b,2\nu,a,late\n")
 
 
@@ -198,7 +236,9 @@ def test_newlines_in_quotes_do_not_shift_lines(tmp_path: Path) -> None:
 
     assert source.interactions == [("u", "a", 1.0), ("v", "b", 2.0)]
 
-    with pytest.raises(DataError, match="line 7: timestamp must be a finite number, not 'late'"):
+    with pytest.raises(
+        DataError, match="line 7: timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'late'"
+    ):
         read(tmp_path, "user_id,item_id,timestamp,review\n" + body + "u,b,late,\n")
 
 

@@ -90,8 +90,8 @@ def test_attributes_may_be_chosen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("1::2::3", "line 2: timestamp must be a finite number, not None"),
-        ("1::2::3::x", "line 2: timestamp must be a finite number, not 'x'"),
+        ("1::2::3", "line 2: timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not None"),
+        ("1::2::3::x", "line 2: timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'x'"),
         ("1::2::3::4::5", "line 2: 5 fields, but the header has 4"),
         ("::2::3::4", "line 2: userId is empty"),
     ],

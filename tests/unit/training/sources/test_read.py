@@ -43,7 +43,7 @@ def test_form_is_found_by_its_files(tmp_path: Path, form: Format, interactions: 
 
     found = source_files(tmp_path, form if named else "auto")
 
-    assert found == (form, tmp_path / interactions, tmp_path / items)
+    assert found == (form, (tmp_path / interactions,), tmp_path / items)
 
 
 def test_every_form_is_tested_and_can_be_configured() -> None:
@@ -60,8 +60,29 @@ def test_named_form_reads_its_own_of_two(tmp_path: Path, wanted: Wanted, found: 
 
 
 @pytest.mark.parametrize(
+    ("names", "used"),
+    [
+        (("a.train.inter", "a.valid.inter", "a.test.inter"), ("a.test.inter", "a.train.inter", "a.valid.inter")),
+        (("a.part1.inter", "a.part2.inter"), ("a.part1.inter", "a.part2.inter")),
+        (("a.train.inter", "a.test.inter", "a.inter"), ("a.inter",)),
+        (("a.train.inter",), ("a.train.inter",)),
+    ],
+)
+@pytest.mark.parametrize("wanted", ["auto", "recbole"])
+def test_parts_of_a_split_source_are_one(
+    tmp_path: Path, wanted: Wanted, names: tuple[str, ...], used: tuple[str, ...]
+) -> None:
+    """RecBole writes a file for each part of a split; the whole holds them all."""
+    make(tmp_path, *names, "a.item", "a.user")
+
+    assert source_files(tmp_path, wanted).interactions == tuple(tmp_path / name for name in used)
+
+
+@pytest.mark.parametrize(
     "names",
     [
+        ("a.train.inter", "ab.test.inter", "a.item"),
+        ("a.train.inter", "a.test.inter", "a.item", "b.item"),
         (),
         ("interactions.csv",),
         ("x.inter", "y.inter", "x.item"),

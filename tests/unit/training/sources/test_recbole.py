@@ -65,6 +65,15 @@ def test_unknown_column_is_named_with_the_known_ones(tmp_path: Path) -> None:
         read(tmp_path, attributes={"title": "title"})
 
 
+def test_another_separator_is_named(tmp_path: Path) -> None:
+    """A copy from a terminal has spaces for tabs."""
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, HEADER.replace("\t", " ") + "u 1 5 8\n")
+
+    fault = "the columns are separated by spaces; save the file with tabs between them"
+    assert str(caught.value) == f"{tmp_path}/x.inter: {fault}"
+
+
 def test_items_without_ids_are_refused(tmp_path: Path) -> None:
     """The items need a column of ids."""
     with pytest.raises(DataError, match=r"x\.item: no column 'item_id'"):
@@ -91,10 +100,16 @@ def test_bad_item_is_named_by_its_line(tmp_path: Path, items: str, message: str)
 @pytest.mark.parametrize(
     ("interactions", "message"),
     [
-        (HEADER + "u\t1\t5\t8\nu\t1\t5\n", "line 3: timestamp must be a finite number, not None"),
+        (
+            HEADER + "u\t1\t5\t8\nu\t1\t5\n",
+            "line 3: timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not None",
+        ),
         (HEADER + "u\t1\t5\t8\t9\n", "line 2: 5 fields, but the header has 4"),
         (HEADER + "u\t\t5\t8\n", "line 2: item_id is empty"),
-        (HEADER + "u\t1\t5\tnever\n", "line 2: timestamp must be a finite number, not 'never'"),
+        (
+            HEADER + "u\t1\t5\tnever\n",
+            "line 2: timestamp must be a finite number or a date such as 2023-11-14T22:13:20Z, not 'never'",
+        ),
     ],
 )
 def test_bad_interaction_is_named_by_its_line(tmp_path: Path, interactions: str, message: str) -> None:

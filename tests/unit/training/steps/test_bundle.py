@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from sklearn.manifold import trustworthiness
 
 from llmemb.bundle import Bundle, read_bundle
 from llmemb.encoder.encoder import load_llm
 from llmemb.errors import BundleError, ConfigError
 from llmemb.index import IndexKind
+from llmemb.item_map import laid_out_rows, pca_positions, place_near_neighbours
 from llmemb.scoring.projection import Projection
 from llmemb.sequence_models import build_sequence_model
 from llmemb_training.config import Config
@@ -17,6 +20,7 @@ from llmemb_training.data.dataset import categories_attribute
 from llmemb_training.evaluation.figures import FIGURES_FILE, Figures
 from llmemb_training.rat.recommenders import TrainedRecommender, write_recommender
 from llmemb_training.steps import bundle
+from llmemb_training.steps.bundle import lay_out_items
 from tests.support.prepared import write_prepared
 
 NUM_ITEMS, WIDTH = 40, 64
@@ -124,3 +128,60 @@ def test_recommender_on_ids_makes_no_bundle(tmp_path: Path) -> None:
         bundle.run(config, prepared, prepared, prepared, prepared, prepared, tmp_path / "bundle")
 
     assert not (tmp_path / "bundle").exists()
+
+
+def clustered(num_items: int) -> NDArray[np.float32]:
+    """Item embeddings around twelve directions of many, of different lengths."""
+    random = np.random.default_rng(5)
+    centres = random.normal(size=(12, 32))
+    vectors = centres[random.integers(0, 12, num_items)] + 0.6 * random.normal(size=(num_items, 32))
+    return (vectors * random.uniform(0.5, 2, (num_items, 1))).astype(np.float32)
+
+
+def test_map_keeps_more_neighbours_than_pca() -> None:
+    """By the trustworthiness of ten neighbours; the map is centred and two units wide."""
+    embeddings = clustered(300)
+    positions = lay_out_items(embeddings)
+    kept = [
+        trustworthiness(embeddings, each, n_neighbors=10, metric="cosine")
+        for each in (positions, pca_positions(embeddings))
+    ]
+
+    assert kept[0] > kept[1] + 0.1
+    np.testing.assert_allclose(positions.min(axis=0), -positions.max(axis=0), atol=1e-6)
+    assert np.abs(positions).max() == pytest.approx(1)
+
+
+def test_map_is_the_same_each_time(written_run: Path, tmp_path: Path) -> None:
+    """The bundle stores it, so the bundle's id is the same too."""
+    first, second = (run_step(config_with(), written_run, tmp_path / name)[1] for name in "ab")
+
+    assert first.stored_positions is not None
+    np.testing.assert_array_equal(first.stored_positions, lay_out_items(first.item_embeddings))
+    np.testing.assert_array_equal(first.stored_positions, second.stored_positions)
+    assert first.manifest.id == second.manifest.id
+
+
+def test_items_beyond_those_laid_out_are_placed_near_neighbours() -> None:
+    """With a bound of 100 items, the others of 300 still lie among their neighbours."""
+    embeddings = clustered(300)
+    positions = lay_out_items(embeddings, max_laid_out=100)
+    rows = laid_out_rows(300, 100)
+    others = np.setdiff1d(np.arange(300), rows)
+
+    assert len(rows) == 100
+    np.testing.assert_array_equal(
+        positions[others], place_near_neighbours(embeddings[others], embeddings[rows], positions[rows])
+    )
+    assert trustworthiness(embeddings, positions, n_neighbors=10, metric="cosine") > 0.9
+
+
+@pytest.mark.parametrize("num_items", [1, 7, 8, 40])
+def test_small_or_uniform_catalogue_has_finite_positions(num_items: int) -> None:
+    """Neither few items nor items that are all the same are an error."""
+    for embeddings in (clustered(num_items), np.ones((num_items, 4), dtype=np.float32)):
+        positions = lay_out_items(embeddings)
+
+        assert positions.shape == (num_items, 2)
+        assert positions.dtype == np.float32
+        assert np.isfinite(positions).all()

@@ -162,17 +162,80 @@ def test_equal_times_are_shuffled(tmp_path: Path) -> None:
     assert len(orders) == 5
 
 
-@pytest.mark.parametrize(
-    ("items", "least"),
-    [([], 1), ([{"item_id": "elsewhere", "title": "Up"}], 1), (None, 7)],
-    ids=["no items", "other items", "too great a core"],
-)
-def test_source_with_nothing_left_is_refused(tmp_path: Path, items: list[dict[str, object]] | None, least: int) -> None:
-    """Neither items without interactions nor a core that nothing is in can be trained on."""
-    source = write_source(tmp_path / "source", items=items)
+def test_source_with_nothing_left_is_refused(tmp_path: Path) -> None:
+    """A core that nothing is in cannot be trained on."""
+    source = write_source(tmp_path / "source")
 
-    with pytest.raises(DataError, match=f"^{source}: no interaction is left after the {least}-core$"):
-        run(source, tmp_path / "out", min_interactions=least)
+    with pytest.raises(DataError, match=f"^{source}: no interaction is left after the 7-core$"):
+        run(source, tmp_path / "out", min_interactions=7)
+
+
+@pytest.mark.parametrize(
+    ("items", "report"),
+    [
+        ([], "0; not in the other file are, for example, 'i0', 'i1', 'i2' of interactions.csv"),
+        (
+            [{"item_id": f"I{number}", "title": "Up"} for number in range(4)],
+            "4; not in the other file are, for example, 'i0', 'i1', 'i2' of interactions.csv and 'I0', 'I1', 'I2' of "
+            "items.jsonl",
+        ),
+    ],
+    ids=["no items", "other items"],
+)
+def test_files_without_a_common_item_are_refused(tmp_path: Path, items: list[dict[str, object]], report: str) -> None:
+    """The error says how many ids of each file there are, and shows the form of each."""
+    source = write_source(tmp_path / "source", items=items)
+    report = report.replace(";", " in items.jsonl;", 1)
+
+    with pytest.raises(DataError) as caught:
+        run(source, tmp_path / "out", min_interactions=1)
+
+    assert str(caught.value) == (
+        f"{source}: 0 of the 5 item ids in interactions.csv are among the {report}: write each id alike in both files"
+    )
+
+
+@pytest.mark.parametrize(("num_items", "warned"), [(2, True), (3, False)])
+def test_few_common_items_are_warned_of(tmp_path: Path, num_items: int, warned: bool) -> None:
+    """Under half of the items with interactions, the summary says how many there are."""
+    items: list[dict[str, object]] = [{"item_id": item, "title": f"Title {item}"} for item in ITEMS[:num_items]]
+    source = write_source(tmp_path / "source", items=[*items, {"item_id": "005", "title": "Up"}])
+    _, summary = run(source, tmp_path / "out")
+
+    warning = (
+        "; warning: 2 of the 5 item ids in interactions.csv are among the 3 in items.jsonl; not in the other file are, "
+        "for example, 'i2', 'i3', 'i4' of interactions.csv and '005' of items.jsonl"
+    )
+    assert summary[summary.index("without item text") + len("without item text") :] == (warning if warned else "")
+
+
+def test_times_in_several_units_are_warned_of(tmp_path: Path) -> None:
+    """They are kept as they are: which of them is wrong cannot be known."""
+    source = write_source(tmp_path / "source", "u0,i0,1700000000\nu0,i1,1700000000001\n")
+    dataset, summary = run(source, tmp_path / "out")
+
+    assert dataset.sequences["times"][0].to_list() == [0, 1, 2, 3, 4, 1700000000, 1700000000001]
+    assert summary.endswith(
+        "; warning: the times seem to be in several units: 1 in seconds such as 1700000000, 1 in milliseconds such as "
+        "1700000000001"
+    )
+
+
+def test_split_recbole_source_is_joined(tmp_path: Path) -> None:
+    """Its parts may differ in the order of their columns; the summary says that the split is ignored."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.item").write_text("item_id:token\ttitle:token_seq\nt1\tA\nt2\tB\n")
+    (source / "a.train.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu1\tt1\t1\n")
+    (source / "a.test.inter").write_text("timestamp:float\tuser_id:token\titem_id:token\n2\tu1\tt2\n")
+    dataset, summary = run(source, tmp_path / "out", min_interactions=1)
+
+    ids = dataset.items["item_id"].to_list()
+    assert [[ids[row] for row in rows] for rows in dataset.histories] == [["t1", "t2"]]
+    assert summary == (
+        "1 users, 2 items (0 held out as cold), 2 of 2 interactions; dropped none; joined a.test.inter, a.train.inter, "
+        "whose split is ignored"
+    )
 
 
 def test_items_that_all_read_the_same_are_refused(tmp_path: Path) -> None:
