@@ -34,7 +34,7 @@ NOTES = (
     "Ours: `Encoder.encode`, told how the prompts begin, as the step `embed` is. Theirs: `encode` with batches of 32, "
     "which it sorts by length. The same float32 weights, threads, process and prompts, from texts to vectors, round by "
     "round in alternation. By processor time: the time of all threads, which other work on the machine changes less.",
-    "Cosines and the overlap of the ten nearest are to transformers' float32 vectors of the same encoder.",
+    "Cosines and the overlap of the ten nearest compare with transformers' float32 vectors of the same encoder.",
     f"`{ADMITTED}` has bulk rows where it would be admitted: cosines of {MIN_COSINE}, an overlap of {MIN_OVERLAP}.",
     "Full depth: the same base model with all its layers in sentence-transformers; ours has the bundle's layers. It is "
     "another encoder, so no cosine is stated: what the depth costs in quality is in docs/experiments.md.",

@@ -35,7 +35,7 @@ from tests.support.ports import free_port
 CLIENTS = 16
 NOTES = (
     "One text a request, HTTP/1.1 over connections kept open, a closed loop; the client runs on the same cores. Each "
-    "text is asked for once, so no cache answers. Texts are prompts of the bundle's items with their attributes mixed.",
+    "text is sent once, so no cache answers. Texts are prompts of the bundle's items with their attributes mixed.",
     "Ours: the service with its defaults but LLMEMB_ENCODER_NICE=0, so that its encoder does not step back behind what "
     "else runs. Infinity: torch engine, float32, its own batching; its lengths are not limited to the encoder's, which "
     "no prompt reaches. Infinity scales vectors to unit length.",

@@ -7,7 +7,7 @@ valid.npz, test.npz                             histories and targets, for the r
 
 RecBole makes one sample of each item but the first of a training history, with all (at most L) items before it: what
 its own augmentation of a sequence does. Ours predicts the same targets, many in one pass over a window. RecBole's
-BERT4Rec masks items of the sample's history and never reads its target, so that there the history ends with it.
+BERT4Rec masks items of the sample's history and never reads its target, so there the history ends with the target.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +26,9 @@ def write_peer_files(dataset: Dataset, folder: Path, max_length: int, objective:
 
     Args:
         dataset: as prepared.
-        folder: the files bear its name, as RecBole asks.
+        folder: the files have its name, as RecBole requires.
         max_length: the most recent items that are read, L.
-        objective: of the model that is to be trained.
+        objective: of the model to train.
     """
     with new_folder(folder) as temporary:
         own = 1 if objective == "masked_item" else 0

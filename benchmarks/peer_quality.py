@@ -52,7 +52,7 @@ class Trained:
 
     Args:
         ranks: of the test targets, by our evaluation.
-        progress: how the training went, in words.
+        progress: a sentence on how the training went.
         versions: of a peer's environment; empty for ours.
     """
 

@@ -9,7 +9,7 @@ RECBOLE_MODELS = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Re
 def recbole_options(config: RatConfig, batch_size: int) -> dict[str, float | str]:
     """Return RecBole's options for its model of the same name and sizes.
 
-    Attention weights are not dropped, as they are not by ours. RecBole's BERT4Rec masks the last item alone in every
+    There is no dropout on attention weights, as in ours. RecBole's BERT4Rec masks the last item alone in every
     second batch, and hidden layers of the GRU have the width of the items, as ours have.
 
     Args:

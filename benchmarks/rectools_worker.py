@@ -3,7 +3,7 @@
 `epochs OPTIONS`: one training epoch a round, see `benchmarks.worker`.
 `train OPTIONS`: until validation NDCG@10 stops rising; writes what ranks the test targets.
 
-What is written is read by `benchmarks.peer_quality`.
+`benchmarks.peer_quality` reads the output.
 
 OPTIONS is a JSON file, see `Options`. `n` targets, `L` positions, `d` width, `W` warm items.
 """

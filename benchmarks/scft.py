@@ -27,7 +27,7 @@ NOTES = (
     "a batch of histories once; theirs, `MultipleNegativesRankingLoss`, embeds two texts of every pair: the item "
     "before, and the item taken. Both have LoRA on all linear layers, without dropout, and the same precision.",
     "By processor: pairs by the processor time of all threads, which other work on the machine changes less.",
-    "The aim in pairs a second is one row, ours beside the number that it is to reach.",
+    "The aim in pairs a second is one row, ours beside the target.",
 )
 
 

@@ -76,7 +76,7 @@ def _beside_constant(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
 def _busy_encoder(bundle: Bundle, options: argparse.Namespace) -> list[Row]:
     busy: list[Load] = []
     idle: list[Load] = []
-    # Few connections: the latency is to be that of the service, not of a queue of our own making.
+    # Few connections, to measure the latency of the service and not of a queue in the client.
     few = argparse.Namespace(**vars(options) | {"connections": 2})
     with serving(bundle.folder) as (url, _):
         for _ in range(options.rounds):

@@ -54,7 +54,7 @@ class Size(BaseModel):
 
 
 ONE_THREAD = {"LLMEMB_ENCODER_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""For each library: what a core does is to be told."""
+"""One thread in each library, so that the figures are per core."""
 
 
 def main() -> None:

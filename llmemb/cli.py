@@ -1,6 +1,6 @@
-"""The one command, `llmemb`: a table of verbs, each in a module that is imported only when it is chosen.
+"""The `llmemb` command: a table of subcommands, each in a module that is imported only when it is run.
 
-The table holds names, not imports, so that the three packages stay independent and `--help` needs no torch.
+The table holds names, not imports, so that the three packages stay independent and `--help` does not import torch.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from llmemb.cpus import limit_threads
 from llmemb.errors import LlmembError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    # verb: (module:function, what it does)
+    # command: (module:function, help)
     "train": ("llmemb_training.cli:train", "all steps of a config, skipping what is up to date"),
     "prepare": ("llmemb_training.cli:prepare", "read the source, split it, hold cold items out"),
     "select": ("llmemb_training.cli:select", 'choose on validation what the config leaves open by "auto"'),
@@ -46,7 +46,7 @@ def usage() -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one verb and leave with 0 good, 1 a bug, 2 wrong usage, 3 an error said in one sentence."""
+    """Run one command. Exit status: 0 success, 1 a bug, 2 wrong usage, 3 an error reported in one sentence."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(usage())

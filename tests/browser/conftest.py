@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what takes long, unless it is asked for."""
+    """Skip slow tests unless they are requested."""
     if os.environ.get(SWITCH) != "1":
         for item in items:
             if item.get_closest_marker("browser") is not None:

@@ -1,4 +1,4 @@
-"""Every view, light and dark, on a phone and on a desktop: axe finds nothing serious, and nothing lies off the screen.
+"""Every view, light and dark, on a phone and on a desktop: axe finds nothing serious, and nothing is off the screen.
 
 With PLAYGROUND_PICTURES=1 each is drawn into `docs/images/playground/`.
 """
@@ -91,7 +91,7 @@ def unreachable(browser: Browser, bundle: Path, state: Path) -> Iterator[Visit]:
 
 
 def test_banner_is_accessible(browser: Browser, full_bundle: Path, tmp_path: Path) -> None:
-    """It says what goes on, and is told to a screen reader."""
+    """It says what happens, and a screen reader announces it."""
     with unreachable(browser, full_bundle, tmp_path / "state") as visit:
         expect(visit.page.get_by_role("status").filter(has_text="cannot be reached")).to_be_visible()
         assert serious_findings(visit.page) == []

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.chromium import OPTIONS, find_chromium
-from tests.browser.test_speed import tell
+from tests.browser.test_speed import show
 
 LIGHTHOUSE = shutil.which("lighthouse")
 CATEGORIES = ("accessibility", "best-practices", "seo", "performance")
@@ -56,7 +56,7 @@ def test_lighthouse_finds_nothing(
 
     told = ", ".join(f"{name} {100 * mark:.0f}" for name, mark in marks.items())
     paint = report["audits"]["metrics"]["details"]["items"][0]["observedFirstContentfulPaint"]
-    tell(capsys, f"Lighthouse, {form}: {told}, first paint {paint:.0f} ms")
+    show(capsys, f"Lighthouse, {form}: {told}, first paint {paint:.0f} ms")
     assert {name: mark for name, mark in marks.items() if name != "performance" and mark < LEAST} == {}
     assert report["audits"]["cumulative-layout-shift"]["numericValue"] <= MOST_SHIFT
     assert {urlsplit(each["url"]).netloc for each in requests} == {urlsplit(url).netloc}

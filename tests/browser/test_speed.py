@@ -58,7 +58,7 @@ def made_up_map(count: int) -> str:
     )
 
 
-def tell(capsys: pytest.CaptureFixture[str], text: str) -> None:
+def show(capsys: pytest.CaptureFixture[str], text: str) -> None:
     """Print through pytest."""
     with capsys.disabled():
         sys.stdout.write(f"\n{text}\n")
@@ -82,7 +82,7 @@ def test_map_of_many_points_moves(
         expect(visit.page.locator(".legend")).to_contain_text("most clicks")
 
     assert len(times) == FRAMES
-    tell(
+    show(
         capsys,
         f"{POINTS:,} points, {FRAMES} frames dragged and zoomed: p50 {times[FRAMES // 2]:.1f} ms, "
         f"p95 {times[int(0.95 * FRAMES)]:.1f} ms",
@@ -90,7 +90,7 @@ def test_map_of_many_points_moves(
 
 
 def test_first_paint(browser: Browser, url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of an empty cache; nothing is asked of another host, as on every page of these tests."""
+    """With an empty cache; no request goes to another host, as on every page of these tests."""
     with visiting(browser, url) as visit:
         visit.open()
         visit.next_ids()
@@ -104,4 +104,4 @@ def test_first_paint(browser: Browser, url: str, capsys: pytest.CaptureFixture[s
 
     assert dict(paints)["first-contentful-paint"] > 0
     told = ", ".join(f"{name} {milliseconds:.0f} ms" for name, milliseconds in paints)
-    tell(capsys, f"{told}, loaded {loaded:.0f} ms, {size / 1024:.0f} KiB, {len(visit.requested)} requests")
+    show(capsys, f"{told}, loaded {loaded:.0f} ms, {size / 1024:.0f} KiB, {len(visit.requested)} requests")

@@ -69,7 +69,7 @@ def test_clicks_are_taken_back(browser: Browser, url: str) -> None:
 
 
 def test_search_pages_through_what_it_finds(browser: Browser, url: str) -> None:
-    """More comes when it is asked for, and nothing is said to be nothing."""
+    """More results come on request, and an empty result is reported as empty."""
     with visiting(browser, url) as visit:
         visit.open()
         visit.page.get_by_label("Search").fill("the")
@@ -162,7 +162,7 @@ def test_map_shows_session_and_next_items(browser: Browser, url: str) -> None:
         assert "no clicks in training" not in categories
         page.get_by_role("button", name="Zoom in").click()
         page.get_by_role("button", name="Reset the view").click()
-        # The first item that comes next lies under its ring, wherever that is.
+        # The first recommended item is under its ring, wherever that is.
         find_and_click_a_point(visit)
         expect(page.get_by_role("list", name="The session on the map").locator(".item")).to_have_count(3)
 
@@ -176,7 +176,7 @@ def find_and_click_a_point(visit: Visit) -> None:
     for row, column in itertools.product((0.5, 0.4, 0.6, 0.3, 0.7), range(20, 80)):
         at = (box["x"] + box["width"] * column / 100, box["y"] + box["height"] * row)
         visit.page.mouse.move(*at)
-        visit.page.wait_for_timeout(100)  # the name is asked of the service; most places have none
+        visit.page.wait_for_timeout(100)  # the name is fetched from the service; most places have none
         if tip.is_visible():
             visit.page.mouse.click(*at)
             return

@@ -29,7 +29,7 @@ class Visit:
     page: Page
     url: str
     errors: list[str] = field(default_factory=list)
-    """Errors of the console, and those that nobody caught."""
+    """Console errors and uncaught errors."""
     expected: list[str] = field(default_factory=list)
     """Parts of errors that a test brings about: Chromium notes every answer and connection that is not fine."""
     requested: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Visit:
         self.page.get_by_role("navigation").get_by_role("link", name=VIEWS[view], exact=True).click()
 
     def find(self, words: str) -> Locator:
-        """Search the catalogue, and return what is found first when it is there."""
+        """Search the catalogue, and return the first result once it appears."""
         self.page.get_by_label("Search").fill(words)
         self.page.get_by_role("heading", name="Search results").wait_for()
         found = self.page.locator("#found .item", has_text=words).first
@@ -72,7 +72,7 @@ class Visit:
         return self.page.locator("#calls pre").inner_text()
 
     def fits(self) -> bool:
-        """Whether nothing of the page lies beside the screen."""
+        """Whether the page fits the screen's width."""
         wide: bool = self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         return wide
 

@@ -17,7 +17,7 @@ BUNDLE = REPOSITORY / "runs" / "demo" / "bundle"
 OVERLAY = "COMPOSE_OVERLAY"
 """Names a second compose file, for what is special to one machine, such as a builder's network."""
 START_SECONDS = 600
-"""How long containers may take to be well: three replicas import torch at once, perhaps on two cores."""
+"""How long containers may take to become healthy: three replicas import torch together, perhaps on two cores."""
 
 
 def seconds_until(condition: Callable[[], bool], what: str) -> float:
@@ -116,7 +116,7 @@ class Compose:
         self.call("docker", "unpause", container)
 
     def crash(self, container: str) -> None:
-        """Kill its first process as the machine would: to the engine it has crashed, and is to be started again."""
+        """Kill its first process from the host: the engine sees a crash and must restart the container."""
         pid = self.call("docker", "inspect", "--format", "{{.State.Pid}}", container).strip()
         self.call(
             "docker", "run", "--rm", "--pid=host", "--network=none", "--user=0", "--entrypoint=sh", "redis:7-alpine",

@@ -18,7 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what needs an engine, unless it is asked for."""
+    """Skip tests that need a container engine unless they are requested."""
     if os.environ.get(SWITCH) != "1":
         for item in items:
             if item.get_closest_marker("docker") is not None:

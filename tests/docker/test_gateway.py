@@ -110,7 +110,7 @@ END = 'for each in /proc/[0-9]*; do ! grep -q "/tmp/[s]trict.cfg" "$each/cmdline
 
 @pytest.mark.parametrize(("trusted", "other"), [("", "429"), ("127.0.0.0/8 192.168.0.0/16", "404")])
 def test_client_that_asks_too_often_is_told_when_to_come(trusted: str, other: str, compose: Compose) -> None:
-    """429 past the limit, by the address of the client: a proxy that is trusted names it, nobody else does."""
+    """429 past the limit, by the client's address, which only a trusted proxy may set."""
     container = compose.containers("gateway")[0]
 
     def ask(address: str) -> str:

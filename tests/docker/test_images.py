@@ -13,7 +13,7 @@ PROFILES = ("train", "keys", "observe", "milvus", "load", "*")
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_compose_file_is_valid(profile: str, compose: Compose) -> None:
-    """Compose itself takes it, whichever profile is asked for."""
+    """Compose itself accepts it, with every profile."""
     compose.run("--profile", profile, "config", "--quiet")
 
 
@@ -63,7 +63,7 @@ def test_password_of_redis_is_in_a_file_alone(compose: Compose) -> None:
 
 
 def test_up_without_a_bundle_says_what_to_do() -> None:
-    """It fails at once, by the name of what is missing, and the log has the command."""
+    """It fails immediately, names what is missing, and the log has the command."""
     with Compose(f"llmemb-none-{uuid.uuid4().hex[:8]}", None) as empty:
         said = empty.run("up", "--detach", "--wait", "--no-build", check=False)
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.docker.compose import Compose, seconds_until
-from tests.support.load import tell
+from tests.support.load import show
 
 pytestmark = pytest.mark.docker
 
@@ -53,11 +53,11 @@ def test_redis_stopped_fires_for_every_replica(whole: Compose, pytestconfig: pyt
     assert tells_of_storage(whole) == set()
 
     whole.run("stop", "redis")
-    fired = seconds_until(lambda: tells_of_storage(whole) == replicas, "it is told that the storage is away")
+    fired = seconds_until(lambda: tells_of_storage(whole) == replicas, "the storage alert fires")
     whole.run("start", "redis")
     began = time.monotonic()
     seconds_until(lambda: not tells_of_storage(whole), "it ends")
-    tell(
+    show(
         pytestconfig,
         f"Redis stopped: StorageAway fires for {len(replicas)} replicas after {fired:.0f} s; started again, it ends "
         f"after {time.monotonic() - began:.0f} s",

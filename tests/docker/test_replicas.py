@@ -9,7 +9,7 @@ from llmemb.client import Client
 from tests.docker.compose import START_SECONDS, Compose, seconds_until
 from tests.docker.conftest import REPLICAS
 from tests.docker.traffic import Traffic
-from tests.support.load import Load, tell
+from tests.support.load import Load, show
 
 pytestmark = pytest.mark.docker
 STAR_TREK = ["222", "227", "228", "229", "230", "380"]
@@ -45,7 +45,7 @@ def test_rolling_restart_fails_no_request(whole: Compose, pytestconfig: pytest.C
         seconds = time.monotonic() - began
         load.wait_for_each(traffic.works, good=True, since=time.monotonic())
     answered = {name: len(load.answers(name)) for name in traffic.works}
-    tell(pytestconfig, f"rolling restart of {REPLICAS} replicas in {seconds:.0f} s: {answered} answered, none failed")
+    show(pytestconfig, f"rolling restart of {REPLICAS} replicas in {seconds:.0f} s: {answered} answered, none failed")
 
     assert {name: load.failed(name) for name in traffic.works if load.failed(name)} == {}
     assert len(whole.containers("service")) == REPLICAS
@@ -69,7 +69,7 @@ def test_replica_that_dies_costs_what_it_had_begun(whole: Compose, pytestconfig:
     failed = {name: len(load.failed(name)) for name in traffic.works}
     answered = {name: len(load.answers(name)) for name in traffic.works}
     errors = [str(answer.error) for name in traffic.works for answer in load.failed(name)]
-    tell(pytestconfig, f"replica killed: {failed} of {answered} failed {errors}; well again after {recovery:.0f} s")
+    show(pytestconfig, f"replica killed: {failed} of {answered} failed {errors}; well again after {recovery:.0f} s")
 
     # One request of each kind is under way at a time: no kind can lose more.
     assert all(number <= 1 for number in failed.values())
@@ -93,7 +93,7 @@ def break_redis(
         recovery = max(answer.ended for answer in recovered) - since
     failed = {name: len(load.failed(name)) for name in traffic.works}
     answered = {name: len(load.answers(name)) for name in traffic.works}
-    tell(config, f"Redis {what}: {failed} of {answered} failed; writing again {recovery:.1f} s after it was mended")
+    show(config, f"Redis {what}: {failed} of {answered} failed; writing again {recovery:.1f} s after it was mended")
 
     assert failed["recommend"] == 0
     assert {answer.kind[0] for name in ("upload", "click") for answer in load.failed(name)} <= {503}

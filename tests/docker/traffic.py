@@ -23,7 +23,7 @@ class Traffic:
 
     def _upload(self, client: Client, number: int) -> None:
         item = f"{self._mark}-{number}"
-        # Fifty texts, so that most are in the cache: it is the log that is to be tried, not the encoder.
+        # Fifty texts, so that most are in the cache: the test is of the log, not of the encoder.
         client.put_item(item, {"title": f"Film {number % 50}", "release_year": 2002, "genres": ["Drama"]})
         self._items.append(item)
 

@@ -25,7 +25,7 @@ ADDRESS = "127.0.0.1:8000"
 """Where pages say that the service is."""
 COMMAND_SECONDS = 900
 SHOWN = ("text", "json")
-"""Languages of what is printed; everything else is a reader's to run or to write."""
+"""Languages of printed output; a reader runs or writes everything else."""
 LINKED = ("docs", "training", "benchmarks", ".cache", ".venv", "Makefile", "pyproject.toml", "constraints.txt")
 
 
@@ -35,7 +35,7 @@ def make_workplace(folder: Path) -> Path:
     for name in LINKED:
         if (ROOT / name).exists():
             (folder / name).symlink_to(ROOT / name)
-    # How many requests failed is told beside what they print.
+    # The status of each request is printed beside its output.
     (folder / ".curlrc").write_text('write-out = "%{stderr}status %{http_code}\\n"\n')
     return folder
 
@@ -57,7 +57,7 @@ class Reader:
     Args:
         folder: as `make_workplace` makes it.
         address: host and port of the service, in the place of the page's.
-        values: whether the values in a page's JSON are to be the same.
+        values: whether the values in a page's JSON must be equal.
         variables: of the environment, besides.
     """
 
@@ -96,7 +96,7 @@ class Reader:
             return Output(block, self._serve(block, text)) if block.runs_on else self._run(block, text)
         if block.language == "python":
             return Output(block, self._execute(block, text))
-        assert block.language == "toml", f"{block.place}: nobody knows how to run {block.language!r}"
+        assert block.language == "toml", f"{block.place}: no rule for running {block.language!r}"
         check_toml(block)
         return None
 

@@ -1,4 +1,4 @@
-"""docs/notebook.ipynb runs from its first cell to its last, and what is stored in it is clean."""
+"""docs/notebook.ipynb runs from its first cell to its last, and its stored outputs are clean."""
 
 import os
 import subprocess

@@ -32,7 +32,7 @@ def test_page_leads_to_a_served_bundle(tmp_path: Path) -> None:
 
 
 def test_shop_is_made_the_same_each_time(tmp_path: Path) -> None:
-    """The files that lie there are those that the command makes."""
+    """The committed files are those that the command makes."""
     subprocess.run([sys.executable, SHOP / "make_shop.py", tmp_path], check=True)
 
     for name in ("items.csv", "interactions.csv"):

@@ -94,7 +94,7 @@ def test_every_fence_is_found() -> None:
 
 
 def outside_of_lists(text: str) -> str:
-    """A page without its fenced blocks and lists: a line that is indented in what is left is code without a fence."""
+    """A page without its fenced blocks and lists: an indented line in the rest is code without a fence."""
     text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"^(?:[-*]|\d+\.) .*(?:\n(?:[ \t]+.*)?)*", "", text, flags=re.MULTILINE)
 

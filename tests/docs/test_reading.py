@@ -129,8 +129,8 @@ print(number + 1)
         ("~~~sh\nfalse | true\n~~~\n", "ended with 1"),
         ("~~~sh\necho b\n~~~\n~~~text\na\n~~~\n", "page.md, line 4: the page says"),
         ("~~~sh\necho 'status 503' >&2\n~~~\n", "refused, and the page does not say so"),
-        ("~~~ruby\nputs 1\n~~~\n", "nobody knows how to run 'ruby'"),
-        ("~~~\nno language\n~~~\n", "nobody knows how to run ''"),
+        ("~~~ruby\nputs 1\n~~~\n", "no rule for running 'ruby'"),
+        ("~~~\nno language\n~~~\n", "no rule for running ''"),
     ],
 )
 def test_what_is_not_so_is_told(page: str, message: str, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_links_of_the_readme_lead_to_pages(site: Path) -> None:
 
 
 def test_endpoints_are_drawn_from_the_description(site: Path) -> None:
-    """The page draws openapi.json by Swagger UI's own files, which lie in the site; no file is fetched by a script."""
+    """The page draws openapi.json by Swagger UI's own files, which are in the site; no script fetches a file."""
     page = (site / "endpoints.html").read_text(encoding="utf-8")
     script = (site / "swagger" / "openapi.js").read_text(encoding="utf-8")
     loaded = re.findall(r'(?:src|href)="(swagger/[^"]+)"', page)

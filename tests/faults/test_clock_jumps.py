@@ -12,7 +12,7 @@ from llmemb_service.guard.keys import Role
 from tests.support.forked_service import ServiceForks
 from tests.support.jumping_clock import JumpingClock
 from tests.support.key_files import add_key
-from tests.support.load import Load, tell
+from tests.support.load import Load, show
 from tests.support.service import HEAT, ServeProcess, shared_encoder_url
 from tests.support.waiting import wait_until
 
@@ -86,14 +86,14 @@ def test_clock_that_jumps(forks: ServiceForks, tiny_bundle: Path, tmp_path: Path
         assert client.get_item("order").attributes["title"] == f"Heat {len(JUMPS) - 1}"
     again.kill()
     answers = sum(len(load.answers(name)) for name in WORKS)
-    tell(
+    show(
         pytestconfig,
         f"{len(JUMPS)} jumps of the clock: {answers} requests, none failed; sessions, keys and limits hold",
     )
 
 
 def retry_after(service: ServeProcess, key: str) -> float:
-    """Ask more often than a key may, once a minute; the seconds that it is told to wait."""
+    """Exceed a key's limit of one request a minute, and return its `Retry-After` in seconds."""
     with Client(service.url, api_key=key, retrying=NO_RETRIES) as client:
         for _ in range(10):
             try:

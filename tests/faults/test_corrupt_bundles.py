@@ -13,7 +13,7 @@ import pytest
 from llmemb.api.recommend import RecommendResponse
 from llmemb.bundle.manifest import FileInfo, Manifest
 from llmemb.client import Client
-from tests.support.load import Load, tell
+from tests.support.load import Load, show
 from tests.support.service import DEADLINE_SECONDS, make_settings, serving
 
 FILES = (
@@ -138,7 +138,7 @@ def test_corrupt_bundles_are_refused(url: str, bundles: Path, pytestconfig: pyte
     assert [each["role"] for each in loaded["loaded"]] == ["current"]
     assert loaded["loading"] is None
     assert max(took) < ANSWER_SECONDS
-    tell(pytestconfig, f"{len(took)} corrupt bundles are refused, each within {max(took):.2f} s; no request fails")
+    show(pytestconfig, f"{len(took)} corrupt bundles are refused, each within {max(took):.2f} s; no request fails")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty", "file"])

@@ -8,7 +8,7 @@ import pytest
 
 from llmemb.client import Client
 from tests.support.forked_service import ForkedService, ServiceForks
-from tests.support.load import Load, failing_parts, tell
+from tests.support.load import Load, failing_parts, show
 from tests.support.redis_server import RedisServer
 from tests.support.service import HEAT, shared_encoder_url
 from tests.support.small_disk import small_disk
@@ -49,13 +49,13 @@ def fill_and_make_room(
         make_room()
         recovered = load.wait_for_each(WRITES, good=True, since=emptied)
         wait_until(lambda: failing_parts(client) == set(), "readiness tells that all works")
-        settled = time.monotonic()
-        load.wait_for_each(READS | WRITES, good=True, since=settled, number=10)
+        steady_at = time.monotonic()
+        load.wait_for_each(READS | WRITES, good=True, since=steady_at, number=10)
 
-    load.check_outage(spared=READS, hit=WRITES, kind=(503, "storage", True), began=filled, ended=settled)
+    load.check_outage(spared=READS, hit=WRITES, kind=(503, "storage", True), began=filled, ended=steady_at)
     seconds = max(answer.ended for answer in recovered) - emptied
     refused = sum(len(load.failed(name)) for name in WRITES)
-    tell(config, f"{refused} writes refused, every read answered; writes work {seconds:.2f} s after there is room")
+    show(config, f"{refused} writes refused, every read answered; writes work {seconds:.2f} s after there is room")
     assert seconds < RECOVERY_SECONDS
     return {name: [number for number, answer in enumerate(load.answers(name)) if not answer.error] for name in WRITES}
 

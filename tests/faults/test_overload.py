@@ -20,7 +20,7 @@ from llmemb.api.recommend import Filters, RecommendBatchResponse, RecommendReque
 from llmemb.client import Client, calls
 from tests.load.http_load import AnyCall, Connections, Exchange, Unsent, closed_loop, open_loop
 from tests.support.forked_service import ServiceForks
-from tests.support.load import Load, tell
+from tests.support.load import Load, show
 from tests.support.service import HEAT, shared_encoder_url
 from tests.support.waiting import DEADLINE_SECONDS
 
@@ -39,7 +39,7 @@ MEMORY = 64e6
 
 OF_THE_BUNDLE = [str(number) for number in range(1, 41)]
 TOGETHER = 6
-"""Explanations of a batch: dear, so that ten times what is held is no more than this machine can also ask for."""
+"""Explanations of a batch: costly, so that this machine can send ten times what the service holds."""
 BATCHES = [
     [
         RecommendRequest(
@@ -94,7 +94,7 @@ def ids(answer: RecommendBatchResponse) -> list[list[str]]:
 def test_ten_times_the_load(
     forks: ServiceForks, tiny_bundle: Path, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    """Nothing but 200 and 429 with `Retry-After`, every answer right, memory as before, and well again at once."""
+    """Nothing but 200 and 429 with `Retry-After`, correct answers, memory as before, and healthy again immediately."""
     service = forks.start(
         tiny_bundle,
         {
@@ -125,7 +125,7 @@ def test_ten_times_the_load(
     statuses = Counter(exchange.error or exchange.status for exchange in exchanges)
     accepted, refused = ([each for each in exchanges if each.status == status] for status in (200, 429))
     slow, quick = percentile_ms(accepted, 99), percentile_ms(idle, 99)
-    tell(
+    show(
         pytestconfig,
         f"{rate:.0f} requests a second, {rate / held:.1f} times what is held, for {OVERLOAD_SECONDS:.0f} s: "
         f"{dict(statuses)}, {unsent.dropped} dropped and {unsent.missed} missed; "

@@ -10,7 +10,7 @@ import pytest
 
 from llmemb.client import Client
 from tests.support.forked_service import ForkedService, ServiceForks
-from tests.support.load import Load, tell
+from tests.support.load import Load, show
 from tests.support.raw_http import RawAnswer, ask, connect, head, post, read_answer
 from tests.support.service import HEAT, shared_encoder_url
 from tests.support.waiting import wait_until
@@ -128,7 +128,7 @@ def test_oversize_bodies_are_refused_and_take_no_memory(service: ForkedService, 
                 sent[-1] += len(piece)
                 await writer.drain()
         except ConnectionError:
-            pass  # it is closed, since nobody reads the rest
+            pass  # the service closes it without reading the rest
         answer = await answering
         writer.close()
         return answer
@@ -157,7 +157,7 @@ def test_oversize_bodies_are_refused_and_take_no_memory(service: ForkedService, 
     assert growth < MEMORY
     assert answer is not None
     assert answer.status == 200
-    tell(
+    show(
         pytestconfig,
         f"{len(answers)} oversize bodies: {len(answered)} answers 413, the others reset; at most {max(sent) / 1e6:.1f} "
         f"MB of {size / 1e6:.0f} MB taken; memory grew by {growth / 1e6:.1f} MB",

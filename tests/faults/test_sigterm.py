@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmemb.client import NO_RETRIES, ApiError, Client, ConnectionFailedError
-from tests.support.load import tell
+from tests.support.load import show
 from tests.support.raw_http import RawAnswer, connect, head, post, read_answer, read_to_end
 from tests.support.service import HEAT, ServeProcess, shared_encoder_url
 from tests.support.waiting import wait_until
@@ -122,7 +122,7 @@ def test_sigterm_amid_requests_and_writes(tiny_bundle: Path, tmp_path: Path, pyt
         assert written <= kept
         assert len(kept - written) <= WRITERS
     assert "Traceback" not in service.output
-    tell(
+    show(
         pytestconfig,
         f"{len(answers)} requests in flight and {len(late)} on open connections are answered after SIGTERM, "
         f"{len(items)} items and {len(sessions)} sessions acknowledged and kept; the process ends {ended:.2f} s after "

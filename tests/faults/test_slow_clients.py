@@ -11,7 +11,7 @@ import pytest
 
 from llmemb.client import Client
 from tests.support.forked_service import ForkedService, ServiceForks
-from tests.support.load import Load, tell
+from tests.support.load import Load, show
 from tests.support.raw_http import RawAnswer, connect, drip, head, post, read_answer, read_to_end
 from tests.support.service import shared_encoder_url
 from tests.support.waiting import wait_until
@@ -76,7 +76,7 @@ async def seconds_until_closed(url: str, start: bytes, dripped: bytes, check: Ca
 
 
 def told(config: pytest.Config, what: str, seconds: Sequence[float]) -> None:
-    tell(config, f"{len(seconds)} {what} are cut off after {min(seconds):.2f} to {max(seconds):.2f} s, others go on")
+    show(config, f"{len(seconds)} {what} are cut off after {min(seconds):.2f} to {max(seconds):.2f} s, others go on")
 
 
 @pytest.mark.parametrize("start", [b"", b"GET /healthz HTTP/1.1\r\nX-Slow: "])
@@ -111,7 +111,7 @@ def test_body_of_an_answered_request_is_cut_off(service: ForkedService, pytestco
     async def slow(url: str) -> float:
         return await seconds_until_closed(url, start, b" " * 10_000, lambda answer: answer.startswith(b"HTTP/1.1 200 "))
 
-    told(pytestconfig, "bodies that nobody reads", cut_off(service.url, slow))
+    told(pytestconfig, "unread bodies", cut_off(service.url, slow))
 
 
 def test_client_that_does_not_read_is_cut_off(service: ForkedService, pytestconfig: pytest.Config) -> None:

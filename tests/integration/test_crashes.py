@@ -17,7 +17,7 @@ from llmemb.api.items import ItemBody
 from llmemb.api.recommend import Filters
 from llmemb.client import NO_RETRIES, Client, ConnectionFailedError, NotFoundError
 from tests.support.forked_service import ForkedService, ServiceForks
-from tests.support.load import tell
+from tests.support.load import show
 from tests.support.redis_server import RedisServer
 from tests.support.service import shared_encoder_url
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
@@ -29,7 +29,7 @@ CHANGES_EACH_TIME = 24
 OWN_ITEMS = 40
 """Ids of a writer beside its share of the bundle's."""
 ANCHOR = "40"
-"""The bundle's last item, which nobody changes: what others are recommended after."""
+"""The bundle's last item, which no client changes: the history of every recommendation."""
 CATEGORIES = ("new", "sale", "classic")
 
 
@@ -147,7 +147,7 @@ def check_all(client: Client, writers: list[Writer]) -> None:
 
 
 def write_and_kill(service: ForkedService, writers: list[Writer]) -> None:
-    """Let all write at once, and kill the service in the midst of it."""
+    """Let all write concurrently, and kill the service meanwhile."""
     enough = sum(writer.acknowledged for writer in writers) + CHANGES_EACH_TIME
     threads = [threading.Thread(target=writer.write_until_killed, args=[service.url]) for writer in writers]
     for thread in threads:
@@ -199,5 +199,5 @@ def test_killed_service_loses_nothing_acknowledged(
                 check_all(client, writers)
 
     acknowledged = sum(writer.acknowledged for writer in writers)
-    tell(pytestconfig, f"{KILLS} kills: {acknowledged} changes acknowledged, {cut} cut off, none lost")
+    show(pytestconfig, f"{KILLS} kills: {acknowledged} changes acknowledged, {cut} cut off, none lost")
     assert cut

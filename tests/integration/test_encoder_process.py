@@ -74,7 +74,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_encoder_process_gives_what_the_encoder_gives(running: RunningEncoder, tiny_bundle: Path) -> None:
-    """Vectors and tokens of many callers at once are each caller's own, in order; time and work are told."""
+    """Concurrent callers each get their own vectors and tokens, in order; time and work are reported."""
     encoder = read_bundle(tiny_bundle).load_encoder()
     prompts = tiny_prompts()
     expected, tokens = encoder.encode(prompts), [len(ids) for ids in encoder.tokenize(prompts)]
@@ -334,7 +334,7 @@ def test_what_computes_runs_in_the_idle_class_unless_a_nice_level_is_set(tiny_bu
     assert list(threads) == [(os.SCHED_IDLE, own) if nice is None else (os.SCHED_OTHER, own + nice)]
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not tell it so")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_a_processs_processor_time_is_told() -> None:
     """What tells a worker that gets no core from one that hangs; a process that is gone has used none."""
     before = time.process_time()

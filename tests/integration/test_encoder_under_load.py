@@ -9,7 +9,7 @@ import pytest
 from llmemb.api.recommend import HistoryItem
 from llmemb.client import Client
 from tests.support.encoder import EncoderFamily, encoder_family
-from tests.support.load import Load, tell
+from tests.support.load import Load, show
 from tests.support.service import HEAT, ServeProcess
 from tests.support.waiting import wait_until
 
@@ -54,7 +54,7 @@ def seconds_to_be_back(load: Load, killed: float) -> float:
 def test_killed_encoder_fails_only_its_own_calls(
     tiny_bundle: Path, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    """Its worker, the process that starts workers, and both: back within the budget, which is told."""
+    """After a kill of its worker, of the process that starts workers, and of both, it is back within the budget."""
     seconds: dict[str, float] = {}
     with (
         ServeProcess(tiny_bundle, tmp_path, LLMEMB_READINESS_CACHE_SECONDS="0") as service,
@@ -73,11 +73,11 @@ def test_killed_encoder_fails_only_its_own_calls(
             family.worker.kill()
             seconds[turn] = seconds_to_be_back(load, time.monotonic())
         wait_until(lambda: client.ready().status == "ready", "all works again")
-        settled = time.monotonic()
-        load.wait_for_each(WITHOUT_ENCODER | WITH_ENCODER, good=True, since=settled, number=5)
+        steady_at = time.monotonic()
+        load.wait_for_each(WITHOUT_ENCODER | WITH_ENCODER, good=True, since=steady_at, number=5)
 
     kind = (503, "encoder_unavailable", True)
-    load.check_outage(spared=WITHOUT_ENCODER, hit=WITH_ENCODER, kind=kind, began=began, ended=settled)
+    load.check_outage(spared=WITHOUT_ENCODER, hit=WITH_ENCODER, kind=kind, began=began, ended=steady_at)
     told = ", ".join(f"{each:.1f} s ({turn})" for turn, each in seconds.items())
-    tell(pytestconfig, f"the encoder is back after {told}; load average {psutil.getloadavg()[0]:.1f}")
+    show(pytestconfig, f"the encoder is back after {told}; load average {psutil.getloadavg()[0]:.1f}")
     assert max(seconds.values()) <= RECOVERY_SECONDS, told

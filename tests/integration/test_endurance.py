@@ -27,7 +27,7 @@ from llmemb.client import BadRequestError, Client, NotFoundError
 from llmemb_service.app import create_app
 from llmemb_service.settings import Settings
 from tests.support.forked_service import ForkedService, ServiceForks
-from tests.support.load import Load, Work, tell
+from tests.support.load import Load, Work, show
 from tests.support.redis_server import RedisServer
 from tests.support.service import HEAT, make_settings, shared_encoder_url
 
@@ -127,7 +127,7 @@ def test_starts_and_stops_leave_nothing_behind(
         )
         warm, end = asyncio.run(cycles(settings))
 
-    tell(pytestconfig, f"{CYCLES} starts and stops with {storage}: {warm} after {WARM_CYCLES}, {end} at the end")
+    show(pytestconfig, f"{CYCLES} starts and stops with {storage}: {warm} after {WARM_CYCLES}, {end} at the end")
     assert (end.descriptors, end.threads, end.children) == (warm.descriptors, warm.threads, warm.children)
     assert end.memory - warm.memory < CYCLE_MEGABYTES * (CYCLES - WARM_CYCLES)
 
@@ -225,7 +225,7 @@ def test_an_hours_requests_leave_nothing_behind(
         answers = [answer for work in WORKS for answer in load.answers(work)]
         early, late = fifth(uses[name], 1), fifth(uses[name], 4)
         memory = [statistics.median(use.memory for use in part) for part in (early, late)]
-        tell(
+        show(
             pytestconfig,
             f"{len(answers)} requests with {name} in {SOAK_SECONDS:.0f} s: {memory[0]:.1f} and {memory[1]:.1f} MB in "
             f"the second and the last fifth, {early[-1]} and {late[-1]}",

@@ -32,7 +32,7 @@ def server(full_bundle: Path) -> Iterator[EmbeddingServer]:
 
 @pytest.fixture(scope="module")
 def client(server: EmbeddingServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.url, api_key="none is asked for", max_retries=0) as client:
+    with openai.OpenAI(base_url=server.url, api_key="not required", max_retries=0) as client:
         yield client
 
 

@@ -359,7 +359,7 @@ def test_fixing_what_was_chosen_tunes_nothing_again(
 def test_changed_candidates_choose_again(
     chosen: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Other candidates are another choice; a verb after `select` says that it is to be made."""
+    """Other candidates make the choice out of date; a command after `select` says that it must run again."""
     run = RunFolder(tmp_path / "run")
     changed = TrainedRun(chosen.config_path, run.path, (*chosen.options, "select.max_epochs=1"))
     pipeline.train(chosen.config, run.path, last="prepare", shared=[RunFolder(chosen.folder)])

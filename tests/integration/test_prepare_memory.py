@@ -35,7 +35,7 @@ def write_catalogue(folder: Path) -> None:
     interactions = pl.DataFrame(
         {
             "user_id": "user " + (number // 10).cast(pl.String),
-            # 7919 and a million have no common factor: the items of ten interactions lie far apart.
+            # 7919 and a million have no common factor: the items of ten interactions are far apart.
             "item_id": "item " + (number * 7919 % ITEMS).cast(pl.String),
             "timestamp": number,
         }

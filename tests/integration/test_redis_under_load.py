@@ -8,7 +8,7 @@ import pytest
 
 from llmemb.client import Client
 from tests.support.forked_service import ForkedService, ServiceForks
-from tests.support.load import Load, failing_parts, tell
+from tests.support.load import Load, failing_parts, show
 from tests.support.redis_server import RedisServer
 from tests.support.service import HEAT, shared_encoder_url
 from tests.support.waiting import wait_until
@@ -48,13 +48,13 @@ def go_and_come_back(
         answering = time.monotonic()
         recovered = load.wait_for_each(WITH_REDIS, good=True, since=back)
         wait_until(lambda: failing_parts(client) == set(), "readiness tells that all works")
-        settled = time.monotonic()
-        load.wait_for_each(WITHOUT_REDIS | WITH_REDIS, good=True, since=settled, number=10)
+        steady_at = time.monotonic()
+        load.wait_for_each(WITHOUT_REDIS | WITH_REDIS, good=True, since=steady_at, number=10)
 
-    load.check_outage(spared=WITHOUT_REDIS, hit=WITH_REDIS, kind=(503, "storage", True), began=gone, ended=settled)
+    load.check_outage(spared=WITHOUT_REDIS, hit=WITH_REDIS, kind=(503, "storage", True), began=gone, ended=steady_at)
     seconds = max(answer.ended for answer in recovered) - answering
     slowest = max(answer.ended - answer.began for name in WITHOUT_REDIS for answer in load.answers(name))
-    tell(
+    show(
         config,
         f"what needs Redis works {max(0.0, seconds):.2f} s after Redis answers again; the slowest request that does "
         f"not need it took {slowest:.2f} s",

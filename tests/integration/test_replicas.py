@@ -11,7 +11,7 @@ import pytest
 from llmemb.api.items import ItemBody
 from llmemb.client import Client, NotFoundError
 from tests.support.forked_service import ForkedService, ServiceForks
-from tests.support.load import tell
+from tests.support.load import show
 from tests.support.redis_server import RedisServer
 from tests.support.service import HEAT, shared_encoder_url
 from tests.support.waiting import wait_until
@@ -95,7 +95,7 @@ def test_item_changed_at_one_is_changed_at_the_other(one: Client, other: Client,
     """Put, its attributes replaced, made unavailable and available again, and removed."""
     seconds = sorted(second for turn in range(5) for second in change_all(f"heat {turn}", one, other))
 
-    tell(
+    show(
         pytestconfig,
         f"a change is at the other replica after {1000 * seconds[len(seconds) // 2]:.0f} ms in the median of "
         f"{len(seconds)}, {1000 * seconds[-1]:.0f} ms at the most",

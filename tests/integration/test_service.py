@@ -1,4 +1,4 @@
-"""Embedding and recommending on a real bundle: what is answered, and that it is what the offline code computes."""
+"""Embedding and recommending on a real bundle: the answers equal what the offline code computes."""
 
 from collections.abc import Iterator
 from dataclasses import replace

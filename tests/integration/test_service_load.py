@@ -1,4 +1,4 @@
-"""Many requests at once, over real sockets."""
+"""Many concurrent requests, over real sockets."""
 
 import asyncio
 import os
@@ -143,7 +143,7 @@ def own(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_full_queue_answers_429_and_recommendations_go_on(own: Own) -> None:
-    """Retry-After tells when to come again; what is in the queue is answered; ids never wait for it."""
+    """A refusal has Retry-After; queued requests are answered; requests by id never wait in the queue."""
     with ThreadPoolExecutor(1) as threads:
         with own.encoder_held():
             first = threads.submit(own.client.post, "/embed_items", json={"items": films("a", MOST_ITEMS)})

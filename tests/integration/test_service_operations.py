@@ -123,7 +123,7 @@ def test_dead_encoder_leaves_the_rest_and_comes_back(tiny_bundle: Path, tmp_path
 
 
 def test_recommendations_do_not_wait_for_the_encoder_to_start(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Ids are answered at once; what must be embedded waits and is then answered; readiness comes when that works."""
+    """Requests by id are answered immediately; those that need embedding wait; it is ready when embedding works."""
     app = create_app(make_settings(tiny_bundle, tmp_path / "state", encoder_url=None))
     with TestClient(app) as client, ThreadPoolExecutor() as threads:
         host = next(each for each in psutil.Process().children() if "llmemb_service.encoding.worker" in each.cmdline())

@@ -99,7 +99,7 @@ def test_replicas_share_catalogue_and_sessions(redis_server: RedisServer, tiny_b
 
 
 def test_redis_stopped_and_started_loses_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Without it what it does not keep is answered, the rest is refused at once; it is used again by itself."""
+    """Without Redis, requests that need none are answered and the rest refused immediately; it reconnects by itself."""
     (tmp_path / "redis").mkdir()
     with (
         RedisServer(tmp_path / "redis") as server,

@@ -1,4 +1,4 @@
-"""`llmemb table` on a made-up catalogue: what is trained once, what goes on after an interruption, what is written."""
+"""`llmemb table` on a made-up catalogue: no training twice, resuming after an interruption, the files written."""
 
 import contextlib
 import io
@@ -218,7 +218,7 @@ def test_changed_option_makes_what_depends_on_it(copy: Made, override: str, ran:
     ],
 )
 def test_killed_table_goes_on(whole: Made, tmp_path: Path, event: str, path: str, nth: int, done: int) -> None:
-    """What is finished is in a valid table; the same command goes on to the figures of an undisturbed one."""
+    """Finished cells are in a valid table; the same command resumes to the figures of an uninterrupted run."""
     mine = Made(whole.config_path, tmp_path / "table")
     more = (*PART, "--shared", str(whole.run("", "untrained", 1).path))
     code, *output = run_llmemb(mine.arguments(*more), tmp_path, Ending(event, path, nth))

@@ -95,7 +95,7 @@ class LoadConfig(_Part):
 
 
 class RunSpec(_Part):
-    """One run, as this process hands it to Locust's and to that of the flood."""
+    """One run, as this process passes it to the Locust and flood processes."""
 
     url: str
     """Of the service; `target.check_target` has accepted it."""

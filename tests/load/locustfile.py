@@ -26,7 +26,7 @@ from tests.load.population import read_population
 from tests.load.report import Phase, Report, Stamps, write_report
 
 NOTES = (
-    "A closed loop: a person waits for an answer before the next request, so a slow service is asked less; "
+    "A closed loop: a person waits for an answer before the next request, so a slow service gets fewer requests; "
     "`python -m tests.load open` shows what waits.",
     "Latencies are the client's, of good answers, with the parsing of the answer.",
     "gone: a click on an item that its shop had removed since it was shown.",

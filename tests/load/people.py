@@ -128,7 +128,7 @@ class Shopper(Person):
         return found[min(int(self.random.expovariate(0.5)), len(found) - 1)]
 
     def _send(self, call: AnyCall, *item_ids: str, gone: bool = False) -> Reply:
-        # Nobody thinks for longer than a minute, and a run must end.
+        # Think time is at most a minute, so that a run ends.
         pause = min(60.0, self.random.expovariate(1.0) * self.pause_seconds)
         may_be_gone = gone or any(item_id.startswith(ADDED) for item_id in item_ids)
         return self.ask(call, pause, may_be_gone=may_be_gone)

@@ -94,7 +94,7 @@ class Prometheus:
         return answer.json()["data"]
 
     def values(self, expr: str) -> list[float]:
-        """The numbers that an expression gives now, one for each series; what is no number is left out."""
+        """The current values of an expression, one for each series, without NaN."""
         found = [float(series["value"][1]) for series in self.ask("query", query=expr)["result"]]
         return [value for value in found if not math.isnan(value)]
 

@@ -149,7 +149,7 @@ TROUBLES: dict[str, tuple[Series, int, set[str]]] = {
         at('llmemb_check_ok{@, check="recommender"}', turns(1, 0), *REPLICAS), 3, {"NoReplicaReady"}
     ),
     "a replica not ready": (at('llmemb_check_ok{@, check="catalogue"}', turns(1, 0)), 7, {"ReplicaNotReady"}),
-    "nobody asks for readiness": (
+    "readiness is not requested": (
         at(requests("@", "/readyz", 200), grows(12, 0)), 15, {"ReadinessNotAsked"}
     ),
     "a swap told to one replica": (

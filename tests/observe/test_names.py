@@ -55,7 +55,7 @@ def test_every_alert_is_complete() -> None:
 
 
 def test_dashboard_is_one_that_grafana_can_provision() -> None:
-    """Ids are unique, panels lie beside each other within 24 columns, and each asks the chosen Prometheus."""
+    """Ids are unique, panels do not overlap within 24 columns, and each queries the chosen Prometheus."""
     panels = dashboard()["panels"]
     drawn = [panel for panel in panels if panel["type"] != "row"]
     cells = [

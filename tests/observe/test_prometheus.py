@@ -12,7 +12,7 @@ import pytest
 from llmemb.bundle import read_bundle
 from tests.observe.live import Watched, people, watched
 from tests.observe.watched import Query, queries
-from tests.support.load import tell
+from tests.support.load import show
 from tests.support.service import shared_encoder_url
 from tests.support.waiting import wait_until
 
@@ -69,7 +69,7 @@ def test_every_panel_has_something_to_show(system: Watched) -> None:
 
 
 def test_redis_stopped_fires_and_redis_back_ends_it(system: Watched, pytestconfig: pytest.Config) -> None:
-    """Of both replicas; nobody says that it is away before, and nobody goes on saying it when it is back."""
+    """On both replicas; no alert fires before, and none after Redis is back."""
     targets = system.targets()
     away = {("StorageAway", target) for target in targets}
     for_it = away | {(name, target) for name in ("RedisErrors", "StorageErrors") for target in targets}
@@ -81,13 +81,13 @@ def test_redis_stopped_fires_and_redis_back_ends_it(system: Watched, pytestconfi
     system.redis.stop()
     wait_until(lambda: system.prometheus.firing() >= away, "it is said that the storage is away")
     told = time.monotonic() - began
-    wait_until(lambda: system.prometheus.firing() >= for_it, "what is refused is told of too")
+    wait_until(lambda: system.prometheus.firing() >= for_it, "the alert on refused requests fires too")
     assert not {"ServiceDown", "NoReplicaReady", "ReplicaDown"} & {name for name, _ in system.prometheus.firing()}
 
     began = time.monotonic()
     system.redis.start()
     wait_until(lambda: not system.prometheus.firing() & away, "it ends")
-    tell(
+    show(
         pytestconfig,
         f"Redis stopped: StorageAway fires after {told:.1f} s; started again, it ends after "
         f"{time.monotonic() - began:.1f} s (asked each second, with `for: 1s`)",

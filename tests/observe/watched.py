@@ -55,7 +55,7 @@ def rules() -> list[Rule]:
 
 
 def alerts() -> list[Rule]:
-    """The rules that tell somebody."""
+    """The alerting rules."""
     return [rule for rule in rules() if rule.is_alert]
 
 

@@ -87,7 +87,7 @@ def test_engine_equals_plain_transformers(
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_engine_changes_the_model(engine: EngineName, tiny_llm: Path, tmp_path: Path) -> None:
-    """What is saved after use is what was loaded."""
+    """Saving after use writes the weights that were loaded."""
     encoder = Encoder.load(saved(tiny_llm, tmp_path), engine=engine)
     encoder.encode(PROMPTS[:3])
     encoder.save(tmp_path / "again")
@@ -165,7 +165,7 @@ def test_other_models_run_in_transformers(model: Any, tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_near_in_directions_and_neighbours(tiny_llm: Path) -> None:
-    """What is summed is float32: a random model's vectors, too, would be admitted."""
+    """Sums are in float32: a random model's vectors, too, pass the check."""
     loaded = load_llm(str(tiny_llm))
     encoder = Encoder(loaded.model, loaded.tokenizer, "mean", loaded.max_tokens, "packed-bfloat16")
     prompts = tiny_prompts()
@@ -180,7 +180,7 @@ def test_bfloat16_is_near_in_directions_and_neighbours(tiny_llm: Path) -> None:
 def test_bfloat16_without_instructions_says_that_it_does_not_pay(
     has: bool, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The vectors are the same; who asked for speed is told."""
+    """The vectors are the same; the log warns where the processor makes it slower."""
     monkeypatch.setattr(choose, "multiplies_bfloat16", lambda device: has)
 
     ENGINES["packed-bfloat16"](load_llm(str(tiny_llm)).model, "mean")

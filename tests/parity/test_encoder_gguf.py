@@ -57,7 +57,7 @@ def cosine(a: Array, b: Array) -> Array:
 
 
 def relative_error(a: Array, b: Array) -> float:
-    """The greatest difference, in units of the vectors' size: a few of their coordinates are huge."""
+    """The largest difference, in units of the vectors' size: a few of their coordinates are huge."""
     return float((np.abs(a - b).max(axis=1) / np.linalg.norm(b, axis=1)).max())
 
 

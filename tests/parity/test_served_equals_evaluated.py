@@ -160,7 +160,7 @@ def test_unknown_item_of_the_same_text_has_the_semantic_embedding(served: Served
 def test_new_item_is_recommended_without_training(
     tiny_llm: Path, encoder_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A film that nobody has seen, posted with `index: true`, is returned for somebody who likes its kind.
+    """A film without interactions, posted with `index: true`, is recommended to a user who likes its kind.
 
     It says what a film of one genre says; after three films of the genre it is among the ten best, and after three
     of another genre it is not before them.

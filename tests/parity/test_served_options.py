@@ -153,7 +153,7 @@ def test_catalogue_items_embedded_again_are_the_stored_ones(served: Served) -> N
 
 
 def test_added_item_of_the_same_text_scores_as_its_twin_without_residual(served: Served) -> None:
-    """Posted over HTTP under a new id, it is found at once, by its embedding and, with a term, by its text."""
+    """Posted over HTTP under a new id, it is found immediately, by its embedding and, with a term, by its text."""
     bundle = served.bundle
     twin = len(bundle.items.ids) - 1  # without interactions, hence without a residual
     served.embed({"id": "twin", "attributes": dict(bundle.items.attributes(twin))}, index=True)

@@ -1,4 +1,4 @@
-"""What `evaluate` reads, made up: a dataset of any size, raw embeddings, and recommenders that nobody trained."""
+"""Made-up input of `evaluate`: a dataset of any size, raw embeddings, and untrained recommenders."""
 
 from pathlib import Path
 

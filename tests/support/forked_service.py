@@ -19,7 +19,7 @@ _PARENT = """
 import json, os, signal, sys
 import llmemb.cli, llmemb_service.app, llmemb_service.cli
 
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that nobody has to bury those who were killed
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies: the kernel reaps killed children
 for line in sys.stdin:
     order = json.loads(line)
     if pid := os.fork():
@@ -32,7 +32,7 @@ for line in sys.stdin:
         os.dup2(output, number)
     llmemb.cli.main(["serve", "--bundle", order["bundle"], "--port", "0"])
     sys.exit(0)
-os.killpg(0, signal.SIGKILL)  # nobody gives orders any more: all end, this process too
+os.killpg(0, signal.SIGKILL)  # stdin is closed: end the whole group, this process too
 """
 
 

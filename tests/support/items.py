@@ -9,7 +9,7 @@ from llmemb_training.data.dataset import Dataset, DatasetInfo
 
 
 def dataset_of(attributes: Sequence[dict[str, object]]) -> Dataset:
-    """A dataset of items with these attributes, and nobody in it."""
+    """A dataset of items with these attributes and no users."""
     names = tuple(dict.fromkeys(name for item in attributes for name in item))
     items = pl.DataFrame(
         {

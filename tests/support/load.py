@@ -57,7 +57,7 @@ class Load:
         self._most = most
         self._ended = threading.Event()
         self._answers: dict[str, list[Answer]] = {name: [] for name in works}
-        # No second attempts: what fails is to be seen.
+        # No retries: failures must show.
         self._client = Client(url, api_key=api_key, timeout_seconds=DEADLINE_SECONDS, retrying=NO_RETRIES)
         self._works = works
         self._threads = ThreadPoolExecutor(len(works))
@@ -141,7 +141,7 @@ def failing_parts(client: Client) -> set[str]:
     return parts
 
 
-def tell(config: pytest.Config, text: str) -> None:
+def show(config: pytest.Config, text: str) -> None:
     """Print a measured figure among pytest's own lines, where it is seen whether the test passes or not."""
     capturing, reporter = (config.pluginmanager.get_plugin(name) for name in ("capturemanager", "terminalreporter"))
     if capturing is not None and reporter is not None:

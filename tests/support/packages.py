@@ -1,4 +1,4 @@
-"""Where this repository's packages lie, for processes that a test starts with an environment of their own."""
+"""Where this repository's packages are, for processes that a test starts with an environment of their own."""
 
 import os
 from pathlib import Path

@@ -12,12 +12,12 @@ TASTES = 4
 
 
 def write_prepared(folder: Path, *, num_items: int = 40, num_cold: int = 4, num_users: int = 60, seed: int = 0) -> Path:
-    """Write a dataset of movies by twelve studios, whose users like three of them: which, only the histories tell.
+    """Write a dataset of movies by twelve studios, whose users like three of them, as only the histories show.
 
     Args:
         folder: made where it does not exist.
         num_items: all items; row r is of studio r modulo 12, and for the taste r modulo 4.
-        num_cold: the last rows, which nobody met.
+        num_cold: the last rows, which have no interactions.
         num_users: each with a history of 6 items.
         seed: of the histories.
 

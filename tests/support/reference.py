@@ -135,7 +135,7 @@ def changes(bundle: Bundle) -> st.SearchStrategy[Change]:
 
 
 def filters() -> st.SearchStrategy[Filters]:
-    """Filters of every kind, ids and categories that nobody has among them."""
+    """Filters of every kind, with unknown ids and categories among them."""
     names = st.lists(st.sampled_from([*CATEGORIES, "Nobody's"]), max_size=2)
     ids = st.lists(st.sampled_from([*IDS, "1", "2", "nowhere"]), max_size=12)
     return st.builds(

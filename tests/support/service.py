@@ -34,7 +34,7 @@ HEAT = {"title": "Heat", "release_year": 1995, "genres": ["Action", "Crime"]}
 def make_settings(bundle: Path, state_dir: Path, **overrides: Any) -> Settings:
     """Make settings that the environment has no part in, but for what `overrides` leave open.
 
-    A tiny bundle's encoder is asked of one service that all tests share, since an encoder's process takes seconds to
+    A tiny bundle's texts are embedded by one service that all tests share, since an encoder's process takes seconds to
     start; `encoder_url=None` gives the app one of its own.
     """
     if "encoder_url" not in overrides and _has_tiny_encoder(bundle):

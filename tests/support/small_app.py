@@ -29,7 +29,7 @@ def small_app(**settings: Any) -> FastAPI:
 
     @app.get("/healthz")
     async def healthz() -> None:
-        """Answer at once."""
+        """Answer immediately."""
 
     @app.post("/recommend")
     async def recommend(request: Request, body: EchoBody) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_run_in_small(
 
 
 def _states(encoder: Encoder) -> np.ndarray:
-    """Return the last states of a text by the model itself, whatever weights lie on it."""
+    """Return the last states of a text by the model itself, with whatever weights it has."""
     with torch.inference_mode():
         states: np.ndarray = encoder.model.eval()(input_ids=torch.tensor([[5, 6, 7, 8]])).last_hidden_state.numpy()
     return states

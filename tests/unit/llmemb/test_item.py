@@ -39,7 +39,7 @@ VALUES = st.one_of(ENCODABLE, st.integers(), st.floats(allow_nan=False, allow_in
     ],
 )
 def test_value_becomes_text_or_is_missing(value: object, parsed: object) -> None:
-    """Strings stay, numbers become text, lists become tuples, and what is empty is left out."""
+    """Strings stay, numbers become text, lists become tuples, and empty values are left out."""
     attributes = parse_attributes({"value": value, "other": "x"})
 
     assert attributes.get("value") == parsed

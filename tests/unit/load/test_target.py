@@ -15,7 +15,7 @@ from tests.load.target import TargetRefusedError, check_target
     ],
 )
 def test_this_machine_and_the_gateway_pass(url: str, checked: str) -> None:
-    """What is after the port is left out."""
+    """Everything after the port is left out."""
     assert check_target(url) == checked
 
 

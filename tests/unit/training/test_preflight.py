@@ -75,7 +75,7 @@ def test_what_the_base_cannot_do_is_refused(
     ],
 )
 def test_what_the_base_can_do_passes(options: list[str], base: Path, tmp_path: Path) -> None:
-    """Up to the bound; what is not used is not held against it."""
+    """Up to the bound; unused settings are not checked."""
     check_base(config(base, tmp_path, *options))
 
 
@@ -203,7 +203,7 @@ def test_histories_that_no_step_can_use_are_refused(histories: list[str], messag
 
 
 def test_ray_is_looked_for_before_anything_is_embedded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine without it says so at once."""
+    """A machine without it fails immediately."""
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "llmemb_training.embedding.ray", raising=False)
 

@@ -1,4 +1,4 @@
-"""`llmemb.bundle`: what is written is read, the same content has the same id, and the parts must fit."""
+"""`llmemb.bundle`: a bundle reads back as written, equal content has an equal id, and the parts must fit."""
 
 import shutil
 import subprocess
@@ -262,7 +262,7 @@ def test_arrays_of_any_memory_order_are_written_right(bundle: Bundle, tmp_path: 
 
 
 def test_writing_replaces_the_old_bundle(bundle: Bundle, tiny_llm: Path, tmp_path: Path) -> None:
-    """A second bundle takes the first one's place; nothing else lies beside it."""
+    """A second bundle takes the first one's place; nothing else is left beside it."""
     write_tiny_bundle(tmp_path / "bundle", tiny_llm, sequence_model="gru4rec")
     write_bundle(tmp_path / "bundle", **parts_of(bundle))
 

@@ -93,7 +93,7 @@ def test_file_that_the_manifest_does_not_list_is_refused_by_name(copy: Path) -> 
 
 
 def test_one_folder_of_a_bundle_is_verified_by_itself(copy: Path) -> None:
-    """What is wrong elsewhere does not matter; what is changed, missing or added in the folder is named."""
+    """Damage outside the folder does not matter; a changed, missing or extra file in it is named."""
     manifest = read_manifest(copy)
     (copy / "index.faiss").unlink()
     (copy / "stray").touch()

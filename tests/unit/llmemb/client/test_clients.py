@@ -1,4 +1,4 @@
-"""Both clients against a service that fails as it is told: what they send, when they try again, what they raise."""
+"""Both clients against a service that fails on demand: requests sent, retries, errors raised."""
 
 import asyncio
 import uuid
@@ -131,7 +131,7 @@ def test_failure_that_stays_is_raised(send: Send) -> None:
 
 
 def test_wait_past_the_deadline_is_not_begun(send: Send) -> None:
-    """The caller learns at once that it would be too late."""
+    """The caller gets the error immediately when a retry would be too late."""
     stage = Stage(refusal(503, "3600"))
     with pytest.raises(Exception, match="503"):
         send(stage, Client.recommend([]))
@@ -217,7 +217,7 @@ def listed_in_a_loop(stage: Stage) -> list[str]:
 
 @pytest.mark.parametrize("listed", [listed_at_once, listed_in_a_loop])
 def test_list_items_goes_through_all_pages(listed: Callable[[Stage], list[str]]) -> None:
-    """An empty page is not the last one; a page is asked for when the one before is used up."""
+    """An empty page is not the last one; a page is fetched when the one before is used up."""
     stage = pages()
 
     assert listed(stage) == ["1", "2", "3"]

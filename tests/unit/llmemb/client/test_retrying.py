@@ -71,7 +71,7 @@ def test_waits_use_all_of_their_bound() -> None:
 
 
 def test_retry_after_comes_before_the_wait() -> None:
-    """Never sooner than asked, and not all at once either."""
+    """Never sooner than asked, and not all at the same time."""
     tried = attempts(Retrying(first_wait_seconds=0.5, seed=1))
 
     assert 3 < tried.wait_after_problem(problem(429, "3")) < 3.5

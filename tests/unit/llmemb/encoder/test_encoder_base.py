@@ -105,7 +105,7 @@ def test_no_pooler_is_kept(name: str, bases: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("transformer", ["", "0_Transformer"])
 def test_sentence_transformers_folder_is_read(transformer: str, bases: Path, tmp_path: Path) -> None:
-    """Its Transformer alone, wherever it lies: the vectors are those of the model in it, not scaled to unit length."""
+    """Its Transformer alone, in whichever folder: the vectors are the model's own, not scaled to unit length."""
     folder = write_sentence_transformer(tmp_path / "base", "bert", transformer)
 
     ours = load_llm(str(folder), max_tokens=64).encode(TEXTS)
@@ -225,7 +225,7 @@ def test_what_is_no_base_is_refused_in_one_sentence(fault: str, bases: Path, tmp
 
 
 def test_base_out_of_reach_is_the_same_error_for_all(tmp_path: Path) -> None:
-    """What is no file and no folder is said alike by the check and by loading."""
+    """A path that does not exist gets the same message from the check and from loading."""
     errors = []
     for read in (read_base, load_llm):
         with pytest.raises(EncoderError) as caught:

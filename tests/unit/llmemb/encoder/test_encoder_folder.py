@@ -11,7 +11,7 @@ from llmemb.errors import EncoderError
 
 @pytest.mark.parametrize("pooling", ["mean", "last", "cls"])
 def test_settings_survive_the_folder(pooling: str, tmp_path: Path) -> None:
-    """What is written is read."""
+    """A folder reads back as written."""
     write_encoder_settings(tmp_path / "encoder", width=32, pooling=pooling, max_tokens=77)
 
     assert read_encoder_settings(tmp_path / "encoder") == (pooling, 77)

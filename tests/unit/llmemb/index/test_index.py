@@ -209,7 +209,7 @@ def test_unreadable_file_is_refused_by_name(tmp_path: Path, kept: int, kind: Ind
 
 
 def test_index_of_another_kind_is_refused(tmp_path: Path) -> None:
-    """What the file holds must be of the kind that is asked for."""
+    """The file must hold an index of the requested kind."""
     path = tmp_path / "index.faiss"
     ItemIndex.build(np.ones((50, 8), dtype=np.float32)).write(path)
 

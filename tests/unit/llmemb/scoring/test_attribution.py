@@ -45,15 +45,15 @@ def by_loop(model: SequenceModel, history: Array, items: Array, semantic_term: S
 
 
 @pytest.mark.parametrize("length", [1, 2, 4, 5, 6, 12])
-@pytest.mark.parametrize("reach", [2, 7])
-def test_contributions_equal_a_plain_loop(model: SequenceModel, length: int, reach: int) -> None:
+@pytest.mark.parametrize("window", [2, 7])
+def test_contributions_equal_a_plain_loop(model: SequenceModel, length: int, window: int) -> None:
     """With the semantic term, whichever of the two reads further, in histories shorter and longer than what is read."""
     history, items = vectors(length), vectors(6, seed=1)
 
-    falls = contributions(model, history, items, term(reach))
+    falls = contributions(model, history, items, term(window))
 
     assert falls.dtype == np.float32
-    np.testing.assert_allclose(falls, by_loop(model, history, items, term(reach), max(MAX_LENGTH, reach)), atol=1e-4)
+    np.testing.assert_allclose(falls, by_loop(model, history, items, term(window), max(MAX_LENGTH, window)), atol=1e-4)
 
 
 @pytest.mark.parametrize("length", [1, 3, 9])

@@ -67,7 +67,7 @@ def test_gradient_vanishes_at_the_residual(coordinate: int) -> None:
     assert (up - down) / 2e-3 == pytest.approx(0.0, abs=1e-4)
 
 
-def test_item_that_nobody_took_has_no_residual() -> None:
+def test_item_without_clicks_has_no_residual() -> None:
     """Without a click there is nothing to learn from, however large the background is."""
     assert fit(TAKEN[:0], exposures=1e6).tolist() == [0.0] * DIM
 

@@ -148,7 +148,7 @@ def test_unit_length_keeps_the_direction() -> None:
 
 
 def test_projection_is_made_again_of_its_arrays() -> None:
-    """What is stored under these names is all of it."""
+    """These arrays are the whole projection."""
     projection = Projection(np.ones((2, 3), dtype=np.float32), np.zeros(3, dtype=np.float32))
 
     again = Projection(**projection.arrays())

@@ -81,16 +81,16 @@ def test_no_histories_give_no_vectors_with_a_semantic_term(model: SequenceModel)
     assert session_vectors(model, [], term()).shape == (0, 10)
 
 
-@pytest.mark.parametrize("reach", [3, 7])
-def test_items_read_decide_the_session_vector(model: SequenceModel, reach: int) -> None:
+@pytest.mark.parametrize("window", [3, 7])
+def test_items_read_decide_the_session_vector(model: SequenceModel, window: int) -> None:
     """What stands before them changes nothing; the first of them changes something."""
     (history,) = histories(12, width=10)
-    read = items_read(model, term(reach))
+    read = items_read(model, term(window))
     changed = history.copy()
     changed[-read] *= -1
 
-    assert read == max(5, reach)
+    assert read == max(5, window)
     assert items_read(model, None) == 5
-    vector = session_vectors(model, [history], term(reach))
-    np.testing.assert_array_equal(session_vectors(model, [history[-read:]], term(reach)), vector)
-    assert not np.allclose(session_vectors(model, [changed], term(reach)), vector)
+    vector = session_vectors(model, [history], term(window))
+    np.testing.assert_array_equal(session_vectors(model, [history[-read:]], term(window)), vector)
+    assert not np.allclose(session_vectors(model, [changed], term(window)), vector)

@@ -101,7 +101,7 @@ def test_archive_gives_back_what_was_written(tmp_path: Path) -> None:
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_changed_byte_is_refused_or_changes_nothing(tmp_path: Path, data: st.DataObject) -> None:
-    """A byte that nobody reads, such as a date in the ZIP's directory, may differ; no other may."""
+    """An unread byte, such as a date in the ZIP's directory, may differ; no other may."""
     path = tmp_path / "changed.zip"
     content = bytearray(write(path).read_bytes())
     place = data.draw(st.integers(0, len(content) - 1))

@@ -136,7 +136,7 @@ def test_log_that_is_trimmed_too_fast_ends_it(storages: Storages, client: redis.
 def test_bundle_that_is_dropped_meanwhile_is_not_in_the_backup(
     storages: Storages, client: redis.Redis, tmp_path: Path
 ) -> None:
-    """Its vectors go from Redis too, and a half of them would help nobody; a new one's are all there."""
+    """Its vectors go from Redis too, since half of them is useless; a new one's are all there."""
     source = storages.new("redis")
     keys = RedisKeys(source.redis_prefix)
     append(client, keys, [put(item_id) for item_id in ITEMS])

@@ -109,7 +109,7 @@ def test_restore_beside_a_service_is_refused(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_backup_waits_for_nobody_where_a_restore_is_being_finished(tmp_path: Path) -> None:
+def test_backup_does_not_wait_while_a_restore_is_finished(tmp_path: Path) -> None:
     """It says so; the next one works."""
     setup = killed_service(tmp_path)
     built(setup.state_dir / RESTORED)

@@ -133,7 +133,7 @@ def test_full_catalogue_takes_no_new_item(bundle: Bundle, tmp_path: Path) -> Non
 
 @asynccontextmanager
 async def alone(bundle: Bundle, states: list[ItemState]) -> AsyncIterator[Catalogue]:
-    """A catalogue that is told of changes by the test, as its log would."""
+    """A catalogue that gets its changes from the test in place of a log."""
     settings = make_settings(Path(), Path(), redis_url="redis://nowhere")
     log: Any = None
     catalogue = Catalogue(bundle, log, settings, Metrics())
@@ -185,7 +185,7 @@ def test_item_of_another_bundle_waits_for_its_vector(bundle: Bundle) -> None:
 
 
 def test_pending_item_can_be_replaced_and_removed(bundle: Bundle) -> None:
-    """By a vector of this bundle, which takes what the pending one was given, or for good."""
+    """Replaced by a vector of this bundle, which keeps its categories and availability, or removed."""
 
     async def run() -> None:
         async with alone(bundle, []) as catalogue:

@@ -178,12 +178,12 @@ def test_changes_are_found(bundle: Bundle) -> None:
 
 
 def test_reset_takes_back_what_is_not_in_the_log(bundle: Bundle) -> None:
-    """The log is the truth: what it does not tell of is as the bundle has it."""
+    """The log decides: an item that is not in it is as in the bundle."""
     with closing(ItemSearch(bundle, None)) as search:
         search.reset({"new": '{"title":"Zebra"}', "1": '{"title":"Zebra"}', "2": None})
         assert ids(search, "zebra") == ["1", "new"]
         search.reset({"3": '{"title":"Zebra"}'})
-        wait_until(lambda: ids(search, "zebra") == ["3"], "the reset is taken in")
+        wait_until(lambda: ids(search, "zebra") == ["3"], "the reset is applied")
         assert ids(search) == list(bundle.items.ids)
         assert ids(search, "silent harbour") == ["1", "21"]
 
@@ -212,7 +212,7 @@ def test_file_that_is_none_is_made_anew(bundle: Bundle, tmp_path: Path, content:
 
 
 def test_folder_is_shared_by_several(bundle: Bundle, tmp_path: Path) -> None:
-    """The second of one bundle takes a temporary file; files of bundles that nobody has loaded are removed."""
+    """The second of one bundle takes a temporary file; files of bundles that no process has loaded are removed."""
     (tmp_path / "search-old.sqlite3").write_bytes(b"x")
     with closing(ItemSearch(bundle, tmp_path)) as one, closing(ItemSearch(bundle, tmp_path)) as other:
         for search, title in ((one, "Zebra"), (other, "Horse")):

@@ -38,7 +38,7 @@ def test_map_is_drawn_again_for_another_state_or_limit_only(tiny_bundle: Path, t
 
 
 def test_drawn_state_is_freed_after_a_compaction(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Its table and its index too, before the map is asked for again."""
+    """Its table and its index too, before the next request for the map."""
 
     async def run() -> None:
         log = SqliteItemLog(tmp_path / "catalogue.sqlite3")

@@ -214,7 +214,7 @@ def test_tail_and_cold_items_are_told_by_their_interactions(tiny: Snapshot) -> N
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
 def test_other_indexes_answer_through_changes_and_folds(full_bundle: Path, kind: IndexKind) -> None:
-    """What is found is found with its filter, and new items are found too."""
+    """Every result passes its filter, and new items are found too."""
     bundle = enlarged(read_bundle(full_bundle), 3000, choose_spec(3000, kind))
     snapshot, reference = Snapshot.of(bundle), Reference(bundle)
     batch: list[Change] = [put(bundle, f"new-{i}", i) for i in range(200)] + [RemoveItem(str(i)) for i in range(1, 30)]

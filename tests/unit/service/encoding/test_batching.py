@@ -129,7 +129,7 @@ def test_small_job_does_not_wait_behind_a_large_one() -> None:
 
 
 def test_batcher_drops_what_was_cancelled() -> None:
-    """A job that nobody waits for never reaches the model; a cancelling that comes too late does nothing."""
+    """A cancelled job never reaches the model; a late cancellation does nothing."""
     with running() as run:
         run.hold()
         run.batcher.submit(Job(id=1, prompts=["left 1", "left 2"]))

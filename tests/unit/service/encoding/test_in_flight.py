@@ -79,7 +79,7 @@ def test_in_flight_cancels_one_caller_and_not_the_other() -> None:
 
 
 def test_in_flight_cancels_the_call_with_its_last_caller() -> None:
-    """Nobody waits for it any more; who comes then begins anew."""
+    """It has no waiters left; the next caller starts a new one."""
 
     async def check() -> None:
         encoder = GatedEncoder()

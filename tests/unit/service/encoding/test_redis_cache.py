@@ -33,7 +33,7 @@ async def known(cache: VectorCache, *keys: str) -> list[bool]:
 
 
 def test_redis_cache_gives_back_vector_and_tokens(server: RedisServer) -> None:
-    """Another replica reads what one wrote; what nobody wrote is not known; a key has a time to live."""
+    """One replica reads what another wrote; an unwritten key is unknown; a key has a time to live."""
 
     async def check() -> None:
         one, other = open_redis_cache(server, "given"), open_redis_cache(server, "given", cache_ttl_seconds=60)

@@ -21,7 +21,7 @@ def methods_and_paths(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, str]]:
 
 
 def test_every_route_is_in_the_table() -> None:
-    """A route that nobody thought of would be for admins only, and this test says so."""
+    """A route missing from the table would be for admins only, and this test fails for it."""
     app = create_app(Settings(bundle=Path()))
     asked = sorted(methods_and_paths(app.routes))
 
@@ -65,7 +65,7 @@ def test_every_route_is_in_the_table() -> None:
     ],
 )
 def test_access_that_a_request_needs(method: str, path: str, access: Access) -> None:
-    """As the documentation says; what is not in the table is for admins."""
+    """As the documentation says; a route that is not in the table is for admins."""
     assert needed_access(method, path) == access
 
 

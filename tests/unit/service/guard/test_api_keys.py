@@ -1,4 +1,4 @@
-"""The file of API keys: what is taken, and what is refused with its line."""
+"""The file of API keys: accepted forms, and errors that name the line."""
 
 import json
 from pathlib import Path

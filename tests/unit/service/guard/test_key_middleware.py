@@ -63,7 +63,7 @@ def test_key_in_a_header_of_its_own_lets_in(client: TestClient, keys: dict[Role,
         {"X-API-Key": "x" * 10_000},
     ],
 )
-def test_without_a_known_key_nobody_gets_in(client: TestClient, headers: dict[str, str]) -> None:
+def test_request_without_a_known_key_is_refused(client: TestClient, headers: dict[str, str]) -> None:
     """401 says how to send one, and does not repeat what was sent."""
     response = client.post("/recommend", json={}, headers=headers)
 

@@ -1,4 +1,4 @@
-"""A service without keys that others can reach says so."""
+"""A service without keys that other machines can reach logs a warning."""
 
 from pathlib import Path
 from typing import Any

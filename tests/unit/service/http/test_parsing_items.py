@@ -22,7 +22,7 @@ def places(bodies: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
 
 
 def test_items_are_brought_to_texts_in_their_order() -> None:
-    """Numbers become texts, lists tuples, and what is missing is left out."""
+    """Numbers become text, lists become tuples, and missing fields are left out."""
     bodies = [
         ItemBody(id="1", attributes={"title": 7, "genres": ["a", "", 2.5]}),
         ItemBody(id="2", attributes={"title": "b", "genres": None}),
@@ -34,7 +34,7 @@ def test_items_are_brought_to_texts_in_their_order() -> None:
 
 
 def test_items_report_every_fault_with_its_place() -> None:
-    """One answer tells all that is to be mended."""
+    """One answer lists every error."""
     bodies = [
         {"id": "", "attributes": {"title": "x"}},
         {"id": "1", "attributes": {}},
@@ -73,7 +73,7 @@ def test_items_refuse_too_many_at_once() -> None:
 
 
 def test_items_keep_their_categories_and_availability() -> None:
-    """Each category once; what is not said stays unsaid, and no category is something that is said."""
+    """Each category once; an absent field stays absent, and an empty list is kept."""
     bodies = [
         ItemBody(id="1", attributes={"title": "a"}, categories=["x", "y", "x"], available=False),
         ItemBody(id="2", attributes={"title": "b"}, categories=[]),

@@ -41,7 +41,7 @@ def test_page_may_load_its_own_files_and_nothing_else(client: TestClient) -> Non
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_file_is_there_and_may_be_kept(client: TestClient, file: Path) -> None:
-    """It is asked for again by its ETag, and only sent when it is another."""
+    """It is revalidated by its ETag, and sent only if it changed."""
     path = f"/playground/{file.relative_to(FOLDER).as_posix()}"
     first = client.get(path)
     again = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
@@ -54,7 +54,7 @@ def test_file_is_there_and_may_be_kept(client: TestClient, file: Path) -> None:
 
 @pytest.mark.parametrize("path", ["nowhere.js", "", "map", "../app.py", "..%2Fapp.py", "%2e%2e/%2e%2e/pyproject.toml"])
 def test_nothing_else_is_given(client: TestClient, path: str) -> None:
-    """Neither folders nor what lies beside this one."""
+    """Neither folders nor files outside this one."""
     assert client.get(f"/playground/{path}").status_code == 404
 
 
@@ -85,7 +85,7 @@ def test_metrics_view_reads_documented_metrics() -> None:
 
 
 def test_package_brings_the_files() -> None:
-    """A wheel has all that lies in the package's folder."""
+    """A wheel has every file of the package's folder."""
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
 
     assert "service/llmemb_service" in wheel["packages"]

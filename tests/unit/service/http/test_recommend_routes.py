@@ -145,7 +145,7 @@ def test_unknown_ids_are_listed_with_their_places(served: Served) -> None:
     ],
 )
 def test_a_faulty_body_is_told_of_as_on_other_routes(served: Served, content: bytes, status: int, code: str) -> None:
-    """The short way for good bodies leaves the others to FastAPI."""
+    """The fast path for valid bodies leaves the others to FastAPI."""
     answer = served.client.post("/recommend", content=content, headers=JSON)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)

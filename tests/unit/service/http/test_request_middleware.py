@@ -45,7 +45,7 @@ def test_request_id_of_the_client_is_kept_when_it_is_a_uuid(client: TestClient) 
 
 @pytest.mark.parametrize("sent", ["", "no uuid", "x" * 5000])
 def test_request_id_of_another_form_is_replaced(client: TestClient, sent: str) -> None:
-    """What is no UUID is not repeated."""
+    """A value that is not a UUID is not echoed."""
     answered = client.post("/recommend", json={}, headers={"X-Request-Id": sent}).headers["X-Request-Id"]
 
     assert str(uuid.UUID(answered)) == answered != sent
@@ -86,7 +86,7 @@ def test_requests_are_counted_by_template_and_status(client: TestClient) -> None
 
 
 def test_problems_are_counted_by_code(client: TestClient) -> None:
-    """Each from 0 on, whoever made the problem: a route, the body's reading, or what caught what nobody else did."""
+    """Each counter starts at 0, wherever the problem arose: a route, reading the body, or the last-resort handler."""
     before = exposition(client)
     client.get("/admin/broken")
     client.get("/made-up")

@@ -1,4 +1,4 @@
-"""`ranking.rank_queue`: batches answer as one by one; what is too much, too late or unwanted is not done."""
+"""`ranking.rank_queue`: a batch answers as one by one; excess, late or cancelled requests are not computed."""
 
 import asyncio
 from dataclasses import replace
@@ -103,7 +103,7 @@ def test_what_comes_in_one_turn_of_the_loop_is_one_batch(tiny_bundle: Path) -> N
     assert gate.batches == [8] * 5
 
 
-def test_what_nobody_waits_for_is_not_computed(tiny_bundle: Path) -> None:
+def test_cancelled_request_is_not_computed(tiny_bundle: Path) -> None:
     """A cancelled request leaves the queue, and its place."""
     bundle, gate = gated(read_bundle(tiny_bundle))
 
@@ -145,7 +145,7 @@ def test_a_full_queue_says_when_to_come_again(tiny_bundle: Path) -> None:
 
 
 def test_a_request_that_takes_too_long_is_given_up(tiny_bundle: Path) -> None:
-    """It is told so, and not computed later."""
+    """It gets an error, and is not computed later."""
     bundle, gate = gated(read_bundle(tiny_bundle))
 
     async def run() -> None:
@@ -212,7 +212,7 @@ def test_explanations_let_plain_requests_pass(tiny_bundle: Path) -> None:
 
 
 def test_a_closed_queue_fails_what_waits(tiny_bundle: Path) -> None:
-    """What is being computed is still answered; nothing comes in any more."""
+    """Requests in progress are still answered; new ones are refused."""
     bundle, gate = gated(read_bundle(tiny_bundle))
 
     async def run() -> None:

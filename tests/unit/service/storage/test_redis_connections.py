@@ -1,4 +1,4 @@
-"""Connections to Redis: a password that lies in a file, and a Redis that goes away."""
+"""Connections to Redis: a password in a file, and a Redis that goes away."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -56,7 +56,7 @@ async def works(log: ItemLog) -> None:
 
 
 def test_replicas_tell_each_other_in_one_order(server: RedisServer) -> None:
-    """Both write at once; both hold the same, in the same order, and so does one that comes later."""
+    """Both write concurrently; both hold the same, in the same order, and so does one that comes later."""
 
     async def run() -> None:
         setup = settings_with(server)

@@ -158,7 +158,7 @@ def test_older_redis_is_logged_once_and_asked_again_later(
 
 
 def test_real_redis_without_the_command_is_an_older_one(server: RedisServer, logged: pytest.LogCaptureFixture) -> None:
-    """The error of a real Redis 6.2 is told from all others."""
+    """The error of a real Redis 6.2 is distinguished from all others."""
 
     async def test() -> None:
         async with open_storage(opened(server.url), 10) as storage:

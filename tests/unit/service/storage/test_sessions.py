@@ -80,7 +80,7 @@ def test_session_takes_events_that_come_at_once(setup: Settings) -> None:
 
 
 def test_expired_sessions_are_gone_and_then_deleted(tmp_path: Path) -> None:
-    """Gone to readers at once, from the disk at the next sweep."""
+    """Hidden from readers immediately, deleted from disk at the next sweep."""
     path = tmp_path / "s"
 
     async def run() -> None:

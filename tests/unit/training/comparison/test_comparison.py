@@ -157,7 +157,7 @@ def test_override_is_of_all_data_sets_or_of_one(request_of: Callable[..., TableR
 def test_wrong_request_is_refused_before_anything_runs(
     changes: dict[str, object], error: type[LlmembError], message: str, request_of: Callable[..., TableRequest]
 ) -> None:
-    """The sentence names what is wrong, of whichever data set, model or seed it is."""
+    """The message names the fault, with its data set, model or seed."""
     asked = request_of(**changes)
     with pytest.raises(error, match=message):
         plan_cells(asked)
@@ -166,7 +166,7 @@ def test_wrong_request_is_refused_before_anything_runs(
 
 
 def test_data_sets_of_one_name_are_refused(request_of: Callable[..., TableRequest], tmp_path: Path) -> None:
-    """Their cells would lie in one folder."""
+    """Their cells would share one folder."""
     (tmp_path / "other").mkdir()
     again = write_config(tmp_path / "other" / "first.toml", source=tmp_path / "source", base=Path("llm"))
     asked = request_of()

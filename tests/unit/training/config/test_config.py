@@ -1,4 +1,4 @@
-"""`llmemb_training.config`: what is refused before anything runs, and how a value is overridden."""
+"""`llmemb_training.config`: errors found before anything runs, and overriding of values."""
 
 from pathlib import Path
 from typing import Any

@@ -21,7 +21,7 @@ def test_seed_fits_every_generator(seed: int, purpose: tuple[str | int, ...]) ->
 def test_another_seed_or_purpose_gives_another_stream(
     seed: int, purpose: tuple[str | int, ...], other_seed: int, other: tuple[str | int, ...]
 ) -> None:
-    """Streams are told apart by the seed and by each part of the purpose, its type included."""
+    """Streams differ by the seed and by each part of the purpose, its type included."""
     same = (seed, purpose) == (other_seed, other)
 
     assert (derive_seed(seed, *purpose) == derive_seed(other_seed, *other)) == same

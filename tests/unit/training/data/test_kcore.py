@@ -1,4 +1,4 @@
-"""`llmemb_training.data.splitting`: the greatest part in which all users and items have enough interactions."""
+"""`llmemb_training.data.splitting`: the largest part in which all users and items have enough interactions."""
 
 import polars as pl
 import pytest

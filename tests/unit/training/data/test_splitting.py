@@ -175,5 +175,5 @@ def test_rows_of_the_items_depend_on_the_seed_alone() -> None:
     ],
 )
 def test_tail_threshold_by_hand(counts: list[int], share: float, threshold: int) -> None:
-    """The greatest count that, with all under it, covers no more than the share; or the smallest count there is."""
+    """The largest count that, with all below it, covers at most the share; or the smallest count there is."""
     assert tail_threshold(np.array(counts), share) == threshold

@@ -22,7 +22,7 @@ NUM_ITEMS = 7
 
 
 def training_histories() -> list[Rows]:
-    """30 users of 1 to 5 items, some more than once; nobody chose the last item."""
+    """30 users of 1 to 5 items, some more than once; no user chose the last item."""
     random = np.random.default_rng(0)
     return [random.integers(0, NUM_ITEMS - 1, random.integers(1, 6)) for _ in range(30)]
 

@@ -144,7 +144,7 @@ def test_best_items_are_the_head_of_a_sorted_list(
 
 @pytest.mark.parametrize("scores_at_once", [None, 9 * 50, 1])
 def test_ranks_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch, scores_at_once: int | None) -> None:
-    """More targets than a chunk are ranked as one by one, however few scores may be held at once."""
+    """More targets than a chunk are ranked as one by one, however few scores are held at a time."""
     random = np.random.default_rng(0)
     n = 2 * CHUNK + 3
     table = random.integers(0, 5, (n, 9)).astype(np.float32)
@@ -199,7 +199,7 @@ def test_metrics_by_hand(metric: Callable[[NDArray[np.int64], int], Array], k: i
 
 
 def test_semantic_term_adds_to_the_score() -> None:
-    """Item vectors hold both parts; the history's profile may reach further back than the sequence model reads."""
+    """Item vectors hold both parts; the history's profile may be longer than what the sequence model reads."""
     torch.manual_seed(0)
     model = build_sequence_model(SequenceModelSpec(dim=8, max_length=2)).eval()
     random = np.random.default_rng(0)

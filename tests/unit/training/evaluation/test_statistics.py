@@ -123,7 +123,7 @@ def test_p_values_are_uniform_where_the_models_are_alike() -> None:
 
 
 def test_seed_decides_and_chunks_do_not_show_in_the_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same generator gives the same draws; few weights at once give other draws of the same kind."""
+    """The same generator gives the same draws; the chunk size changes them by rounding only."""
     sample = one_each(generator(1).normal(size=(70, 2)))
     first = bootstrap_means(sample, 1001, generator())
     assert np.array_equal(first, bootstrap_means(sample, 1001, generator()))

@@ -108,7 +108,7 @@ def test_full_ranking_comes_first_and_protocols_share_no_table() -> None:
 
 
 def test_model_that_did_not_converge_is_marked_in_every_table() -> None:
-    """A warning comes first; without trainings that are told of, or with good ones alone, there is none."""
+    """A warning comes first; without recorded trainings, or with converged ones only, there is none."""
     good = Training(model="llmemb", epochs=9, best_epoch=6, validation_ndcg=0.2, popular_ndcg=0.1, fault=None)
     bad = good.model_copy(update={"model": "popular", "fault": "it learned nothing"})
     text = make_tables(make_figures().model_copy(update={"trainings": (good, bad)}))
@@ -173,7 +173,7 @@ def test_missing_groups_leave_their_columns_out(groups: tuple[str, ...]) -> None
 
 
 def test_figures_read_back(tmp_path: Path) -> None:
-    """What is written is what is read, and an unknown key is refused."""
+    """Figures read back as written, and an unknown key is refused."""
     figures = make_figures()
     write_figures(tmp_path, figures)
     assert read_figures(tmp_path) == figures

@@ -99,7 +99,7 @@ def test_residual_is_of_the_items_that_the_mode_names(dataset: Dataset, mode: st
     if recommender.residual is None:
         assert not expected.any()
     else:
-        # Folding is exact in float64 only: what is no more than its rounding is none.
+        # Folding is exact in float64 only: ignore differences within rounding.
         assert (np.abs(recommender.residual).max(axis=1) > 1e-5).tolist() == expected.tolist()
         assert not recommender.residual[dataset.num_warm :].any()
 
@@ -128,7 +128,7 @@ def test_cold_items_take_no_part(dataset: Dataset, tmp_path: Path) -> None:
 
 
 def test_alignment_pulls_towards_the_collaborative_table(dataset: Dataset, tmp_path: Path) -> None:
-    """The greater alpha, the nearer the items' embeddings lie to their collaborative ones; at 0 it is left out."""
+    """The greater alpha, the nearer the items' embeddings are to their collaborative ones; at 0 it is left out."""
     towards = collaborative(dataset)
     cosines = {}
     tables = {}

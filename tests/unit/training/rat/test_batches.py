@@ -57,7 +57,7 @@ def test_masked_item_windows_hold_every_item_once(lengths: list[int], most: int)
 
 
 def test_windows_are_cut_from_the_end() -> None:
-    """The most recent window is whole; what is left over is the oldest."""
+    """The most recent window is full; the remainder is the oldest."""
     history = [np.arange(8)]
 
     assert [w.tolist() for w in cut_windows(history, 3, "next_item")] == [[4, 5, 6, 7], [1, 2, 3, 4], [0, 1]]
@@ -76,7 +76,7 @@ def test_next_item_batch_by_hand() -> None:
 
 @given(LENGTHS.filter(any), st.floats(0.01, 0.99), st.integers(0, 100))
 def test_masked_item_batch_hides_its_targets(lengths: list[int], share: float, seed: int) -> None:
-    """What is hidden is the target, inputs keep the item, padding is never hidden, and each window hides something."""
+    """Masked items are the targets and stay in the inputs; padding is never masked; each window masks an item."""
     windows = cut_windows(histories_of(lengths), 5, "masked_item")
     for batch in batches(windows, "masked_item", mask=share, seed=seed):
         assert batch.hidden is not None

@@ -267,7 +267,7 @@ def test_gru_learns_within_three_epochs(tmp_path: Path) -> None:
 
 
 def test_regulariser_gets_each_target_once_and_counts(tmp_path: Path) -> None:
-    """It is asked with the different target rows of a batch, and its gradient reaches the table."""
+    """It is called with the distinct target rows of a batch, and its gradient reaches the table."""
     asked: list[Tensor] = []
     model = recommender(adapted=True)
     table = model.table

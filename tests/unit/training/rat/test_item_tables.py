@@ -139,7 +139,7 @@ def test_adapter_of_one_layer_goes_straight_to_the_width() -> None:
     ("mode", "expected"), [("none", [0, 0, 0, 0]), ("all", [0, 1, 1, 1]), ("popular", [0, 0, 1, 1])]
 )
 def test_mode_decides_who_has_a_residual(mode: str, expected: list[float]) -> None:
-    """Nobody, everybody with an interaction, or those with at least four; in training as outside."""
+    """No items, all with an interaction, or those with at least four; in training as outside."""
     table = adapted(4, residual=mode, dropout=0.0, counts=np.array([0, 3, 4, 9]))
 
     for each in (table.train(), table.eval()):

@@ -47,7 +47,7 @@ def test_recommender_reads_back_as_it_was_written(tmp_path: Path, name: str, who
 
 
 def test_scoring_and_semantic_term_read_back(tmp_path: Path) -> None:
-    """What is scored is composed by them: embeddings of unit length, and beside them the profile vectors."""
+    """They compose the scored vectors: embeddings of unit length, then the profile vectors."""
     spec = SequenceModelSpec(dim=8, max_length=4)
     term = SemanticTerm(Projection(weight=draw(5, 3), bias=draw(3)), 0.5, 7, 0.8)
     profile = draw(6, 3)

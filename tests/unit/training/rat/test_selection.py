@@ -1,4 +1,4 @@
-"""`llmemb_training.rat.selection`: what is open, what is chosen of the candidates, and the configuration with it."""
+"""`llmemb_training.rat.selection`: open settings, the choice among candidates, and the resulting configuration."""
 
 from pathlib import Path
 

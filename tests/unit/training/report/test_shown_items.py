@@ -72,7 +72,7 @@ def test_single_values_group_where_there_is_no_list() -> None:
 
 
 def test_groups_are_few_and_the_rest_is_of_none() -> None:
-    """Past the greatest eight, items have no colour."""
+    """Outside the eight largest groups, items have no colour."""
     items = [{"tags": [f"t{row // 3:02d}"]} for row in range(3 * NUM_GROUPS + 6)]
     _, groups = groups_of(items)
 

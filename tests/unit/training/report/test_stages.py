@@ -66,7 +66,7 @@ def test_random_vectors_agree_by_chance() -> None:
 
 
 def test_map_keeps_clusters_together_and_in_their_place() -> None:
-    """Items of a cluster lie near each other, and a stage that changes nothing leaves the clusters where they were."""
+    """Items of a cluster are near each other, and a stage that changes nothing leaves the clusters where they were."""
     vectors, groups = clusters(1, (20, 20, 20))
     stage = trained_stage("After RAT", vectors)
     first, second = lay_out([stage, stage], np.arange(60), seed=3)
@@ -89,7 +89,7 @@ def test_map_is_the_same_each_time() -> None:
 
 
 def test_map_draws_items_without_a_group_first() -> None:
-    """They lie under the others; points, groups and texts stand in one order, inside the drawing."""
+    """They are under the others; points, groups and texts stand in one order, inside the drawing."""
     dataset = dataset_of([{"tags": ["rare" + str(row)] if row % 4 == 0 else [f"g{row % 2}"]} for row in range(24)])
     drawn = draw_map(dataset, [trained_stage("After RAT", clusters(2, (12, 12))[0])], np.arange(24), 1)
 

@@ -77,7 +77,7 @@ def test_terminal_that_cannot_draw_gets_lines() -> None:
     assert drawn.splitlines() == LINES
 
 
-def test_steps_may_show_bars_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_steps_may_show_bars_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """A step that is called by itself, as tests do, or whose output goes into a log."""
     with watching(), bar("embed", "items", 4) as shown:
         shown.update(3)
@@ -108,7 +108,7 @@ def test_bar_says_how_far_how_fast_and_how_long_still(width: int) -> None:
 
 
 def test_step_without_a_total_says_how_long_it_has_run() -> None:
-    """Such as `prepare`, whose end nobody knows."""
+    """Such as `prepare`, whose length is unknown."""
     now = 0.0
     file = io.StringIO()
     drawn = bars(Console(file=file, force_terminal=True, color_system=None, width=80))

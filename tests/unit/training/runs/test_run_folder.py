@@ -1,4 +1,4 @@
-"""`llmemb_training.runs.run_folder`: what is skipped, what is gone on with, what is done again, and who may do it."""
+"""`llmemb_training.runs.run_folder`: skipping, resuming and repeating steps, and the lock."""
 
 import signal
 import subprocess
@@ -94,7 +94,7 @@ def test_unreadable_record_is_none(run: RunFolder, content: str) -> None:
 
 
 def test_step_that_was_cut_off_is_gone_on_with(tmp_path: Path) -> None:
-    """By the same inputs, what is in the folder stays; the step is not done before it is finished."""
+    """With equal inputs the folder's files stay; the step counts as done only when it finishes."""
     run = RunFolder(tmp_path)
 
     assert not run.begin(STEP, "a")

@@ -11,7 +11,7 @@ from llmemb_training.runs.versions import git_commit
 
 
 def test_commit_is_that_of_the_work_tree() -> None:
-    """Short, and marked where files differ from it; None where the code lies in no work tree."""
+    """Short, and marked where files differ from it; None where the code is in no work tree."""
     folder = Path(llmemb_training.__file__).parent
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -60,7 +60,7 @@ def test_loss_of_views_by_hand() -> None:
 
 
 def test_masked_items_get_no_gradient() -> None:
-    """What is masked in all steps, and is in no query, is neither pulled nor pushed."""
+    """An item masked in all steps and in no query gets no gradient."""
     vectors = units(7, 8).requires_grad_()
     next_loss(vectors, pairs_of(7), TEMPERATURE).backward()
     assert vectors.grad is not None
@@ -70,7 +70,7 @@ def test_masked_items_get_no_gradient() -> None:
 
 
 def test_both_losses_are_added() -> None:
-    """Of the views, and of the histories' steps by the first views alone; each alone where only it is asked for."""
+    """Of the views, and of the histories' steps by the first views alone; each alone where only it is configured."""
     embeddings = 3 * torch.randn(12, 8, generator=torch.Generator().manual_seed(1))
     loss = ContrastiveLoss(TEMPERATURE, None)
     both = loss(embeddings, batch_of(6, second=True, following=True))

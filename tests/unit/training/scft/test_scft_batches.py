@@ -155,7 +155,7 @@ def test_both_kinds_are_counted() -> None:
 
 @pytest.mark.parametrize("positives", ["views", "next", "both"])
 def test_a_batch_is_always_the_same(positives: str) -> None:
-    """Whenever it is asked for; another seed gives another, another epoch too."""
+    """However often it is made; another seed or epoch gives another batch."""
     options = {"positives": positives, "epochs": 2, "batch_items": 9}
     batches, again, other = (make(seed=seed, **options) for seed in (3, 3, 4))
     first, second = batches[0], batches[1]
@@ -169,7 +169,7 @@ def test_a_batch_is_always_the_same(positives: str) -> None:
 
 
 def test_epochs_pass_over_all_histories_in_another_order() -> None:
-    """Whole batches of them; what is left over at the end of an epoch is not used."""
+    """Full batches of them; the remainder at the end of an epoch is not used."""
     histories = [[0, row] for row in range(1, 8)]
     batches = make(histories, batch_histories=3, epochs=2)
     rows = [set(batches[step].rows.tolist()) - {0} for step in range(4)]

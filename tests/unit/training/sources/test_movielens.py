@@ -79,7 +79,7 @@ def test_year_is_split_off_the_title(tmp_path: Path, text: str, title: str | Non
 
 
 def test_attributes_may_be_chosen(tmp_path: Path) -> None:
-    """A mapping renames and orders; what is no column is named."""
+    """A mapping renames and orders; a missing column is named in the error."""
     write_100k(tmp_path)
 
     assert read_folder(tmp_path, attributes={"kind": "genres", "name": "title"}).attribute_names == ("kind", "name")

@@ -44,7 +44,7 @@ def test_two_recommenders_are_written(trained: Path) -> None:
 
 
 def test_llm_init_starts_from_the_texts_and_trains_on(trained: Path, inputs: Inputs) -> None:
-    """Warm rows moved away from where they started; the cold ones, which nobody met, did not."""
+    """Warm rows moved away from where they started; the cold ones, without interactions, did not."""
     initial = initial_table(inputs[1], ITEMS - COLD, RAT.model.dim, 3)
     table = read_recommender(trained / LLM_INIT, RAT.model).item_vectors
     warm, cold = slice(None, ITEMS - COLD), slice(ITEMS - COLD, None)

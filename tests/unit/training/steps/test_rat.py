@@ -1,4 +1,4 @@
-"""`llmemb_training.steps.rat`, after `llmemb_training.steps.vanilla`: what is written, and what is chosen for it."""
+"""`llmemb_training.steps.rat`, after `llmemb_training.steps.vanilla`: the files written, and the choices made."""
 
 import shutil
 from pathlib import Path
@@ -46,7 +46,7 @@ def run(
 
 
 def raw(prepared: Path) -> rat.Array:
-    """Embeddings that tell which taste an item is for, so that the semantic term is worth something."""
+    """Embeddings that encode the taste an item is for, so that the semantic term helps."""
     num_items = read_dataset(prepared).num_items
     random = np.random.default_rng(0)
     table = random.normal(size=(num_items, 12)) + 4 * np.eye(4, 12)[np.arange(num_items) % 4]
@@ -103,7 +103,7 @@ def test_gamma_is_chosen_on_a_fold(prepared: Path, tmp_path: Path) -> None:
     assert f", gamma {selection.chosen:.3g}, " in line
     assert recommender.semantic_term is not None
     assert recommender.semantic_term.gamma == selection.chosen
-    # What is written is trained on all items, whatever was chosen on the fold.
+    # The written model is trained on all items, whatever was chosen on the fold.
     assert np.array_equal(recommender.item_embeddings, fixed.item_embeddings)
 
 

@@ -27,7 +27,7 @@ CONFIG = ReplayConfig(ks=(0, 1, 3), later_clicks=4, prior=0.5, exposure=0.7, own
 
 
 def made_up(num_items: int, seed: int) -> TrainedRecommender:
-    """A recommender that nobody trained, with a residual and a semantic term."""
+    """An untrained recommender, with a residual and a semantic term."""
     random = np.random.default_rng(seed)
     torch.manual_seed(seed)
     semantic, residual = random.normal(size=(2, num_items, SPEC.dim)).astype(np.float32)

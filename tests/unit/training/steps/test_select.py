@@ -98,7 +98,7 @@ def test_candidates_read_the_llm_at_their_depth(tiny_llm: Path, prepared: Path, 
 def test_run_that_was_cut_off_trains_only_what_is_left(
     tiny_llm: Path, prepared: Path, finished: Path, tmp_path: Path
 ) -> None:
-    """What is there is read, not trained again, and the choice is the same."""
+    """Existing results are read, not trained again, and the choice is the same."""
     folder = tmp_path / "select"
     folder.mkdir()
     lacking = max(checkpoints(finished))

@@ -31,7 +31,7 @@ def test_one_bad_vector_is_refused() -> None:
 
 
 def test_other_neighbours_are_refused() -> None:
-    """Vectors that lie close together may each be near and still have other neighbours."""
+    """Vectors that are close together may each be near and still have other neighbours."""
     crowded = 100 + 0.1 * vectors()
 
     found = agreement(crowded + 0.1 * vectors(1), crowded)
