@@ -124,7 +124,8 @@ def guess_attributes(files: SourceFiles, item_column: str) -> list[Attribute]:
     if files.format == "recbole":
         typed = read_sample(files.items, separator="\t")
         sample = {name.split(":")[0]: values for name, values in typed.items()}
-        lists = {name.split(":")[0] for name in typed if name.endswith("_seq")}
+        # RecBole writes titles as sequences of words too.
+        lists = {name.split(":")[0] for name in typed if name.endswith("_seq") and not _has_word(name, _TITLE_WORDS)}
         guessed = [_guess_attribute(name, sample[name], name in lists, "") for name in sample if name != ITEM]
     else:
         between = "" if ".jsonl" in files.items.suffixes else "|"
@@ -312,8 +313,12 @@ def _meeting(values: Sequence[object], ids: Collection[str]) -> float:
 
 def _named(names: Iterable[str], words: Sequence[str]) -> str | None:
     """Return the name with the first of the words, or None."""
-    fitting = [name for name in names if _rank(name, words) < len(words)]
+    fitting = [name for name in names if _has_word(name, words)]
     return min(fitting, key=lambda name: _rank(name, words), default=None)
+
+
+def _has_word(name: str, words: Sequence[str]) -> bool:
+    return _rank(name, words) < len(words)
 
 
 def _rank(name: str, words: Sequence[str]) -> int:
