@@ -174,7 +174,11 @@ def read_sample(path: Path, separator: str = ",") -> dict[str, list[object]]:
 
 def examples_of(values: Iterable[object]) -> tuple[str, ...]:
     """Return up to three different values as text."""
-    texts = dict.fromkeys(_as_text(value) for value in values if not _is_missing(value))
+    texts = dict.fromkeys(
+        ", ".join(map(str, value)) if isinstance(value, list | tuple) else _as_text(value)
+        for value in values
+        if not _is_missing(value)
+    )
     return tuple(itertools.islice(texts, 3))
 
 

@@ -162,7 +162,7 @@ def estimate_minutes(config: Config, dataset: Dataset, base: Base) -> dict[str, 
     return {
         "scft": (
             None if embedding is None else 3 * texts * embedding / 60,
-            f"3 times the embedding of {texts:,} texts",
+            f"at most 3 times the embedding of {texts:,} texts",
         ),
         "embed": (
             None if embedding is None else dataset.num_items * embedding / 60,
