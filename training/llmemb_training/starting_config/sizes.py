@@ -13,6 +13,7 @@ import torch
 from llmemb.encoder.base import read_base
 from llmemb.encoder.encoder import Encoder, load_llm
 from llmemb.encoder.engines.engine import Pooling
+from llmemb.errors import EncoderError
 from llmemb.item import attributes_from_json
 from llmemb.sequence_models import build_sequence_model
 from llmemb_training.config import Config
@@ -190,7 +191,10 @@ def _max_tokens(dataset: Dataset, base: Base, seed: int) -> int:
 
 
 def _read_pooling(path: Path) -> Pooling:
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        settings = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise EncoderError(f"{path} cannot be read: {error}") from error
     if settings.get("pooling_mode_cls_token"):
         return "cls"
     return "last" if settings.get("pooling_mode_lasttoken") else "mean"

@@ -257,6 +257,9 @@ def test_base_of_sentence_transformers_keeps_its_pooling(tmp_path: Path) -> None
     config = load(starting_config(str(tmp_path), "product", str(base)), tmp_path)
 
     assert (config.encoder.pooling, config.scft.whitened_components) == ("last", 0)
+    (base / "1_Pooling" / "config.json").write_text("[1")
+    with pytest.raises(EncoderError, match=r"1_Pooling/config\.json cannot be read: "):
+        starting_config(str(tmp_path), "product", str(base))
 
 
 def test_thin_source_gets_a_smaller_core(tmp_path: Path) -> None:
