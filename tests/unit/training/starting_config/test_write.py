@@ -16,10 +16,9 @@ from llmemb_training.data.dataset import read_dataset
 from llmemb_training.starting_config import starting_config
 from llmemb_training.starting_config.write import ESTIMATES, quote
 from llmemb_training.steps import prepare
-from tests.support.sources import REPOSITORY
 from tests.support.tiny import write_tiny_llm
 
-SHOP = REPOSITORY / "docs" / "examples" / "shop"
+SHOP = Path(__file__).parents[4] / "docs" / "examples" / "shop"
 TITLES = [f"{adjective} {noun}" for adjective in ("Red", "Green", "Blue") for noun in ("kettle", "mug", "tin", "jar")]
 EVENTS = [
     (f"u{user}", row, 1_700_000_000 + 60 * i) for user in range(12) for i, row in enumerate(range(user, user + 8))
