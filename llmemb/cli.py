@@ -13,6 +13,7 @@ from llmemb.errors import LlmembError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # command: (module:function, help)
+    "init": ("llmemb_training.cli:init", "look at a source and print a commented configuration for it"),
     "train": ("llmemb_training.cli:train", "all steps of a config, skipping what is up to date"),
     "prepare": ("llmemb_training.cli:prepare", "read the source, split it, hold cold items out"),
     "select": ("llmemb_training.cli:select", 'choose on validation what the config leaves open by "auto"'),

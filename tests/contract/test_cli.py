@@ -12,6 +12,7 @@ from llmemb import __version__
 from llmemb.cli import COMMANDS, main
 
 VERBS = [
+    "init",
     "train",
     "prepare",
     "select",

@@ -27,7 +27,7 @@ def test_page_leads_to_a_served_bundle(tmp_path: Path) -> None:
     with Reader(workplace, f"127.0.0.1:{free_port()}", values=True) as reader:
         run = reader.follow(read_blocks(PAGE))
 
-    assert run == 10
+    assert run == 11
     assert (workplace / "runs" / "shop" / "bundle" / "manifest.json").is_file()
 
 

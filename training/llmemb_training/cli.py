@@ -1,12 +1,18 @@
 """Command-line verbs of the trainer."""
 
 import argparse
+import contextlib
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from llmemb.errors import ConfigError
+from llmemb.files import write_text_atomically
 from llmemb_training.config import Config, config_file, load_config
 from llmemb_training.scft import processes
+
+_DOMAIN = "item"
 
 
 def _with_helpers(verb: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
@@ -27,10 +33,33 @@ def _with_helpers(verb: Callable[[list[str]], None]) -> Callable[[list[str]], No
     return run
 
 
+def init(arguments: list[str]) -> None:
+    """`llmemb init DATA`: print a commented configuration for a source."""
+    parser = argparse.ArgumentParser(
+        prog="llmemb init",
+        description="Look at a source and print a commented configuration for it: columns, sizes, and estimates of the "
+        "time of each step on this machine.",
+    )
+    parser.add_argument("data", metavar="DATA", help="the folder of the source; docs/data.md lists the formats")
+    parser.add_argument("--domain", default=_DOMAIN, metavar="WORD", help="what the items are, such as movie")
+    parser.add_argument("--base", metavar="LLM", help="a Hugging Face id, a folder or a .gguf file")
+    parsed = parser.parse_args(arguments)
+    from llmemb_training.starting_config import starting_config
+
+    # Standard output is the configuration alone: `llmemb init DATA > own.toml`.
+    with contextlib.redirect_stdout(sys.stderr):
+        text = starting_config(parsed.data, parsed.domain, parsed.base)
+    sys.stdout.buffer.write(text.encode())
+
+
 @_with_helpers
 def train(arguments: list[str]) -> None:
-    """`llmemb train CONFIG`: run every step that is not up to date."""
-    config, folder = _parse("train", arguments)
+    """`llmemb train CONFIG`: run every step that is not up to date; with the folder of a source, write CONFIG first."""
+    parser = _parser("train", _config_or_source)
+    parsed = parser.parse_args(arguments)
+    folder = _run_folder(parsed)
+    path = _start(parsed.config, folder) if parsed.config.is_dir() else parsed.config
+    config = load_config(path, parsed.set)
     from llmemb_training import pipeline
 
     pipeline.train(config, folder)
@@ -187,13 +216,52 @@ def _run_verb(verb: str, arguments: list[str]) -> Path:
 
 def _parse(verb: str, arguments: list[str]) -> tuple[Config, Path]:
     parsed = _parser(verb).parse_args(arguments)
-    folder = parsed.run or Path("runs") / parsed.config.stem
-    return load_config(parsed.config, parsed.set), folder
+    return load_config(parsed.config, parsed.set), _run_folder(parsed)
 
 
-def _parser(verb: str) -> argparse.ArgumentParser:
+def _run_folder(parsed: argparse.Namespace) -> Path:
+    run: Path | None = parsed.run
+    config: Path = parsed.config
+    return run or Path("runs") / (config.resolve().name if config.is_dir() else config.stem)
+
+
+def _config_or_source(name: str) -> Path:
+    """Return a configuration, or else a folder that may hold a source; a preset precedes a folder of its name."""
+    try:
+        return config_file(name)
+    except ConfigError:
+        if Path(name).is_dir():
+            return Path(name)
+        raise
+
+
+def _start(source: Path, folder: Path) -> Path:
+    """Write a configuration for a source into the run folder, unless it is there; return its path."""
+    path = folder / "config.toml"
+    if path.is_file():
+        print(f"train     the configuration is {path}")
+        return path
+    from llmemb_training.starting_config import starting_config
+
+    text = starting_config(str(source), _DOMAIN)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(path, text)
+    print(f"train     wrote the configuration {path}; edit it, and run the same command again")
+    return path
+
+
+def _parser(verb: str, config_type: Callable[[str], Path] = config_file) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"llmemb {verb}")
-    parser.add_argument("config", type=config_file, help="a TOML file or a preset, such as demo")
+    parser.add_argument(
+        "config",
+        type=config_type,
+        help="a TOML file or a preset, such as demo"
+        + (
+            "; or the folder of a source, for which a configuration is written into the run folder"
+            if verb == "train"
+            else ""
+        ),
+    )
     parser.add_argument("--run", type=Path, help="the run folder; default: runs/ with the config's name")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a value, e.g. rat.alignment.alpha=0"
