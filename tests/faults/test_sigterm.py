@@ -31,7 +31,7 @@ def serve(bundle: Path, state: Path) -> ServeProcess:
 async def refused(url: str) -> bool:
     try:
         _, writer = await connect(url)
-    except ConnectionRefusedError:
+    except ConnectionError:  # reset: it was in the queue of the socket that is closed now
         return True
     writer.close()
     return False

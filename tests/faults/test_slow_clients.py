@@ -116,7 +116,7 @@ def test_body_of_an_answered_request_is_cut_off(service: ForkedService, pytestco
 
 def test_client_that_does_not_read_is_cut_off(service: ForkedService, pytestconfig: pytest.Config) -> None:
     """Its answer, larger than what the system buffers, is dropped."""
-    requests = [{"history": [str(i % 40 + 1)], "k": 40} for i in range(512)]
+    requests = [{"history": [str(i % 40 + 1)], "k": 40, "explain": True} for i in range(512)]
     process = psutil.Process(service.pid)
 
     def is_open(port: int) -> bool:
