@@ -33,7 +33,7 @@ def test_figures_of_the_readme_are_those_of_the_experiments() -> None:
     table = README.partition("## Does it work?")[2].partition("\n## ")[0]
     figures = re.findall(r"\.\d{4}(?: ± \.\d{4})?", table)
 
-    assert len(figures) == 20
+    assert len(figures) == 24
     assert [figure for figure in figures if f" {figure} " not in experiments] == []
 
 

@@ -17,8 +17,16 @@ DOCKERFILES = sorted(FOLDER.glob("*.Dockerfile"))
 LOCKS = sorted((FOLDER / "locks").glob("*.txt"))
 PINNED = re.compile(r"[\w.\-\[\]]+==[\w.+]+( ; [^:]+?)?( +--hash=sha256:[0-9a-f]{64})+")
 """A package in one version, and the hashes of its files: no address."""
-BY_DESIGN = {"LLMEMB_HOST", "LLMEMB_PORT", "LLMEMB_STATE_DIR", "LLMEMB_BUNDLES_DIR", "LLMEMB_REDIS_PREFIX"}
-"""Settings that a deployment by compose does not have: the image fixes them, or one Redis holds one catalogue."""
+BY_DESIGN = {
+    "LLMEMB_HOST",
+    "LLMEMB_PORT",
+    "LLMEMB_STATE_DIR",
+    "LLMEMB_BUNDLES_DIR",
+    "LLMEMB_REDIS_PREFIX",
+    "LLMEMB_REDIS_CA_FILE",
+}
+"""Settings that a deployment by compose does not have: the image fixes them, its Redis holds one catalogue and is reached
+inside one network, without TLS."""
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE_FILE.read_text(encoding="utf-8"))["services"]
 each_service = pytest.mark.parametrize("name", SERVICES)
