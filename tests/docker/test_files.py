@@ -25,8 +25,8 @@ BY_DESIGN = {
     "LLMEMB_REDIS_PREFIX",
     "LLMEMB_REDIS_CA_FILE",
 }
-"""Settings that a deployment by compose does not have: the image fixes them, its Redis holds one catalogue and is reached
-inside one network, without TLS."""
+"""Settings that a deployment by compose does not have: the image fixes them; its Redis holds one catalogue, and is
+reached inside one network without TLS."""
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE_FILE.read_text(encoding="utf-8"))["services"]
 each_service = pytest.mark.parametrize("name", SERVICES)
