@@ -86,6 +86,7 @@ def test_calls_do_what_the_page_did(browser: Browser, url: str) -> None:
         assert 'It\'s "quoted" $HOME \\ é' in attributes.values()
         visit.page.get_by_role("button", name="Delete").click()
         expect(visit.page.locator("#told")).to_have_text("Deleted.")
+        choose(visit, "DELETE /items/")
         assert "curl -s -X DELETE" in visit.code("curl")
         assert "client.delete_item(" in visit.code("Python")
 
