@@ -29,7 +29,7 @@ SMALL_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SAMPLE_PROMPTS = 256
 _SMALL_MODEL_WIDTH, _SMALL_MODEL_DEPTH = 576, 30
 _FEW_ITEMS, _SEVERAL_ITEMS, _MANY_ITEMS, _VERY_MANY_ITEMS = 500, 5_000, 50_000, 100_000
-_DENSE = 30
+DENSE = 30
 """Interactions per item of a dense catalogue; MovieLens 100K has 73, Amazon Beauty 16."""
 _MEASURE_SECONDS = 2.0
 
@@ -113,7 +113,7 @@ def choose_sizes(dataset: Dataset, base: Base, seed: int) -> Sizes:
     """
     warm = dataset.num_warm
     lengths = np.array([len(rows) for rows in dataset.histories])
-    dense = int(dataset.train_counts.sum()) >= _DENSE * warm
+    dense = int(dataset.train_counts.sum()) >= DENSE * warm
     width = base.width or 256
     few = warm < _FEW_ITEMS
     components = min(32 if few else 128 if warm < _SEVERAL_ITEMS else 256, width, warm - 1)

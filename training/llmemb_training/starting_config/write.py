@@ -21,6 +21,7 @@ from llmemb_training.starting_config.columns import (
     profile_attributes,
 )
 from llmemb_training.starting_config.sizes import (
+    DENSE,
     SMALL_MODEL_ID,
     Base,
     Sizes,
@@ -76,7 +77,7 @@ def starting_config(source: str, domain: str, base_source: str | None = None) ->
         lines += _size_lines(sizes, base, known)
         config = _load(lines, folder)
         check_dataset(config, folder)
-        head_lines = _head_lines(source, files, summary, sizes, dataset)
+        head_lines = _head_lines(source, files, summary, dataset)
         estimates = _estimate_lines(prepare_seconds, config, dataset, base)
     return "\n".join([*head_lines, *estimates, *lines]) + "\n"
 
@@ -116,12 +117,12 @@ def _load(lines: Sequence[str], folder: Path) -> Config:
     return load_config(path)
 
 
-def _head_lines(source: str, files: SourceFiles, summary: str, sizes: Sizes, dataset: Dataset) -> list[str]:
+def _head_lines(source: str, files: SourceFiles, summary: str, dataset: Dataset) -> list[str]:
     per_item = dataset.train_counts.sum() / max(dataset.num_warm, 1)
     return [
         "# Written by `llmemb init`, to be read and changed: docs/training.md describes the options.",
         f"# Source {quote(source)}, format {files.format}: {summary}.",
-        f"# {per_item:.0f} training interactions per item: {'dense' if sizes.dense else 'sparse'}.",
+        f"# {per_item:.0f} training interactions per item; from {DENSE} on, the values are those for dense data.",
         "#",
     ]
 
