@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb.errors import DataError
-from llmemb.index import Rows
+from llmemb.index import Rows, spread_rows
 from llmemb.scoring.projection import fit_reduction, fold, unit_length
 
 Array = NDArray[np.float32]
@@ -22,7 +22,7 @@ _CHUNK_ROWS = 256
 
 def laid_out_rows(num_items: int, maximum: int = MAX_LAID_OUT) -> Rows:
     """Return the rows of the items that t-SNE lays out: all, or `maximum` of them, evenly spread."""
-    return np.linspace(0, num_items - 1, min(num_items, maximum)).astype(np.int64)
+    return spread_rows(num_items, maximum)
 
 
 def place_near_neighbours(embeddings: Array, laid_out: Array, positions: Array) -> Array:

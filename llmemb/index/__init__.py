@@ -1,6 +1,6 @@
 """The index: the k items with the largest inner products with a session vector, among those that pass a filter."""
 
-from llmemb.index.hits import NO_ROWS, Array, Hits, RowFilter, Rows, merge_hits
+from llmemb.index.hits import NO_ROWS, Array, Hits, RowFilter, Rows, merge_hits, spread_rows
 from llmemb.index.item_index import ItemIndex
 from llmemb.index.recall import tuned
 from llmemb.index.spec import HnswParameters, IndexKind, IndexSpec, IvfParameters, choose_spec
@@ -18,5 +18,6 @@ __all__ = [
     "Rows",
     "choose_spec",
     "merge_hits",
+    "spread_rows",
     "tuned",
 ]

@@ -52,6 +52,11 @@ def in_order(scores: Array, rows: Rows) -> tuple[Array, Rows]:
     return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
 
+def spread_rows(num_rows: int, maximum: int) -> Rows:
+    """Return the rows from 0 to `num_rows - 1`: all, or `maximum` of them, evenly spread."""
+    return np.linspace(0, num_rows - 1, min(num_rows, maximum)).astype(np.int64)
+
+
 def merge_hits(parts: Sequence[Hits], k: int) -> Hits:
     """Merge answers of several indexes, their rows made distinct by the caller, into the k best."""
     rows = np.concatenate([part.rows for part in parts])

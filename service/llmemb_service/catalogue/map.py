@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmemb.api.recommend import Filters
-from llmemb.index import Rows
+from llmemb.index import Rows, spread_rows
 from llmemb.item_map import laid_out_rows, place_near_neighbours
 from llmemb_service.catalogue.catalogue import Catalogue
 from llmemb_service.catalogue.snapshot.snapshot import Snapshot
@@ -38,8 +38,7 @@ class MapPoints:
     def of(cls, snapshot: Snapshot, limit: int) -> "MapPoints":
         """Position every item, or `limit` of them spread evenly over the rows. Reads their vectors: use a thread."""
         rows = np.flatnonzero(snapshot.selection(Filters(available=None), ()).mask(0, snapshot.num_rows))
-        if len(rows) > limit:
-            rows = rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
+        rows = rows[spread_rows(len(rows), limit)]
         first = [next(iter(snapshot.categories(row)), None) for row in rows.tolist()]
         categories = [name for name, _ in Counter(name for name in first if name is not None).most_common()]
         numbers: dict[str | None, int] = {name: number for number, name in enumerate(categories)}

@@ -5,6 +5,7 @@ import numpy as np
 from llmemb.bundle import Bundle
 from llmemb.encoder.engines.admission import MIN_COSINE, MIN_OVERLAP, agreement
 from llmemb.errors import ConfigError
+from llmemb.index import spread_rows
 from llmemb.scoring.item_space import join
 from llmemb_service.encoding.prompt_encoder import PromptEncoder
 
@@ -26,11 +27,10 @@ async def require_admission(encoder: PromptEncoder, bundle: Bundle, engine: str,
         ConfigError: a vector differs too much from the stored one, or too many neighbours differ.
         RetryLaterError: the encoder cannot answer.
     """
-    number = min(SAMPLE_ITEMS, len(bundle.items.ids))
-    rows = np.linspace(0, len(bundle.items.ids) - 1, number).astype(np.int64)
+    rows = spread_rows(len(bundle.items.ids), SAMPLE_ITEMS)
     prompts = [bundle.prompt.render(bundle.items.attributes(int(row))) for row in rows]
     size = min(PROMPTS_PER_REQUEST, max_items)
-    embeddings = [e for i in range(0, number, size) for e in await encoder.encode(prompts[i : i + size])]
+    embeddings = [e for i in range(0, len(rows), size) for e in await encoder.encode(prompts[i : i + size])]
     computed = bundle.space.semantic_vectors(np.stack([embedding.vector for embedding in embeddings]))
     stored = join(bundle.semantic[rows], None if bundle.profile is None else bundle.profile[rows])
     found = agreement(computed, stored)
